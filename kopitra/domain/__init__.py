@@ -1,0 +1,1 @@
+"""Pure rules of copy trading; standard library only."""

@@ -1,0 +1,265 @@
+"""Intents, and the life of a child order: one table of transitions, illegal ones fail loudly (R-001).
+
+A *child* is one order for one follower made from one signal. An intent is what we decided to send; it is durable
+before a byte leaves. The states say what is *known*: `claimed` means bytes may leave at any time from now on,
+`in_doubt` means they may have reached the broker and nobody knows what it did with them.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, Literal
+
+from kopitra.domain.errors import KopitraError
+from kopitra.domain.executions import ExecutionReport
+from kopitra.domain.signals import OrdType, Side, TimeInForce
+
+Role = Literal["entry", "exit", "stop", "target"]
+Lane = Literal["flatten", "exit", "protective", "entry", "status"]
+#: lanes of one account, most urgent first
+LANES: Final[tuple[Lane, ...]] = ("flatten", "exit", "protective", "entry", "status")
+
+ZERO: Final = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderIntent:
+    """One order we decided to send for one account.
+
+    `after` names children that must be finished first: cancels that must be confirmed before a close is sized from
+    what is really held (R-038), or the entry a protective order belongs to (`parent`). An intent with a non-empty
+    `after` is *held* (planned); the others are claimed by the plan's own commit. `oco`: when one child of the group
+    fills, the others are canceled. `reduce_only` intents are capped to the holding again right before the write.
+    """
+
+    cl_ord_id: str
+    list_id: str
+    account_id: str
+    leader: str
+    leg: str
+    role: Role
+    symbol: str
+    side: Side
+    qty: Decimal
+    ord_type: OrdType = "market"
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trail_offset: Decimal | None = None
+    time_in_force: TimeInForce = "day"
+    expire_at: datetime | None = None
+    reduce_only: bool = False
+    rule_id: str = ""
+    rule_version: int = 0
+    leader_order_id: str | None = None
+    after: tuple[str, ...] = ()
+    parent: str | None = None
+    oco: str | None = None
+    #: distance in points from the entry's fill price, for protective orders whose price is not known yet
+    offset: Decimal | None = None
+    #: milliseconds the follower's rule wants to wait before the write
+    delay_ms: int = 0
+
+    @property
+    def lane(self) -> Lane:
+        """The lane inside the account's queue."""
+        if self.leader == "":
+            return "flatten"
+        if self.role == "entry":
+            return "entry"
+        return "exit" if self.role == "exit" else "protective"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelIntent:
+    """Cancel a working child (`orig_cl_ord_id`) of ours."""
+
+    cl_ord_id: str
+    list_id: str
+    account_id: str
+    orig_cl_ord_id: str
+    #: children that may not be canceled before (a replace in flight); empty for nearly all
+    reason: str = ""
+
+    @property
+    def lane(self) -> Lane:
+        """Cancels travel with the exits."""
+        return "exit"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceIntent:
+    """Give a working child new numbers; None keeps the present value."""
+
+    cl_ord_id: str
+    list_id: str
+    account_id: str
+    orig_cl_ord_id: str
+    qty: Decimal | None = None
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trail_offset: Decimal | None = None
+
+    @property
+    def lane(self) -> Lane:
+        """Moves of working orders travel with the protective orders."""
+        return "protective"
+
+
+State = Literal[
+    "planned", "claimed", "acked", "working", "partial", "filled", "canceled", "expired", "rejected",
+    "in_doubt", "not_placed", "parked", "skipped",
+]  # fmt: skip
+Event = Literal[
+    "claim", "skip", "ack", "work", "fill", "complete", "cancel", "expire", "reject", "doubt", "absent", "park",
+]  # fmt: skip
+
+TERMINAL: Final[frozenset[State]] = frozenset(
+    {"filled", "canceled", "expired", "rejected", "not_placed", "skipped"}
+)
+#: the broker has it, or may have it
+LIVE: Final[frozenset[State]] = frozenset({"claimed", "acked", "working", "partial", "in_doubt", "parked"})
+
+# What an authoritative answer does to an order whose placement is open (claimed), doubtful or wrongly thought absent.
+_ANSWERS: Final[dict[Event, State]] = {
+    "ack": "acked",
+    "work": "working",
+    "fill": "partial",
+    "complete": "filled",
+    "cancel": "canceled",
+    "expire": "expired",
+    "reject": "rejected",
+}
+
+#: every legal move; anything else raises IllegalTransition
+TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
+    ("planned", "claim"): "claimed",
+    ("planned", "skip"): "skipped",
+    # only the living process that knows it wrote no byte may skip a claimed child (R-002)
+    ("claimed", "skip"): "skipped",
+    ("claimed", "doubt"): "in_doubt",
+    **{("claimed", e): s for e, s in _ANSWERS.items()},
+    **{("in_doubt", e): s for e, s in _ANSWERS.items()},
+    ("in_doubt", "doubt"): "in_doubt",
+    ("in_doubt", "absent"): "not_placed",
+    ("in_doubt", "park"): "parked",
+    **{("parked", e): s for e, s in _ANSWERS.items()},
+    ("parked", "absent"): "not_placed",
+    # the proof of absence was wrong: evidence wins, the caller raises an alert
+    **{("not_placed", e): s for e, s in _ANSWERS.items()},
+    ("acked", "ack"): "acked",
+    ("acked", "work"): "working",
+    ("acked", "fill"): "partial",
+    ("acked", "complete"): "filled",
+    ("acked", "cancel"): "canceled",
+    ("acked", "expire"): "expired",
+    # an accepted order can still be refused later (exchange, risk at the broker)
+    ("acked", "reject"): "rejected",
+    ("working", "ack"): "working",
+    ("working", "work"): "working",
+    ("working", "fill"): "partial",
+    ("working", "complete"): "filled",
+    ("working", "cancel"): "canceled",
+    ("working", "expire"): "expired",
+    ("working", "reject"): "rejected",
+    ("partial", "ack"): "partial",
+    ("partial", "work"): "partial",
+    ("partial", "fill"): "partial",
+    ("partial", "complete"): "filled",
+    ("partial", "cancel"): "canceled",
+    ("partial", "expire"): "expired",
+    ("partial", "reject"): "canceled",
+    ("filled", "ack"): "filled",
+    ("filled", "work"): "filled",
+    ("filled", "complete"): "filled",
+    ("filled", "cancel"): "filled",
+    ("filled", "expire"): "filled",
+    # late news of an order that is over: statuses change nothing, fills are legal and move the position
+    **{(s, e): s for s in ("canceled", "expired") for e in ("ack", "work", "cancel", "expire", "reject", "fill")},
+    **{("rejected", e): "rejected" for e in ("ack", "work", "cancel", "expire", "reject")},
+    ("rejected", "fill"): "canceled",
+    ("canceled", "complete"): "filled",
+    ("expired", "complete"): "filled",
+    ("rejected", "complete"): "filled",
+}  # fmt: skip
+
+
+class IllegalTransition(KopitraError):
+    """The broker (or we) said something of an order that its state does not allow: stop entries for the account."""
+
+    code = "illegal-transition"
+
+
+def next_state(state: State, event: Event) -> State:
+    """The state after `event`; raises IllegalTransition."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise IllegalTransition(
+            f"an order that is {state} cannot {event}; entries of the account stop until a person has looked."
+        ) from None
+
+
+@dataclass(slots=True)
+class ChildOrder:
+    """A child as folded from the journal. Mutable: only the fold and the engine's single writer touch it."""
+
+    intent: OrderIntent
+    state: State
+    qty: Decimal
+    order_id: str | None = None
+    cum_qty: Decimal = ZERO
+    #: sum of quantity x price of the fills, for the average price
+    turnover: Decimal = ZERO
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    reason: str = ""
+    cancel_requested: bool = False
+    #: hop name -> nanoseconds since the signal was received
+    hops: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def leaves_qty(self) -> Decimal:
+        """What can still fill."""
+        return ZERO if self.state in TERMINAL else self.qty - self.cum_qty
+
+    @property
+    def avg_px(self) -> Decimal | None:
+        """Average fill price, None before the first fill."""
+        return self.turnover / self.cum_qty if self.cum_qty else None
+
+
+def event_of(report: ExecutionReport, order: ChildOrder) -> Event | None:
+    """The transition a report asks for; None for reports that tell of requests, not of the order."""
+    match report.exec_type:
+        case "trade":
+            last = report.last_qty or ZERO
+            return "complete" if order.cum_qty + last >= order.qty else "fill"
+        case "pending_new" | "suspended":
+            return "ack"
+        case "new" | "replaced":
+            return "work"
+        case "canceled":
+            return "cancel"
+        case "rejected":
+            return "reject"
+        case "expired":
+            return "expire"
+        case "order_status":
+            return _STATUS_EVENTS[report.ord_status]
+        case "pending_cancel" | "pending_replace" | "cancel_rejected" | "replace_rejected" | "trade_cancel":
+            return None
+
+
+# A status alone never fills: executions do. "filled" without its executions keeps the order working until they come.
+_STATUS_EVENTS: Final[dict[str, Event | None]] = {
+    "pending_new": "ack",
+    "suspended": "ack",
+    "new": "work",
+    "partially_filled": "work",
+    "filled": "work",
+    "pending_cancel": None,
+    "pending_replace": None,
+    "canceled": "cancel",
+    "rejected": "reject",
+    "expired": "expire",
+}

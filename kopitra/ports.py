@@ -1,0 +1,298 @@
+"""The seams: small Protocols, wired in one composition root per process. Everything else is a function."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, Protocol
+
+from kopitra.domain.executions import AccountSnapshot, BalanceReport, ExecutionReport, PositionReport, Quote
+from kopitra.domain.orders import OrderIntent
+from kopitra.domain.signals import OrdType, Side, TimeInForce
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime:
+        """Wall clock, UTC, aware."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """For durations and deadlines."""
+        ...
+
+
+class Secrets(Protocol):
+    """Where secrets live (sealed in the store locally, Key Vault in Azure)."""
+
+    def get(self, name: str) -> str:
+        """The secret; raises KeyError naming it."""
+        ...
+
+
+SessionState = Literal["closed", "connecting", "logging_in", "reconciling", "live", "draining", "backoff"]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLink:
+    """One of our accounts as its broker knows it.
+
+    `broker_account` is what the trader typed or picked (an account number or name); the session resolves it to the
+    broker's own numeric ids at login. `settings` are the adapter's per-account settings (validated by its schema).
+    """
+
+    account_id: str
+    broker_account: str
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LoginPlan:
+    """One login at one broker and the accounts it carries.
+
+    A login is the unit of a session because brokers count connections and requests per user, not per account.
+    `settings` hold hosts and switches (strings), `credentials` the secrets by the names of the adapter's schema.
+    """
+
+    login_id: str
+    accounts: tuple[AccountLink, ...]
+    settings: Mapping[str, str]
+    credentials: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a broker really offers, as its contract cards prove it; cards are skipped by capability, never by name."""
+
+    ord_types: frozenset[OrdType]
+    times_in_force: frozenset[TimeInForce]
+    replace: Literal["amend", "cancel_replace", "none"]
+    #: entry with attached stop and target in one request, linked at the broker
+    brackets: bool
+    dedups_cl_ord_id: bool
+    cl_ord_id_length_max: int
+    netting: bool
+    #: a native "close this account's position in this contract"
+    closes_position: bool
+    reports: Literal["stream", "poll", "stream_and_poll"]
+    quotes: bool
+    #: the snapshot carries executions by id (poor man's drop copy)
+    lists_executions: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The bytes are in the socket's hands; `at_ns` monotonic."""
+
+    at_ns: int
+
+
+RefusalReason = Literal[
+    "not_supported", "session_down", "busy", "rate_budget", "unknown_contract", "unknown_order", "penalty", "stale",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """No byte was written. `busy` and `rate_budget` may be tried again after `retry_after_s`."""
+
+    reason: RefusalReason
+    text: str = ""
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An order as the broker's bytes, made before the commit so that nothing but the write is left after it.
+
+    `payload` belongs to the adapter that made it. `attached` are the client ids of bracket children that travel in
+    the same request.
+    """
+
+    cl_ord_id: str
+    account_id: str
+    payload: bytes
+    attached: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRef:
+    """A working order of ours, as the engine knows it, for cancel and replace."""
+
+    cl_ord_id: str
+    order_id: str
+    account_id: str
+    symbol: str
+    side: Side
+    ord_type: OrdType
+    qty: Decimal
+    price: Decimal | None
+    stop_price: Decimal | None
+    trail_offset: Decimal | None
+    time_in_force: TimeInForce
+
+
+@dataclass(frozen=True, slots=True)
+class NewNumbers:
+    """What a replace changes; None keeps the present value."""
+
+    qty: Decimal | None = None
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trail_offset: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderUnknown:
+    """Bytes of a placement left and no authoritative answer came: the child is in doubt."""
+
+    account_id: str
+    cl_ord_id: str
+    reason: str
+    received_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestUnknown:
+    """Bytes of a cancel or replace (`request_id`) left and no answer came; the order itself is not in doubt."""
+
+    account_id: str
+    cl_ord_id: str
+    request_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChanged:
+    """The session moved to `state`; `fatal` means it will not try again by itself."""
+
+    login_id: str
+    state: SessionState
+    reason: str = ""
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolAlert:
+    """The broker said something that does not parse; `payload` is bounded and free of secrets."""
+
+    login_id: str
+    account_id: str | None
+    text: str
+    payload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """A session that refused with `busy` can take orders again."""
+
+    login_id: str
+
+
+SessionEvent = (
+    ExecutionReport | PositionReport | BalanceReport | Quote | AccountSnapshot
+    | OrderUnknown | RequestUnknown | SessionChanged | ProtocolAlert | Writable
+)  # fmt: skip
+
+#: called on the event loop, in the order of the wire; must not block and never raises
+EventSink = Callable[[SessionEvent], None]
+
+
+class BrokerSession(Protocol):
+    """One live login. Order calls are synchronous: they end in bytes handed to the socket or in a local refusal;
+    what the broker makes of them arrives at the sink as a report. Nothing here ever sends a placement twice."""
+
+    @property
+    def state(self) -> SessionState: ...
+
+    async def run(self) -> None:
+        """Own the session until `close`: connect, log in, subscribe, snapshot, go live, reconnect with backoff."""
+        ...
+
+    def encode(self, intent: OrderIntent, attached: Sequence[OrderIntent] = ()) -> Encoded | NotSent:
+        """Pure: the order as bytes. `attached` are bracket children, only where `Capabilities.brackets`."""
+        ...
+
+    def submit(self, encoded: Encoded, lane_exit: bool) -> Sent | NotSent:
+        """Write the order now. `lane_exit` lets the API budget use its reserve."""
+        ...
+
+    def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
+        """Ask the broker to cancel a working order."""
+        ...
+
+    def replace(self, order: OrderRef, numbers: NewNumbers, request_id: str) -> Sent | NotSent:
+        """Ask the broker for new numbers on a working order."""
+        ...
+
+    async def snapshot(self, account_id: str, since: datetime | None) -> AccountSnapshot:
+        """Read positions, working and recent orders, executions since `since` and the balance."""
+        ...
+
+    async def close(self, *, drain_s: float) -> None:
+        """No new placements; cancels pass for `drain_s` seconds; then closed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAccount:
+    """An account as the broker lists it."""
+
+    broker_account: str
+    title: str
+    balance: Decimal | None
+    tradable: bool
+
+
+class RunningSimulator(Protocol):
+    """A simulator that listens. `settings` and `credentials` make a LoginPlan for the login `name`."""
+
+    @property
+    def control_url(self) -> str:
+        """Base URL of the control API (`/_sim/...`): prices, faults, manual orders, the ground-truth ledger."""
+        ...
+
+    def login(self, name: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """(settings, credentials) of a login that the simulator knows."""
+        ...
+
+    async def stop(self) -> None: ...
+
+
+class BrokerAdapter(Protocol):
+    """A broker, as a value. The folder list under `brokers/` is the broker list."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+    @property
+    def credential_schema(self) -> Mapping[str, object]:
+        """JSON schema of `LoginPlan.credentials` and settings: forms and validation are built from it."""
+        ...
+
+    def open_session(self, login: LoginPlan, sink: EventSink, clock: Clock) -> BrokerSession:
+        """A session that is not connected yet; `run()` connects it."""
+        ...
+
+    async def list_accounts(self, login: LoginPlan, clock: Clock) -> tuple[BrokerAccount, ...]:
+        """Log in, list the login's accounts, log out (account sync)."""
+        ...
+
+    async def start_simulator(
+        self, *, host: str, port: int, logins: Mapping[str, Sequence["SimAccount"]], seed: int
+    ) -> RunningSimulator:
+        """Serve the broker's real wire on (host, port); port 0 picks one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SimAccount:
+    """An account that a simulator starts with; `flags` are the face's own switches."""
+
+    broker_account: str
+    balance: Decimal
+    flags: Mapping[str, str]
