@@ -230,6 +230,10 @@ class BrokerSession(Protocol):
         """Read positions, working and recent orders, executions since `since` and the balance."""
         ...
 
+    def watch(self, symbols: Sequence[str]) -> None:
+        """Stream quotes of these contracts from now on, where the broker offers them; else nothing happens."""
+        ...
+
     async def close(self, *, drain_s: float) -> None:
         """No new placements; cancels pass for `drain_s` seconds; then closed."""
         ...
