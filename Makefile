@@ -1,0 +1,125 @@
+# Everything a machine needs is python3 (3.11 or later, with pip and venv), node, gcc and make.
+# The rest is installed into .venv from requirements/dev.txt, by hash, the first time it is needed.
+
+ARGS ?=
+PYTHON ?= python3
+# Cheap and telling rooms first; `tests` and `brokers` then add whatever has not run yet.
+TESTS ?= $(wildcard tests/architecture tests/unit brokers tests/contract tests/api tests/integration) tests
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+OPENAPI := docs/openapi/gateway.json
+LOCK_DIR ?= requirements
+LOCK_CHECK := $(VENV)/lock-check
+
+# A company's own certificate authority lives in the system's store; uv would not look there by itself.
+export UV_SYSTEM_CERTS ?= 1
+# uv warns when its cache and .venv are on two disks; copying is what it then does anyway.
+export UV_LINK_MODE ?= copy
+# pyright comes whole in its locked wheel: do not ask the network whether there is a newer one.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  Options go in ARGS:  make demo ARGS="--once --json"   make test ARGS="-x -k lease"'
+	@echo '  One room of tests:   make test TESTS=tests/unit'
+
+.PHONY: demo
+demo: setup ## Run the main job: database, broker simulators, gateway, one leader, 20 followers
+	@$(BIN)/kopitra demo $(ARGS)
+
+.PHONY: test
+test: setup ## Run all tests
+	@$(BIN)/pytest $(TESTS) $(ARGS)
+
+# -k: show every kind of fault at once. Two jobs: type checking takes as long as all others together.
+.PHONY: check
+check: setup ## Check format, lint, types, import contracts, and that generated files are fresh
+	@$(MAKE) -k -j2 --output-sync=target check-types check-format check-lint check-imports check-lock check-openapi
+
+.PHONY: check-types check-format check-lint check-imports check-lock check-openapi
+check-types: setup
+	@$(BIN)/pyright
+check-format: setup
+	@$(BIN)/ruff format --check --quiet || { echo "not formatted; run 'make format':"; $(BIN)/ruff format --check; }
+check-lint: setup
+	@$(BIN)/ruff check --quiet
+check-imports: setup
+	@$(BIN)/lint-imports --no-logo
+# Compiled again over a copy of today's pins: a newer release elsewhere changes nothing, a changed
+# group in pyproject.toml or an edited pin does. The cache usually knows enough to do it offline.
+check-lock: setup
+	@rm -rf $(LOCK_CHECK) && cp -R requirements $(LOCK_CHECK)
+	@UV_OFFLINE=1 $(MAKE) lock LOCK_DIR=$(LOCK_CHECK) 2>/dev/null \
+		|| { rm -rf $(LOCK_CHECK) && cp -R requirements $(LOCK_CHECK) && $(MAKE) lock LOCK_DIR=$(LOCK_CHECK); }
+	@diff -r requirements $(LOCK_CHECK) || { echo "requirements/ is stale; run 'make lock' and commit it"; exit 1; }
+check-openapi: setup
+	@test ! -e $(OPENAPI) || $(BIN)/kopitra openapi | diff $(OPENAPI) - \
+		|| { echo "$(OPENAPI) is stale; run 'make openapi' and commit it"; exit 1; }
+
+.PHONY: format
+format: setup ## Format the code and apply the safe lint fixes
+	@$(BIN)/ruff check --quiet --fix-only
+	@$(BIN)/ruff format
+
+.PHONY: bench
+bench: setup ## Measure the README's claims; writes bench/results.json
+	@$(BIN)/python -m bench $(ARGS)
+
+# dev holds every group, so it is compiled first and its pins bind the others.
+.PHONY: lock
+lock: $(UV) ## Compile requirements/ from pyproject.toml, keeping pins (ARGS=--upgrade moves them)
+	@$(call compile,dev,)
+	@for group in bootstrap functions gateway; do \
+		$(call compile,$$group,--constraints $(LOCK_DIR)/dev.txt) || exit 1; \
+	done
+
+define compile
+$(UV) pip compile pyproject.toml --group $(1) $(2) --output-file $(LOCK_DIR)/$(1).txt \
+	--quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" $(ARGS)
+endef
+
+.PHONY: openapi
+openapi: setup ## Write docs/openapi/gateway.json from the running code
+	@mkdir -p $(dir $(OPENAPI))
+	@$(BIN)/kopitra openapi > $(OPENAPI)
+
+.PHONY: clean
+clean: ## Remove .venv and caches; the data in .kopitra/ stays
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.kopitra/*' -prune -exec rm -rf {} +
+
+# ---- setting up: each stamp is younger than what it was made from, so a second run costs nothing ----
+
+.PHONY: setup
+setup: $(VENV)/.project ## Install everything (the other targets do this themselves)
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Kopitra needs Python 3.11 or later; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(UV): requirements/bootstrap.txt | $(VENV)/.python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< >&2
+	@touch $@
+
+# pip is the second way in: it reads the machine's pip.conf, which may know a mirror that uv does not.
+$(VENV)/.packages: requirements/dev.txt $(UV)
+	@echo "installing the packages of $<" >&2
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $< \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< >&2
+	@touch $@
+
+$(VENV)/.project: pyproject.toml $(VENV)/.packages
+	@$(UV) pip install --quiet --offline --python $(BIN)/python --no-deps --no-build-isolation --editable . >&2
+	@touch $@
