@@ -1,0 +1,1 @@
+"""The `kopitra` command: the top layer, one module per command group."""

@@ -1,0 +1,1 @@
+"""What a laptop needs and production never imports: embedded servers, simulators, the demo."""
