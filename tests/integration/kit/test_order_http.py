@@ -1,0 +1,535 @@
+"""The order session against a scripted server: one-shot, never mismatched, never stuck."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from brokers._kit.http_link import LinkLimits
+from brokers._kit.http_request import RequestTemplate
+from brokers._kit.order_http import HttpReply, Lost, NotSent, OrderHttpPool, PoolSettings, Sent
+from tests.integration.kit.conftest import Peer, ScriptedServer, until
+
+Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+ORDER = RequestTemplate("/order", "broker", {"Authorization": "Bearer t"}).with_body(b'{"qty":1}')
+FAST = PoolSettings(links=1, timeout_s=0.2, waiting_max_s=0.2, young_s=0.01)
+
+
+class Desk:
+    """A pool and everything it answered."""
+
+    def __init__(self, pool: OrderHttpPool) -> None:
+        self.pool = pool
+        self.answers: list[HttpReply | Lost] = []
+
+    def send(self, key: str, serial: str | None = None) -> Sent | NotSent:
+        return self.pool.send(ORDER, self.answers.append, key=key, serial=serial)
+
+    async def ask(self, key: str = "a") -> HttpReply | Lost:
+        before = len(self.answers)
+        assert self.send(key) is Sent.WRITTEN
+        await until(lambda: len(self.answers) > before)
+        return self.answers[-1]
+
+
+Open = Callable[[PoolSettings], Awaitable[Desk]]
+
+
+@pytest.fixture
+async def opened(server: ScriptedServer) -> AsyncIterator[Open]:
+    pools: list[OrderHttpPool] = []
+
+    async def open_pool(settings: PoolSettings) -> Desk:
+        pool = OrderHttpPool(
+            "127.0.0.1", server.port, None, clock_ns=time.monotonic_ns, rng=Random(1), settings=settings
+        )
+        pools.append(pool)
+        pool.start()
+        async with asyncio.timeout(5):
+            await pool.ready(settings.links)
+        return Desk(pool)
+
+    yield open_pool
+    for pool in pools:
+        await pool.close(drain_s=0)
+
+
+async def echo_ok(peer: Peer) -> None:
+    while True:
+        await peer.request()
+        await peer.say(OK)
+
+
+async def silent(peer: Peer) -> None:
+    while True:
+        await peer.request()
+
+
+async def test_a_request_is_written_at_once_and_answered_once(server: ScriptedServer, opened: Open) -> None:
+    server.script = echo_ok
+    desk = await opened(FAST)
+    reply = await desk.ask()
+    assert isinstance(reply, HttpReply)
+    assert (reply.status, reply.body, reply.header(b"content-length")) == (200, b"ok", b"2")
+    assert reply.received_ns > reply.sent_ns > 0
+    assert server.requests == [ORDER]
+    assert len(desk.answers) == 1
+
+
+async def test_a_link_is_reused_for_the_next_request(server: ScriptedServer, opened: Open) -> None:
+    server.script = echo_ok
+    desk = await opened(FAST)
+    for key in "abc":
+        await desk.ask(key)
+    assert server.accepted == 1
+    assert len(server.requests) == 3
+
+
+CHUNKED = (
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n"
+    b"3\r\nabc\r\n4;ext=1\r\ndefg\r\n0\r\nTrailer: x\r\n\r\n"
+)
+
+
+async def test_an_answer_cut_anywhere_is_put_together(server: ScriptedServer, opened: Open) -> None:
+    cuts = range(1, len(CHUNKED))
+
+    async def in_two_pieces(peer: Peer) -> None:
+        for cut in cuts:
+            await peer.request()
+            await peer.say(CHUNKED[:cut])
+            await asyncio.sleep(0.001)  # lets the first piece travel alone
+            await peer.say(CHUNKED[cut:])
+
+    server.script = in_two_pieces
+    desk = await opened(FAST)
+    for cut in cuts:
+        reply = await desk.ask(f"cut at {cut}")
+        assert isinstance(reply, HttpReply), cut
+        assert (reply.status, reply.body, reply.header(b"x-a")) == (201, b"abcdefg", b"b"), cut
+    assert server.accepted == 1
+
+
+async def test_an_answer_byte_by_byte_is_put_together(server: ScriptedServer, opened: Open) -> None:
+    async def dribble(peer: Peer) -> None:
+        await peer.request()
+        for index in range(len(CHUNKED)):
+            await peer.say(CHUNKED[index : index + 1])
+            await asyncio.sleep(0)
+
+    server.script = dribble
+    desk = await opened(replace(FAST, timeout_s=5))
+    reply = await desk.ask()
+    assert isinstance(reply, HttpReply)
+    assert reply.body == b"abcdefg"
+
+
+async def test_no_answer_in_time_is_unknown_and_a_late_one_is_never_matched(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    late = asyncio.Event()
+
+    async def answers_late(peer: Peer) -> None:
+        if peer.number > 1:
+            await echo_ok(peer)
+        await peer.request()
+        await late.wait()
+        await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+
+    server.script = answers_late
+    desk = await opened(FAST)
+    assert await desk.ask("slow") == Lost("timeout", written=True, sent_ns=desk.answers[0].sent_ns)
+    late.set()
+    await eventually(lambda: desk.pool.open_links == 1)
+    second = await desk.ask("other")
+    assert isinstance(second, HttpReply)
+    assert second.body == b"ok"
+    assert len(server.requests) == 2
+
+
+async def test_a_drop_after_the_write_is_unknown_and_never_sent_again(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    async def drops_first(peer: Peer) -> None:
+        await peer.request()
+        if peer.number > 1:
+            await peer.say(OK)
+
+    server.script = drops_first
+    desk = await opened(FAST)
+    lost = await desk.ask()
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.written) == ("disconnected", True)
+    await eventually(lambda: server.accepted == 2)
+    assert len(server.requests) == 1
+    assert len(desk.answers) == 1
+
+
+async def test_a_write_that_races_with_the_servers_close_is_unknown(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    hang_up = asyncio.Event()
+
+    async def closes_idle(peer: Peer) -> None:
+        if peer.number == 1:
+            await hang_up.wait()
+            peer.writer.transport.abort()
+        else:
+            await silent(peer)
+
+    server.script = closes_idle
+    desk = await opened(FAST)
+    hang_up.set()
+    await asyncio.sleep(0)  # the server closes in this very loop turn, the client has not been told
+    result = desk.send("raced")
+    if result is Sent.WRITTEN:
+        await eventually(lambda: len(desk.answers) == 1)
+        lost = desk.answers[0]
+        assert isinstance(lost, Lost)
+        assert (lost.reason, lost.written) == ("disconnected", True)
+    else:
+        assert result == NotSent("no-connection")
+    assert server.requests == []
+
+
+async def test_a_link_closed_by_the_server_is_not_picked_and_is_replaced(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    async def closes_first(peer: Peer) -> None:
+        if peer.number > 1:
+            await echo_ok(peer)
+
+    server.script = closes_first
+    desk = await opened(replace(FAST, reconnect=replace(FAST.reconnect, first_s=0.3)))
+    await eventually(lambda: desk.pool.open_links == 0)
+    assert desk.send("early") == NotSent("no-connection")
+    await eventually(lambda: desk.pool.open_links == 1)
+    assert isinstance(await desk.ask("later"), HttpReply)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"NONSENSE\r\n\r\n", id="not-http"),
+        pytest.param(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", id="101"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            id="two-framings",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", id="two-lengths"
+        ),
+    ],
+)
+async def test_an_answer_that_does_not_parse_is_unknown_and_ends_the_link(
+    server: ScriptedServer, opened: Open, answer: bytes
+) -> None:
+    async def strange(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(answer)
+        await peer.gone()
+
+    server.script = strange
+    desk = await opened(FAST)
+    lost = await desk.ask()
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.written) == ("malformed", True)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        pytest.param([b"HTTP/1.1 200 OK\r\n"] + [b"X-Pad: " + b"y" * 500 + b"\r\n"] * 99, id="headers"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nX: "] + [b"y" * 1000] * 99, id="one-header-line"),
+        pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n"] * 999, id="informational"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"] + [b"z" * 1000] * 99, id="body"),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
+            + [b"1;e=" + b"e" * 500 + b"\r\nz\r\n"] * 99,
+            id="chunk-extensions",
+        ),
+        pytest.param(
+            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"]
+            + [b"T: " + b"t" * 500 + b"\r\n"] * 99,
+            id="trailers",
+        ),
+    ],
+)
+async def test_an_answer_beyond_the_limits_is_unknown_and_ends_the_link(
+    server: ScriptedServer, opened: Open, flood: list[bytes]
+) -> None:
+    async def pours(peer: Peer) -> None:
+        await peer.request()
+        for piece in flood:
+            await peer.say(piece)
+        await peer.gone()
+
+    server.script = pours
+    desk = await opened(
+        replace(FAST, timeout_s=5, limits=LinkLimits(header_bytes_max=4096, body_bytes_max=4096))
+    )
+    lost = await desk.ask()
+    assert isinstance(lost, Lost)
+    assert (lost.reason, lost.written) == ("oversized", True)
+
+
+async def test_bytes_nobody_asked_for_end_an_idle_link(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    async def speaks_first(peer: Peer) -> None:
+        if peer.number == 1:
+            await peer.say(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+            await peer.gone()
+        else:
+            await echo_ok(peer)
+
+    server.script = speaks_first
+    desk = await opened(FAST)
+    await eventually(lambda: server.accepted == 2 and desk.pool.open_links == 1)
+    assert isinstance(await desk.ask(), HttpReply)
+
+
+async def test_a_second_answer_glued_to_the_first_ends_the_link(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    async def doubles(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(OK + OK)
+        await peer.gone()
+
+    server.script = doubles
+    desk = await opened(FAST)
+    assert isinstance(await desk.ask(), HttpReply)
+    await eventually(lambda: server.accepted == 2)
+    assert len(desk.answers) == 1
+
+
+async def test_connection_close_is_answered_and_the_link_replaced(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    async def closes_each(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+        await peer.gone()
+
+    server.script = closes_each
+    desk = await opened(FAST)
+    assert isinstance(await desk.ask(), HttpReply)
+    await eventually(lambda: server.accepted == 2 and desk.pool.open_links == 1)
+    assert isinstance(await desk.ask("b"), HttpReply)
+
+
+async def test_an_answer_framed_only_by_the_close_is_unknown(server: ScriptedServer, opened: Open) -> None:
+    async def until_close(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\n\r\n{}")
+
+    server.script = until_close
+    desk = await opened(FAST)
+    assert isinstance(await desk.ask(), Lost)
+
+
+async def test_a_slow_answer_holds_one_link_only(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    release = asyncio.Event()
+
+    async def first_is_slow(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            if len(server.requests) == 1:
+                await release.wait()
+            await peer.say(OK)
+
+    server.script = first_is_slow
+    desk = await opened(replace(FAST, links=2, timeout_s=5))
+    desk.send("slow")
+    await eventually(lambda: len(server.requests) == 1)
+    assert isinstance(await desk.ask("fast"), HttpReply)
+    assert desk.pool.in_flight == 1
+    release.set()
+    await eventually(lambda: len(desk.answers) == 2)
+
+
+async def test_a_full_pool_queues_to_its_limit_then_refuses(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    release = asyncio.Event()
+
+    async def held(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await release.wait()
+            await peer.say(OK)
+
+    server.script = held
+    desk = await opened(replace(FAST, timeout_s=5, waiting_max=2, waiting_max_s=5))
+    assert [desk.send(key) for key in "abcd"] == [Sent.WRITTEN, Sent.WAITING, Sent.WAITING, NotSent("busy")]
+    assert desk.send("b") == NotSent("duplicate-key")
+    release.set()
+    await eventually(lambda: len(desk.answers) == 3)
+    assert len(server.requests) == 3
+
+
+async def test_a_waiting_request_can_be_withdrawn_before_any_byte_leaves(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    server.script = silent
+    desk = await opened(replace(FAST, timeout_s=5, waiting_max_s=5))
+    for key in "abcd":
+        desk.send(key)
+    await eventually(lambda: len(server.requests) == 1)
+    assert desk.pool.withdraw("b") is True
+    assert desk.pool.withdraw("a") is False, "a is in flight: too late"
+    assert desk.pool.withdraw_all() == ["c", "d"]
+    assert desk.pool.waiting == 0
+    await desk.pool.close(drain_s=0)
+    assert [type(answer) for answer in desk.answers] == [Lost]
+    assert len(server.requests) == 1
+
+
+async def test_a_request_that_waited_too_long_is_given_back_unwritten(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    server.script = silent
+    desk = await opened(replace(FAST, timeout_s=5, waiting_max_s=0.05))
+    desk.send("a")
+    desk.send("b")
+    await eventually(lambda: len(desk.answers) == 1)
+    assert desk.answers == [Lost("waited-too-long", written=False)]
+    assert len(server.requests) == 1
+
+
+async def test_the_last_look_stops_a_request_that_had_to_wait(
+    server: ScriptedServer, eventually: Eventually
+) -> None:
+    server.script = echo_ok
+    pool = OrderHttpPool(
+        "127.0.0.1",
+        server.port,
+        None,
+        clock_ns=time.monotonic_ns,
+        rng=Random(1),
+        settings=replace(FAST, timeout_s=5),
+        may_write=lambda key: key != "halted",
+    )
+    pool.start()
+    await pool.ready()
+    desk = Desk(pool)
+    for key in ("first", "halted", "last"):
+        desk.send(key)
+    await eventually(lambda: len(desk.answers) == 3)
+    assert Lost("withdrawn", written=False) in desk.answers
+    assert len(server.requests) == 2
+    await pool.close()
+
+
+async def test_same_serial_is_never_in_flight_twice_while_others_pass(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    release = asyncio.Event()
+
+    async def held(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await release.wait()
+            await peer.say(OK)
+
+    server.script = held
+    desk = await opened(replace(FAST, links=3, timeout_s=5, waiting_max_s=5))
+    order: list[str] = []
+    for key, serial in [("es1", "ES"), ("es2", "ES"), ("nq1", "NQ"), ("es3", "ES")]:
+        desk.pool.send(ORDER, lambda _, key=key: order.append(key), key=key, serial=serial)
+    await eventually(lambda: len(server.requests) == 2)
+    assert (desk.pool.in_flight, desk.pool.waiting) == (2, 2)
+    release.set()
+    await eventually(lambda: len(order) == 4)
+    assert [key for key in order if key != "nq1"] == ["es1", "es2", "es3"]
+
+
+async def test_what_waits_is_given_back_when_the_last_link_dies(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    die = asyncio.Event()
+
+    async def dies(peer: Peer) -> None:
+        await peer.request()
+        await die.wait()
+
+    server.script = dies
+    desk = await opened(replace(FAST, timeout_s=5, waiting_max_s=5))
+    desk.send("written")
+    desk.send("waiting")
+    die.set()
+    await eventually(lambda: len(desk.answers) == 2)
+    assert [(a.reason, a.written) for a in desk.answers if isinstance(a, Lost)] == [
+        ("disconnected", True),
+        ("disconnected", False),
+    ]
+
+
+async def test_close_gives_back_what_waits_and_lets_an_answer_arrive(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    release = asyncio.Event()
+
+    async def held(peer: Peer) -> None:
+        await peer.request()
+        await release.wait()
+        await peer.say(OK)
+
+    server.script = held
+    desk = await opened(replace(FAST, timeout_s=5, waiting_max_s=5))
+    desk.send("written")
+    desk.send("waiting")
+    closing = asyncio.create_task(desk.pool.close(drain_s=5))
+    await eventually(lambda: len(desk.answers) == 1)
+    assert desk.answers == [Lost("closed", written=False)]
+    assert desk.send("late") == NotSent("closed")
+    release.set()
+    await closing
+    assert isinstance(desk.answers[1], HttpReply)
+    assert desk.pool.open_links == 0
+
+
+async def test_an_unused_link_is_replaced_before_it_goes_stale(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    server.script = echo_ok
+    desk = await opened(replace(FAST, links=2, idle_max_s=0.05))
+    await eventually(lambda: server.accepted >= 5)
+    assert 2 <= desk.pool.open_links <= 3
+    assert isinstance(await desk.ask(), HttpReply)
+
+
+async def test_the_pool_comes_back_after_the_server_was_away(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    async def hangs_up_on_the_first_five(peer: Peer) -> None:
+        if peer.number > 5:
+            await echo_ok(peer)
+
+    server.script = hangs_up_on_the_first_five
+    settings = replace(FAST, reconnect=replace(FAST.reconnect, first_s=0.001, max_s=0.01))
+    desk = await opened(settings)
+    await eventually(lambda: server.accepted > 5 and desk.pool.open_links == 1)
+    assert isinstance(await desk.ask(), HttpReply)
+
+
+async def test_a_connect_that_fails_is_kept_as_last_error(eventually: Eventually) -> None:
+    listener = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
+    port: int = listener.sockets[0].getsockname()[1]
+    listener.close()
+    await listener.wait_closed()
+    pool = OrderHttpPool("127.0.0.1", port, None, clock_ns=time.monotonic_ns, rng=Random(1), settings=FAST)
+    pool.start()
+    await eventually(lambda: pool.last_error is not None)
+    assert pool.send(ORDER, lambda _: None, key="a") == NotSent("no-connection")
+    await pool.close()
