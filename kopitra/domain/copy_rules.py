@@ -1,0 +1,154 @@
+"""CopyRule: the agreement between a leader and one follower account. Versioned; the version goes into every intent."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from kopitra.domain.errors import KopitraError
+from kopitra.domain.rounding import RoundingPolicy
+
+SizingMode = Literal["fixed", "multiplier", "equity_proportional", "percent_of_equity", "risk_from_stop"]
+Mirror = Literal["orders", "fills"]
+SideFilter = Literal["both", "long", "short"]
+Pace = Literal["active", "close_only", "paused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """How large a copy is.
+
+    fixed: `value` contracts while the leader is in, scaled down as the leader scales out.
+    multiplier: `value` x the leader's contracts.
+    equity_proportional: `value` x leader's contracts x follower equity / leader equity.
+    percent_of_equity: notional of `value` percent of the follower's equity.
+    risk_from_stop: `value` percent of the follower's equity is lost when the signal's stop is hit.
+    """
+
+    mode: SizingMode = "multiplier"
+    value: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class MapEntry:
+    """Leader's root -> follower's root; `ratio` follower contracts for one leader contract (before sizing)."""
+
+    from_root: str
+    to_root: str
+    ratio: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRule:
+    """leader -> follower account. Roots, not contracts, so that a rule survives a roll.
+
+    `close_only`: entries are skipped, everything else goes on. `paused`: only exits of what we opened are followed.
+    `include` empty means all roots. `max_position` and `max_order` are follower contracts; the copy is cut to them.
+    `min_order`: smaller copies are skipped. `delay_ms` is waited before the write, at most 60,000.
+    """
+
+    rule_id: str
+    version: int
+    workspace: str
+    leader: str
+    account_id: str
+    sizing: Sizing = Sizing()
+    rounding: RoundingPolicy = RoundingPolicy()
+    pace: Pace = "active"
+    inverse: bool = False
+    mirror: Mirror = "orders"
+    symbol_map: tuple[MapEntry, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    side_filter: SideFilter = "both"
+    strategies: tuple[str, ...] = ()
+    copy_stop_loss: bool = True
+    copy_take_profit: bool = True
+    min_order: Decimal = Decimal(0)
+    max_order: Decimal | None = None
+    max_position: Decimal | None = None
+    delay_ms: int = 0
+    #: seconds; older entries are refused. The hard bound is 60 (R-068).
+    max_age_s: Decimal = Decimal(3)
+    #: derived from `symbol_map` once, so that a signal costs one look-up
+    routes: Mapping[str, MapEntry] = field(
+        init=False, repr=False, compare=False, default_factory=dict[str, MapEntry]
+    )
+
+    def __post_init__(self) -> None:
+        check_rule(self)
+        object.__setattr__(self, "routes", {entry.from_root: entry for entry in self.symbol_map})
+
+
+class InvalidRule(KopitraError):
+    """A rule that cannot be meant; `field` names the part at fault."""
+
+    code = "invalid-rule"
+
+    def __init__(self, field_name: str, message: str) -> None:
+        super().__init__(f"{field_name}: {message}")
+        self.field = field_name
+
+
+#: milliseconds
+DELAY_MS_MAX = 60_000
+#: seconds, CopyFactory's default expiry of open signals is the hard bound
+ENTRY_AGE_S_MAX = Decimal(60)
+
+
+def check_rule(rule: CopyRule) -> None:
+    """Raise InvalidRule naming the field."""
+    checks = (
+        ("sizing.value", rule.sizing.value > 0, "must be above zero"),
+        (
+            "sizing.value",
+            rule.sizing.mode != "risk_from_stop" or rule.sizing.value <= 100,
+            "is a percentage up to 100",
+        ),
+        ("min_order", rule.min_order >= 0, "must not be negative"),
+        (
+            "max_order",
+            rule.max_order is None or rule.max_order > 0,
+            "must be above zero, or left out for no cap",
+        ),
+        (
+            "max_position",
+            rule.max_position is None or rule.max_position > 0,
+            "must be above zero, or left out",
+        ),
+        ("delay_ms", 0 <= rule.delay_ms <= DELAY_MS_MAX, f"must lie between 0 and {DELAY_MS_MAX}"),
+        ("max_age_s", 0 < rule.max_age_s <= ENTRY_AGE_S_MAX, f"must lie between 0 and {ENTRY_AGE_S_MAX}"),
+        ("symbol_map", all(e.ratio > 0 for e in rule.symbol_map), "ratios must be above zero"),
+        (
+            "symbol_map",
+            len({e.from_root for e in rule.symbol_map}) == len(rule.symbol_map),
+            "maps one leader root twice; keep one entry per root",
+        ),
+    )
+    for name, holds, message in checks:
+        if not holds:
+            raise InvalidRule(name, message)
+
+
+def check_acyclic(edges: Iterable[tuple[str, str]]) -> None:
+    """Refuse a copy graph in which an account would follow itself. `edges`: (leader's account, follower account)."""
+    followers: dict[str, list[str]] = {}
+    for source, target in edges:
+        followers.setdefault(source, []).append(target)
+    done: set[str] = set()
+    for start in followers:
+        path: list[str] = []
+        _walk(start, followers, done, path)
+
+
+def _walk(node: str, followers: Mapping[str, list[str]], done: set[str], path: list[str]) -> None:
+    if node in path:
+        circle = " -> ".join([*path[path.index(node) :], node])
+        raise InvalidRule("leader", f"the copy graph would be circular ({circle}); remove one of these rules")
+    if node in done:
+        return
+    path.append(node)
+    for target in followers.get(node, ()):
+        _walk(target, followers, done, path)
+    path.pop()
+    done.add(node)

@@ -1,0 +1,88 @@
+"""Kill switches: the most restrictive state among the scopes that cover an account is the one that counts (R-091)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+#: reducing: exits, cancels and queries only; halted: cancels, flatten and queries only
+SwitchState = Literal["active", "reducing", "halted"]
+SwitchScope = Literal["global", "workspace", "leader", "broker", "account"]
+
+_SEVERITY: Final[tuple[SwitchState, ...]] = ("active", "reducing", "halted")
+
+
+@dataclass(frozen=True, slots=True)
+class KillSwitch:
+    """One switch. `scope_id` is the id of the workspace, leader, broker or account; "" for global."""
+
+    scope: SwitchScope
+    scope_id: str
+    state: SwitchState
+    reason: str = ""
+    who: str = ""
+    #: grows with every change of this switch; an older change never overwrites a newer one
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """The five names under which an account's order can be stopped."""
+
+    workspace: str
+    leader: str
+    broker: str
+    account_id: str
+
+    def keys(self) -> tuple[tuple[SwitchScope, str], ...]:
+        """(scope, id) pairs, widest first."""
+        return (
+            ("global", ""),
+            ("workspace", self.workspace),
+            ("leader", self.leader),
+            ("broker", self.broker),
+            ("account", self.account_id),
+        )
+
+
+def worst(states: Iterable[SwitchState]) -> SwitchState:
+    """The most restrictive of the states; active when there is none."""
+    found: SwitchState = "active"
+    for state in states:
+        if _SEVERITY.index(state) > _SEVERITY.index(found):
+            found = state
+    return found
+
+
+class SwitchBoard:
+    """All switches by (scope, id). Reading it for one account is five dictionary look-ups, none when all are open."""
+
+    __slots__ = ("_switches",)
+
+    def __init__(self) -> None:
+        self._switches: dict[tuple[SwitchScope, str], KillSwitch] = {}
+
+    def set(self, switch: KillSwitch) -> bool:
+        """Take a change unless a newer one is known; True when it was taken."""
+        key = (switch.scope, switch.scope_id)
+        known = self._switches.get(key)
+        if known is not None and known.epoch >= switch.epoch:
+            return False
+        self._switches[key] = switch
+        return True
+
+    def effective(self, covered: Covered) -> SwitchState:
+        """The state that counts for this account and leader."""
+        switches = self._switches
+        if not switches:
+            return "active"
+        found = [switches[key].state for key in covered.keys() if key in switches]
+        return worst(found)
+
+    def all(self) -> tuple[KillSwitch, ...]:
+        """Every switch that was ever set."""
+        return tuple(self._switches.values())
+
+    def epoch(self, scope: SwitchScope, scope_id: str) -> int:
+        """The epoch of one switch, 0 when it was never set."""
+        known = self._switches.get((scope, scope_id))
+        return known.epoch if known is not None else 0
