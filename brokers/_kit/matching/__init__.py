@@ -1,0 +1,83 @@
+"""The matching core of all broker simulators, its settings, and its ground-truth ledger."""
+
+from brokers._kit.matching.control import ControlAnswer, apply_control
+from brokers._kit.matching.core import MatchingCore
+from brokers._kit.matching.events import (
+    AccountChanged,
+    AccountSpec,
+    AccountState,
+    BalanceChanged,
+    CoreEvent,
+    Execution,
+    ExecutionBusted,
+    OrderAccepted,
+    OrderCanceled,
+    OrderEvent,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    OrderReplaced,
+    OrderWorking,
+    PositionChanged,
+    PositionState,
+    RequestRefused,
+)
+from brokers._kit.matching.ledger import Ledger, LedgerFull, LedgerRow, NetPosition, PlacementRow, RequestRow
+from brokers._kit.matching.orders import (
+    NewOrder,
+    OrderState,
+    OrdStatus,
+    OrdType,
+    Origin,
+    RejectReason,
+    Replacement,
+    Side,
+    TimeInForce,
+)
+from brokers._kit.matching.placing import CoreRules
+from brokers._kit.matching.prices import Instrument, Quote
+from brokers._kit.matching.settings import FaultDice, SimSettings
+
+__all__ = [
+    "AccountChanged",
+    "AccountSpec",
+    "AccountState",
+    "BalanceChanged",
+    "ControlAnswer",
+    "CoreEvent",
+    "CoreRules",
+    "Execution",
+    "ExecutionBusted",
+    "FaultDice",
+    "Instrument",
+    "Ledger",
+    "LedgerFull",
+    "LedgerRow",
+    "MatchingCore",
+    "NetPosition",
+    "NewOrder",
+    "OrdStatus",
+    "OrdType",
+    "OrderAccepted",
+    "OrderCanceled",
+    "OrderEvent",
+    "OrderExpired",
+    "OrderFilled",
+    "OrderRejected",
+    "OrderReplaced",
+    "OrderState",
+    "OrderWorking",
+    "Origin",
+    "PlacementRow",
+    "PositionChanged",
+    "PositionState",
+    "Quote",
+    "RejectReason",
+    "Replacement",
+    "RequestRefused",
+    "RequestRow",
+    "Side",
+    "SimSettings",
+    "TimeInForce",
+    "apply_control",
+]
