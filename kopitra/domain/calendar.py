@@ -136,8 +136,8 @@ def equity_roll(year: int, month: int) -> date:
 roll_before_delivery = earlier(last_business_day_before_month, 3)
 """Three business days before first notice day, which is the last business day before the contract month.
 
-A house margin for what is delivered (metals, rates, grains): the day before first position day is the
-last on which a speculator should still hold the contract, and two more days leave room to get out.
+A house margin for what is delivered (metals, rates, grains): positions may be assigned from first position
+day, one business day before first notice day, and this leaves two days to get out before it.
 """
 
 

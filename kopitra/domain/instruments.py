@@ -158,9 +158,8 @@ class Contract:
     def __post_init__(self) -> None:
         listed = find_instrument(self.root).listed
         if not (YEAR_MIN <= self.year <= YEAR_MAX and 1 <= self.month <= 12):
-            raise UnknownSymbol(
-                f"{self.root} {self.month}/{self.year} is no contract month: use 1 to 12, 20xx"
-            )
+            shown = f"{self.root} {self.month}/{self.year}"
+            raise UnknownSymbol(f"{shown} is no contract month: send one such as ESZ6 or ESZ2026")
         if MONTH_CODES[self.month - 1] not in listed:
             raise UnknownSymbol(f"{self.code2} is not listed: {self.root} has the month codes {listed}")
 

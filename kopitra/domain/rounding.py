@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 RoundingMode = Literal["down", "half_up", "half_even", "up"]
 
@@ -18,9 +18,9 @@ SHARE_EXPONENT_MAX = 28  #: powers of ten a share may lie away from 1
 TO_STEP_DOWN = "rounded down to the quantity step"
 TO_STEP_UP = "rounded up to the quantity step"
 TO_MINIMUM = "raised to the rule's minimum"
-CAPPED = "rounded down: rounding up would exceed the rule's risk cap"
+CAPPED = "not rounded up: that would exceed the rule's risk cap"
 BELOW_STEP = "below one quantity step"
-BELOW_STEP_CAPPED = "below one quantity step, and rounding up would exceed the rule's risk cap"
+BELOW_STEP_CAPPED = "below one quantity step, and one step would exceed the rule's risk cap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,7 @@ class RoundingPolicy:
             raise ValueError(f"max_risk_ratio {ratio} must be 1 or more: use null for no cap")
 
 
-@dataclass(frozen=True, slots=True)
-class Rounded:
+class Rounded(NamedTuple):  # made once per follower and signal: a third of the cost of a frozen dataclass
     """A quantity on the step, the quantity that was asked for, and why they differ (None: they do not)."""
 
     qty: Decimal
@@ -64,13 +63,14 @@ def round_quantity(raw: Decimal, step: Decimal, policy: RoundingPolicy) -> Round
     if not raw:
         return Rounded(ZERO, raw, None)
     whole, rest = _steps(raw, step)
-    down = whole * step
-    wanted = down + step if rest and _goes_up(whole, rest, step, policy.mode) else down
-    reason = None if wanted == raw else TO_STEP_UP if wanted > raw else TO_STEP_DOWN
+    wanted = down = whole * step
+    reason = TO_STEP_DOWN if rest else None
+    if rest and _goes_up(whole, rest, step, policy.mode):
+        wanted, reason = down + step, TO_STEP_UP
     if wanted < policy.minimum:
         wanted, reason = _steps_up(policy.minimum, step), TO_MINIMUM
     cap = policy.max_risk_ratio
-    if cap is not None and wanted > raw * cap:
+    if cap is not None and wanted is not down and wanted > raw * cap:
         return Rounded(down, raw, CAPPED if down else BELOW_STEP_CAPPED)
     return Rounded(wanted, raw, reason if wanted else BELOW_STEP)
 
@@ -110,7 +110,7 @@ def _goes_up(whole: Decimal, rest: Decimal, step: Decimal, mode: RoundingMode) -
 
 
 def _check_quantity(quantity: Decimal, step: Decimal) -> None:
-    if not (quantity.is_finite() and step.is_finite() and quantity >= 0 and step > 0):
+    if not (quantity.is_finite() and step.is_finite() and quantity >= ZERO and step > ZERO):
         raise ValueError(f"quantity {quantity} on step {step} is no quantity: send a finite number from 0")
 
 
