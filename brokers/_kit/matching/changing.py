@@ -1,7 +1,5 @@
 """Requests on what exists already: cancel, replace, close, bust. Each is a row in the ledger."""
 
-from dataclasses import replace as changed
-
 from brokers._kit.matching.checks import Refusal, replacement_refusal
 from brokers._kit.matching.engine import Engine, Out
 from brokers._kit.matching.events import (
@@ -147,7 +145,7 @@ def bust(engine: Engine, exec_id: int, now_ns: int) -> list[CoreEvent]:
     fill = next((item for item in fills if item.exec_id == exec_id), None)
     if fill is None:
         raise KeyError(f"execution {exec_id} not found or busted already")
-    busted = changed(fill, busted=True, ts_ns=now_ns)
+    busted = fill._replace(busted=True, ts_ns=now_ns)
     engine.ledger.executed(busted)
     account = engine.books.accounts[fill.account_id]
     account.fees -= fill.fees + fill.commission

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from brokers._kit.matching.accounts import Account
 from brokers._kit.matching.orders import LiveOrder, NewOrder, OrdType, RejectReason, Replacement
@@ -19,8 +20,7 @@ class Refusal:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerView:
+class BrokerView(NamedTuple):
     """What the checks may look at, for one request."""
 
     account: Account | None

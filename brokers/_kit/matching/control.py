@@ -15,12 +15,13 @@ from decimal import Decimal, InvalidOperation
 from typing import TypeVar, cast
 
 from brokers._kit.matching.core import MatchingCore
-from brokers._kit.matching.events import CoreEvent, RequestRefused
+from brokers._kit.matching.events import AccountState, CoreEvent, Execution, PositionState, RequestRefused
 from brokers._kit.matching.orders import (
     ORD_TYPES,
     SIDES,
     TIMES_IN_FORCE,
     NewOrder,
+    OrderState,
     Replacement,
 )
 
@@ -50,11 +51,13 @@ def apply_control(core: MatchingCore, command: Command, now_ns: int) -> ControlA
 
 
 def jsonable(value: object) -> object:
-    """Dataclasses to objects, sequences to arrays, Decimals to strings; for control answers only."""
+    """Records to objects, sequences to arrays, Decimals to strings; for control answers only."""
     if isinstance(value, Decimal):
         return format(value, "f")
     if is_dataclass(value) and not isinstance(value, type):
         return {spec.name: jsonable(getattr(value, spec.name)) for spec in fields(value)}
+    if isinstance(value, NewOrder | OrderState | Execution | PositionState | AccountState):
+        return {name: jsonable(item) for name, item in value._asdict().items()}
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in cast("Sequence[object]", value)]
     return value

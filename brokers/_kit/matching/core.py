@@ -201,7 +201,7 @@ class MatchingCore:
             changing.cancel_all(self._engine, account_id, symbol, "close", now_ns, out)
         if closing is None:
             return out
-        return out + self.place(replace(closing, cl_ord_id=cl_ord_id), now_ns, origin=origin)
+        return out + self.place(closing._replace(cl_ord_id=cl_ord_id), now_ns, origin=origin)
 
     def liquidate(self, account_id: int, now_ns: int, *, lock: bool = True) -> list[CoreEvent]:
         """The firm flattens an account: lock it, cancel every order, close every position."""

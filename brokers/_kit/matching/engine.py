@@ -224,7 +224,7 @@ class Engine:
             price,
             live.cum_qty,
             live.qty - live.cum_qty,
-            live.traded_value / live.cum_qty,
+            state.avg_px or price,
             realized,
             fees,
             commission,

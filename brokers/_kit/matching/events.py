@@ -1,8 +1,11 @@
-"""What the core answers: frozen facts, each with the full state, so a wire face never has to ask back."""
+"""What the core answers: frozen facts, each with the full state, so a wire face never has to ask back.
+
+The wide states are named tuples, not frozen dataclasses: those cost 6 microseconds each to build, these 1.
+"""
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from brokers._kit.matching.orders import OrderState, RejectReason, Side
 
@@ -11,8 +14,7 @@ CancelCause = Literal["request", "oco", "parent", "ioc", "fok", "liquidation", "
 RequestKind = Literal["cancel", "replace", "close"]
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(NamedTuple):
     """One fill. ``cum_qty``, ``leaves_qty`` and ``avg_px`` are the order's after it.
 
     ``realized_pnl`` is before fees, and None when the fill only opened or added (a half-turn).
@@ -36,8 +38,7 @@ class Execution:
     busted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PositionState:
+class PositionState(NamedTuple):
     """Net position of one account and symbol; ``net_qty`` signed, 0 = flat, ``avg_px`` None when flat."""
 
     position_id: int
@@ -72,8 +73,7 @@ class AccountSpec:
     max_position_qty: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AccountState:
+class AccountState(NamedTuple):
     """An account's cash now: ``balance`` = opening balance + realised P&L - fees - commissions."""
 
     spec: AccountSpec

@@ -6,7 +6,7 @@ A checker compares the product's journal with these rows, never with the product
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from brokers._kit.matching.events import Execution, RequestKind
 from brokers._kit.matching.orders import NewOrder, OrdType, Origin, RejectReason, Side
@@ -21,8 +21,7 @@ class LedgerFull(RuntimeError):
     """The ledger holds LEDGER_ROWS_MAX rows: read it, then reset the simulator."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlacementRow:
+class PlacementRow(NamedTuple):
     """One order that was asked for. ``origin`` bracket, close and liquidation are made by another request."""
 
     seq: int
@@ -60,8 +59,7 @@ class RequestRow:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionRow:
+class ExecutionRow(NamedTuple):
     """One fill, or with ``busted`` the taking back of an earlier one."""
 
     seq: int

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from brokers._kit.matching.prices import ZERO
 
@@ -41,8 +41,7 @@ TIMES_IN_FORCE: tuple[TimeInForce, ...] = ("day", "gtc", "ioc", "fok")
 LIVE_STATUSES: frozenset[OrdStatus] = frozenset({"pending_new", "suspended", "working"})
 
 
-@dataclass(frozen=True, slots=True)
-class NewOrder:
+class NewOrder(NamedTuple):
     """One placement request.
 
     ``price`` is the limit, ``stop_price`` the trigger, ``trail`` a positive distance in price units.
@@ -78,8 +77,7 @@ class Replacement:
     trail: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OrderState:
+class OrderState(NamedTuple):
     """Everything a wire face needs to render an order, at one moment.
 
     ``released_qty`` is the part that may trade (a bracket child: what its parent has filled), else ``qty``.

@@ -1,7 +1,7 @@
 """The door for placements: ids, refusals (by rule, planned or drawn), acceptance, brackets and OCO groups."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from brokers._kit.matching.checks import BrokerView, Refusal, refusal_of
 from brokers._kit.matching.engine import Engine, Out
@@ -52,7 +52,7 @@ class Placing:
         """
         parent = self._open(order, now_ns, origin, order.parent_id)
         legs = [
-            self._open(replace(child, suspended=True), now_ns, "bracket", parent.order_id)
+            self._open(child._replace(suspended=True), now_ns, "bracket", parent.order_id)
             for child in children
         ]
         self._group(legs)
