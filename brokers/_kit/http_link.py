@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, cast
+from typing import Final, Literal, NamedTuple, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -22,9 +22,11 @@ _CHUNK_OVERHEAD: Final = 4  #: times the body limit that a chunked answer may ta
 _CONTINUE_BELOW: Final = 200  #: statuses 1xx are no answers (RFC 9110 section 15.2)
 
 
-@dataclass(frozen=True, slots=True)
-class HttpReply:
-    """A complete, well framed answer. Header names as the server spelled them; stamps are monotonic."""
+class HttpReply(NamedTuple):
+    """A complete, well framed answer. Header names as the server spelled them; stamps are monotonic.
+
+    A named tuple and not a frozen dataclass: one is made per order, in a quarter of the time.
+    """
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]

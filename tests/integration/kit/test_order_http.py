@@ -104,6 +104,7 @@ async def test_an_answer_cut_anywhere_is_put_together(server: ScriptedServer, op
             await peer.say(CHUNKED[:cut])
             await asyncio.sleep(0.001)  # lets the first piece travel alone
             await peer.say(CHUNKED[cut:])
+        await peer.gone()
 
     server.script = in_two_pieces
     desk = await opened(FAST)
