@@ -82,13 +82,19 @@ class OrderHttpPool:
         rng: Random,
         settings: PoolSettings | None = None,
         may_write: Callable[[Hashable], bool] | None = None,
+        on_writable: Callable[[], None] | None = None,
     ) -> None:
-        """`may_write(key)` is the last look at a request that had to wait, just before it is written."""
+        """`may_write(key)` is the last look at a request that had to wait, just before it is written.
+
+        `on_writable` is called once after `send` had refused with "busy" and a link is free again.
+        """
         self._host, self._port, self._tls = host, port, tls
         self._clock_ns = clock_ns
         self._rng = rng
         self._settings = settings or PoolSettings()
         self._may_write = may_write
+        self._on_writable = on_writable
+        self._refused_busy = False
         self._links: list[HttpLink] = []
         # A stack, so that the link proven alive last is used first; sorted by free_since_ns by construction.
         self._idle: list[HttpLink] = []
@@ -170,6 +176,7 @@ class OrderHttpPool:
         if self._closed or not self._links:
             return _CLOSED if self._closed else _NO_CONNECTION
         if len(self._waiting) >= self._settings.waiting_max:
+            self._refused_busy = True
             return _BUSY
         return self._enqueue(_Request(key, serial, request, on_reply, self._clock_ns()))
 
@@ -212,6 +219,10 @@ class OrderHttpPool:
                 continue
             del self._waiting[request.key]
             self._write(request.payload, request.on_reply, request.key, request.serial)
+        if self._idle and self._refused_busy:
+            self._refused_busy = False
+            if self._on_writable is not None:
+                self._on_writable()
 
     def _next_waiting(self) -> _Request | None:
         free = (r for r in self._waiting.values() if r.serial is None or r.serial not in self._serials)
@@ -230,7 +241,7 @@ class OrderHttpPool:
             link.fail("closed")
             return
         self._idle.append(link)
-        if self._waiting:
+        if self._waiting or self._refused_busy:
             self._pump()
 
     def on_link_gone(self, link: HttpLink) -> None:

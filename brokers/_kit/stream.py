@@ -113,6 +113,10 @@ class TextStream(WSListener):
     def is_open(self) -> bool:
         return self._open
 
+    @property
+    def was_open(self) -> bool:
+        return self._transport is not None
+
     def send_text(self, message: bytes) -> bool:
         """Write one text message now. False: nothing was written (closed, or the peer does not read)."""
         transport = self._transport
@@ -286,6 +290,8 @@ async def open_stream(
         raise _refused(error) from None
     except (OSError, WSError) as error:
         raise Disconnected(f"cannot open the stream: {type(error).__name__}; check the network") from error
+    if not stream.was_open:  # picows calls a hang-up during the handshake a success
+        raise Disconnected("the server hung up during the stream upgrade; try again")
     return stream
 
 

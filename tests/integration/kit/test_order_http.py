@@ -379,6 +379,32 @@ async def test_a_full_pool_queues_to_its_limit_then_refuses(
     assert len(server.requests) == 3
 
 
+async def test_a_pool_that_refused_says_once_when_it_can_write_again(
+    server: ScriptedServer, eventually: Eventually
+) -> None:
+    server.script = echo_ok
+    calls: list[int] = []
+    settings = replace(FAST, waiting_max=0)
+    pool = OrderHttpPool(
+        "127.0.0.1",
+        server.port,
+        None,
+        clock_ns=time.monotonic_ns,
+        rng=Random(1),
+        settings=settings,
+        on_writable=lambda: calls.append(pool.in_flight),
+    )
+    pool.start()
+    await pool.ready()
+    desk = Desk(pool)
+    assert [desk.send(key) for key in "abc"] == [Sent.WRITTEN, NotSent("busy"), NotSent("busy")]
+    await eventually(lambda: len(desk.answers) == 1)
+    assert calls == [0]
+    await desk.ask("d")
+    assert calls == [0]
+    await pool.close()
+
+
 async def test_a_waiting_request_can_be_withdrawn_before_any_byte_leaves(
     server: ScriptedServer, opened: Open, eventually: Eventually
 ) -> None:

@@ -29,7 +29,7 @@ from brokers._kit.stream import (
     reconnecting,
 )
 from kopitra.domain.errors import Disconnected, ProtocolViolation, Throttled
-from tests.integration.kit.conftest import ScriptedServer, until
+from tests.integration.kit.conftest import Peer, ScriptedServer, until
 
 
 class Wire(WSListener):
@@ -318,9 +318,24 @@ async def test_a_throttled_upgrade_says_how_long_to_wait(wires: WireServer, ear:
 
 
 async def test_a_server_that_never_answers_the_upgrade_times_out(server: ScriptedServer, ear: Ear) -> None:
-    server.script = lambda peer: peer.gone()
+    async def reads_only(peer: Peer) -> None:
+        await peer.reader.read()
+
+    server.script = reads_only
     with pytest.raises(Disconnected, match="TimeoutError"):
         await ear.open(f"ws://127.0.0.1:{server.port}/", StreamSettings(connect_timeout_s=0.05))
+
+
+async def test_a_server_that_hangs_up_during_the_upgrade_is_disconnected(
+    server: ScriptedServer, ear: Ear
+) -> None:
+    async def hangs_up(peer: Peer) -> None:
+        await peer.reader.readuntil(b"\r\n\r\n")
+
+    server.script = hangs_up
+    with pytest.raises(Disconnected, match="hung up"):
+        await ear.open(f"ws://127.0.0.1:{server.port}/")
+    assert ear.ends == []
 
 
 async def test_a_server_that_is_not_there_is_disconnected(ear: Ear) -> None:
