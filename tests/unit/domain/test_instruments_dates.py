@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kopitra.domain.calendar import business_days_before, is_business_day
 from kopitra.domain.instruments import (
     INSTRUMENTS,
     Contract,
@@ -18,6 +19,39 @@ from kopitra.domain.instruments import (
 roots = st.sampled_from(sorted(INSTRUMENTS))
 dates = st.dates(date(2005, 1, 1), date(2085, 1, 1))
 ON = date(2026, 11, 20)
+
+
+def _weekdays_closed(year: int) -> str:
+    days = (date(year, 1, 1) + timedelta(days=n) for n in range(365))
+    return " ".join(f"{day:%m%d}" for day in days if day.weekday() < 5 and not is_business_day(day))
+
+
+# NYSE "Holidays and Trading Hours", which the exchange's business days follow.
+@pytest.mark.parametrize(
+    "year, closed",
+    [
+        (2021, "0101 0118 0215 0402 0531 0705 0906 1125 1224"),  # before Juneteenth; Christmas on a Saturday
+        (2022, "0117 0221 0415 0530 0620 0704 0905 1124 1226"),  # a New Year's Day on a Saturday is not moved
+        (2023, "0102 0116 0220 0407 0529 0619 0704 0904 1123 1225"),
+        (2024, "0101 0115 0219 0329 0527 0619 0704 0902 1128 1225"),
+        (2026, "0101 0119 0216 0403 0525 0619 0703 0907 1126 1225"),
+    ],
+)
+def test_business_days_are_those_of_the_published_holiday_list(year: int, closed: str) -> None:
+    assert _weekdays_closed(year) == closed
+
+
+@pytest.mark.parametrize(
+    "good_friday", [date(2008, 3, 21), date(2038, 4, 23), date(2049, 4, 16), date(2076, 4, 17)]
+)
+def test_good_friday_is_found_in_the_years_where_easter_is_odd(good_friday: date) -> None:
+    assert not is_business_day(good_friday)
+    assert is_business_day(good_friday + timedelta(days=7))
+
+
+def test_business_days_are_counted_over_weekends_and_holidays() -> None:
+    assert business_days_before(date(2026, 12, 1), 3) == date(2026, 11, 25)
+    assert business_days_before(date(2026, 11, 28), 0) == date(2026, 11, 28)
 
 
 # CME Group expiration calendars; every rule of the table has a line, holidays have their own.
