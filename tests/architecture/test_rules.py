@@ -3,7 +3,7 @@
 import pytest
 
 from tests.architecture.exceptions import EXCEPTIONS
-from tests.architecture.house import Finding, Rule, sample, sources
+from tests.architecture.house import Finding, Rule, python_error, sample, sources, texts
 from tests.architecture.rules import bounds, clock, money, reach, size
 
 RULES = (*size.RULES, *clock.RULES, *money.RULES, *bounds.RULES, *reach.RULES)
@@ -23,6 +23,13 @@ def _samples(*, bad: bool) -> list[object]:
 
 def _all_findings(rule: Rule) -> list[Finding]:
     return sorted(finding for source in sources() for finding in rule.check(source))
+
+
+def test_every_file_is_python_3_11() -> None:
+    errors = {str(path): python_error(text) for path, text in texts().items() if path.suffix == ".py"}
+
+    assert not {path: error for path, error in errors.items() if error}
+    assert python_error("def first[T](items: list[T]) -> T: ...")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=_name)

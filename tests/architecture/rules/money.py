@@ -10,7 +10,7 @@ _MONEY = re.compile(
     r"(^|_)(qty|quantity|price|px|notional|pnl|equity|balance|stop_loss|take_profit|tick_size|tick_value)(_|$)"
 )
 _RATES = re.compile(r"_(s|ms|us|ns|ratio|factor)$")
-_FALLBACKS = {"UNKNOWN", "OTHER", "UNSPECIFIED", "UNDEFINED", "FALLBACK", "DEFAULT"}
+_FALLBACKS = {"unknown", "other", "unspecified", "undefined", "fallback", "default", "_missing_"}
 _MOVES_MONEY = re.compile(r"Side|Ord|Exec|Fill|TimeInForce|Position|Action")
 
 
@@ -43,15 +43,13 @@ def no_loose_dict(source: Source) -> Iterator[Finding]:
 
 
 def no_fallback_member(source: Source) -> Iterator[Finding]:
-    if not source.is_product:
+    """Of our own words; a broker's wire may well have a word Unknown, and its codec must then decide."""
+    if source.room != "kopitra":
         return
-    for node in walk(source):
-        if isinstance(node, ast.ClassDef) and _MOVES_MONEY.search(node.name) and _is_enum(node):
-            yield from (
-                found(source, member, f"{node.name} falls back to {name}: an unmodelled value must raise")
-                for member, name in _members(node)
-                if name in _FALLBACKS or name == "_missing_"
-            )
+    for name, node, members in _word_lists(source):
+        if _MOVES_MONEY.search(name):
+            for member in members & _FALLBACKS:
+                yield found(source, node, f"{name} falls back to {member}: an unmodelled value must raise")
 
 
 def _names(annotation: ast.expr, name: str) -> bool:
@@ -63,16 +61,26 @@ def _is_loose(annotation: ast.expr) -> bool:
     return bool(re.search(r"\b(dict|Mapping|MutableMapping)\[str, (object|Any)\]|\bdict(?!\[)", text))
 
 
-def _is_enum(node: ast.ClassDef) -> bool:
-    return any(ast.unparse(parent).endswith(("Enum", "Flag")) for parent in node.bases)
+def _word_lists(source: Source) -> Iterator[tuple[str, ast.AST, set[str]]]:
+    """Closed lists of words, as (name, node, members in lower case): enums and `Name = Literal[...]`."""
+    for node in walk(source):
+        if isinstance(node, ast.ClassDef) and any(
+            ast.unparse(parent).endswith("Enum") for parent in node.bases
+        ):
+            yield node.name, node, {name.lower() for name in _class_names(node)}
+        elif isinstance(node, ast.Assign) and ast.unparse(node.value).startswith(
+            ("Literal[", "typing.Literal[")
+        ):
+            words = {str(word.value).lower() for word in ast.walk(node) if isinstance(word, ast.Constant)}
+            yield ast.unparse(node.targets[0]), node, words
 
 
-def _members(node: ast.ClassDef) -> Iterator[tuple[ast.AST, str]]:
+def _class_names(node: ast.ClassDef) -> Iterator[str]:
     for item in node.body:
         if isinstance(item, ast.Assign):
-            yield from ((item, target.id) for target in item.targets if isinstance(target, ast.Name))
+            yield from (ast.unparse(target) for target in item.targets)
         elif isinstance(item, ast.FunctionDef):
-            yield item, item.name
+            yield item.name
 
 
 RULES = (
@@ -119,10 +127,13 @@ RULES = (
         bad=(
             ("kopitra/domain/x.py", "class OrdStatus(StrEnum):\n NEW = '0'\n UNKNOWN = '?'"),
             ("kopitra/domain/x.py", "class Side(enum.Enum):\n @classmethod\n def _missing_(cls, v): ..."),
+            ("kopitra/domain/x.py", "OrdStatus = Literal['new', 'unknown']"),
         ),
         good=(
             ("kopitra/domain/x.py", "class OrdStatus(StrEnum):\n NEW = '0'"),
             ("kopitra/domain/x.py", "class Outcome(StrEnum):\n UNKNOWN = '?'"),
+            ("kopitra/domain/x.py", "Outcome = Literal['sent', 'unknown']"),
+            ("brokers/toy/codec.py", "TheirOrdStatus = Literal['Unknown']"),
         ),
     ),
 )
