@@ -212,10 +212,22 @@ class ChildOrder:
     turnover: Decimal = ZERO
     price: Decimal | None = None
     stop_price: Decimal | None = None
+    trail_offset: Decimal | None = None
     reason: str = ""
-    cancel_requested: bool = False
+    #: the cancel that is wanted; it leaves once the broker's order id is known
+    cancel: CancelIntent | None = None
+    #: the newest numbers that are wanted; older moves that have not left yet are dropped (R-032)
+    replace: ReplaceIntent | None = None
+    #: a cancel or replace has left and is not answered yet
+    cancel_sent: bool = False
+    replace_sent: bool = False
     #: hop name -> nanoseconds since the signal was received
     hops: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def cancel_requested(self) -> bool:
+        """It is on its way out."""
+        return self.cancel is not None
 
     @property
     def leaves_qty(self) -> Decimal:

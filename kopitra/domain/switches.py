@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 #: reducing: exits, cancels and queries only; halted: cancels, flatten and queries only
 SwitchState = Literal["active", "reducing", "halted"]
 SwitchScope = Literal["global", "workspace", "leader", "broker", "account"]
-
-_SEVERITY: Final[tuple[SwitchState, ...]] = ("active", "reducing", "halted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +44,10 @@ class Covered:
 
 def worst(states: Iterable[SwitchState]) -> SwitchState:
     """The most restrictive of the states; active when there is none."""
-    found: SwitchState = "active"
-    for state in states:
-        if _SEVERITY.index(state) > _SEVERITY.index(found):
-            found = state
-    return found
+    present = set(states)
+    if "halted" in present:
+        return "halted"
+    return "reducing" if "reducing" in present else "active"
 
 
 class SwitchBoard:
@@ -75,7 +72,7 @@ class SwitchBoard:
         switches = self._switches
         if not switches:
             return "active"
-        found = [switches[key].state for key in covered.keys() if key in switches]
+        found: list[SwitchState] = [switches[key].state for key in covered.keys() if key in switches]
         return worst(found)
 
     def all(self) -> tuple[KillSwitch, ...]:

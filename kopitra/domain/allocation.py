@@ -1,0 +1,149 @@
+"""Allocation: how large one follower's exposure should be after a leader's act, or why there is none.
+
+Targets come from the leader's *cumulative* exposure (R-036), never from scaling one slice after the other, so that
+rounding does not drift. The scale is exact: numerator and denominator, multiplied before divided.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, assert_never
+
+from kopitra.domain.book import Episode
+from kopitra.domain.copy_rules import CopyRule, MapEntry
+from kopitra.domain.instruments import INSTRUMENTS
+from kopitra.domain.orders import ZERO
+from kopitra.domain.rounding import round_quantity
+
+_HUNDRED: Final = Decimal(100)
+_ONE: Final = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Nothing is to be done for this follower, and why: a kebab- or snake-case reason and a sentence."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`num / den` follower contracts for one leader contract."""
+
+    num: Decimal
+    den: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SizingInputs:
+    """What a sizing mode may need. Money in account currency, prices in points; None: not known."""
+
+    follower_equity: Decimal | None
+    leader_equity: Decimal | None
+    price: Decimal | None
+    #: points between entry and the signal's stop
+    stop_distance: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Signed exposures in the follower's contracts before and after the act, and what rounding did to the latter."""
+
+    before: Decimal
+    after: Decimal
+    raw: Decimal
+    reason: str | None
+    num: Decimal
+    den: Decimal
+    peak: Decimal
+
+
+def scale_of(rule: CopyRule, entry: MapEntry, exposure: Decimal, given: SizingInputs) -> Scale | Skipped:
+    """The scale of a new stretch that begins with the leader at `exposure` (signed, not zero)."""
+    value = rule.sizing.value
+    match rule.sizing.mode:
+        case "fixed":
+            return Scale(value, abs(exposure))
+        case "multiplier":
+            return Scale(value * entry.ratio, _ONE)
+        case "equity_proportional":
+            if not given.follower_equity or not given.leader_equity:
+                return Skipped("equity_unknown", "the equity of leader or follower is not known yet")
+            return Scale(value * entry.ratio * given.follower_equity, given.leader_equity)
+        case "percent_of_equity":
+            return _by_notional(value, entry, exposure, given)
+        case "risk_from_stop":
+            return _by_risk(value, entry, exposure, given)
+        case _:
+            assert_never(rule.sizing.mode)
+
+
+def _by_notional(
+    percent: Decimal, entry: MapEntry, exposure: Decimal, given: SizingInputs
+) -> Scale | Skipped:
+    if not given.follower_equity:
+        return Skipped("equity_unknown", "the follower's equity is not known yet")
+    if not given.price:
+        return Skipped("price_unknown", "no price is known: send the signal's price or connect market data")
+    contract_value = given.price * INSTRUMENTS[entry.to_root].point_value
+    return Scale(given.follower_equity * percent, _HUNDRED * contract_value * abs(exposure))
+
+
+def _by_risk(percent: Decimal, entry: MapEntry, exposure: Decimal, given: SizingInputs) -> Scale | Skipped:
+    if not given.follower_equity:
+        return Skipped("equity_unknown", "the follower's equity is not known yet")
+    if not given.stop_distance:
+        return Skipped("no_stop_loss", "this rule sizes by the stop's distance: send stopLoss with the entry")
+    risk_per_contract = given.stop_distance * INSTRUMENTS[entry.to_root].point_value
+    return Scale(given.follower_equity * percent, _HUNDRED * risk_per_contract * abs(exposure))
+
+
+def allocate(
+    rule: CopyRule,
+    entry: MapEntry,
+    episode: Episode | None,
+    before: Decimal,
+    after: Decimal,
+    given: SizingInputs,
+) -> Allocation | Skipped:
+    """The follower's signed exposures for the leader's exposures `before` and `after` the act.
+
+    A leader that is flat gives exactly zero (R-037). A stretch that is under way keeps its scale; a fixed size is
+    kept against the largest exposure of the stretch.
+    """
+    peak = max(episode.peak if episode else ZERO, abs(before), abs(after))
+    turned = before * after < 0
+    if turned:
+        peak = abs(after)
+    if after == 0:
+        num, den = (episode.num, episode.den) if episode else (ZERO, _ONE)
+        return Allocation(_target(rule, entry, before, num, den), ZERO, ZERO, None, num, den, peak)
+    if episode is not None and not turned:
+        num, den = episode.num, (peak if rule.sizing.mode == "fixed" else episode.den)
+    else:
+        scale = scale_of(rule, entry, after, given)
+        if isinstance(scale, Skipped):
+            return scale
+        num, den = scale.num, scale.den
+    raw = abs(after) * num / den
+    step = INSTRUMENTS[entry.to_root].qty_step
+    rounded = round_quantity(raw, step, rule.rounding)
+    target, reason = rounded.qty, rounded.reason
+    if rule.max_position is not None and target > rule.max_position:
+        target, reason = rule.max_position, "cut to the rule's max_position"
+    return Allocation(
+        _target(rule, entry, before, num, den), _signed(rule, after, target), raw, reason, num, den, peak
+    )
+
+
+def _target(rule: CopyRule, entry: MapEntry, exposure: Decimal, num: Decimal, den: Decimal) -> Decimal:
+    if exposure == 0 or num == 0:
+        return ZERO
+    qty = round_quantity(abs(exposure) * num / den, INSTRUMENTS[entry.to_root].qty_step, rule.rounding).qty
+    if rule.max_position is not None and qty > rule.max_position:
+        qty = rule.max_position
+    return _signed(rule, exposure, qty)
+
+
+def _signed(rule: CopyRule, exposure: Decimal, qty: Decimal) -> Decimal:
+    return qty if (exposure > 0) != rule.inverse else -qty

@@ -1,0 +1,243 @@
+"""The book: what is known of leaders, followers and orders, folded from the journal and from nothing else.
+
+One mutable object per shard with a single writer (the fold). The plan reads it and never changes it. Every map has
+a named bound; what leaves a bounded map is history that the journal still holds.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from kopitra.domain.orders import LIVE, TERMINAL, ZERO, ChildOrder, Role
+from kopitra.domain.signals import Side, sign
+from kopitra.domain.switches import SwitchBoard
+
+#: children kept in memory after their end, oldest leave first
+ENDED_ORDERS_MAX: Final = 50_000
+#: execution ids remembered per account to recognise repeats
+EXEC_IDS_MAX: Final = 10_000
+#: entries remembered per account for the orders-per-minute check
+ORDER_TIMES_MAX: Final = 1_000
+#: working orders of one leader in one product
+LEADER_ORDERS_MAX: Final = 500
+
+
+@dataclass(slots=True)
+class LeaderOrder:
+    """A leader's resting order: signed quantity still open; `reduces` for stops and targets of a position."""
+
+    side: Side
+    leaves: Decimal
+    reduces: bool
+
+    @property
+    def signed(self) -> Decimal:
+        """Leaves with the side's sign."""
+        return self.leaves * sign(self.side)
+
+
+@dataclass(slots=True)
+class LeaderPosition:
+    """A leader in one product: signed contracts held, and resting orders by the leader's own order id."""
+
+    qty: Decimal = ZERO
+    working: dict[str, LeaderOrder] = field(default_factory=dict[str, LeaderOrder])
+
+    @property
+    def exposure(self) -> Decimal:
+        """Position plus everything that would be added if the resting entries filled."""
+        return self.qty + sum((o.signed for o in self.working.values() if not o.reduces), ZERO)
+
+
+@dataclass(slots=True)
+class Episode:
+    """One stretch from flat to flat of a follower behind a leader in one product.
+
+    The scale (`num / den` follower contracts per leader contract) is fixed when the stretch begins, so that exits
+    mirror entries even when equities move meanwhile. `target` is the signed exposure the follower should have.
+    """
+
+    num: Decimal
+    den: Decimal
+    peak: Decimal
+    target: Decimal
+
+
+@dataclass(slots=True)
+class Position:
+    """Signed contracts and the money that went through, at one account in one contract."""
+
+    qty: Decimal = ZERO
+    #: signed cost of the open quantity (quantity x price), for the average price
+    cost: Decimal = ZERO
+    #: points x contracts won or lost by closed quantity; times the point value it is money
+    realized_points: Decimal = ZERO
+
+    @property
+    def avg_px(self) -> Decimal | None:
+        """Average price of the open quantity."""
+        return self.cost / self.qty if self.qty else None
+
+    def fill(self, side: Side, qty: Decimal, price: Decimal) -> None:
+        """Take one execution."""
+        signed = qty * sign(side)
+        if self.qty * signed >= 0:
+            self.qty += signed
+            self.cost += signed * price
+            return
+        closing = min(qty, abs(self.qty)) * sign(side)
+        average = self.cost / self.qty
+        self.realized_points += -closing * (price - average)
+        self.cost += closing * average
+        self.qty += closing
+        rest = signed - closing
+        if rest:
+            self.qty, self.cost = rest, rest * price
+        elif not self.qty:
+            self.cost = ZERO
+
+
+@dataclass(slots=True, frozen=True)
+class LastEntry:
+    """The newest entry of one side in one contract, for the duplicate window."""
+
+    at: datetime
+    qty: Decimal
+    price: Decimal | None
+
+
+@dataclass(slots=True)
+class Book:
+    """Everything the plan may look at. Keys: account and leader are our ids, root a product, contract ESZ6."""
+
+    seq: int = 0
+    leaders: dict[tuple[str, str], LeaderPosition] = field(
+        default_factory=dict[tuple[str, str], LeaderPosition]
+    )
+    #: (leader, account, leader's root)
+    episodes: dict[tuple[str, str, str], Episode] = field(default_factory=dict[tuple[str, str, str], Episode])
+    #: (account, leader) -> contract -> what we hold there because of that leader
+    holdings: dict[tuple[str, str], dict[str, Position]] = field(
+        default_factory=dict[tuple[str, str], dict[str, Position]]
+    )
+    #: (account, contract) -> net position by executions, foreign ones included
+    positions: dict[tuple[str, str], Position] = field(default_factory=dict[tuple[str, str], Position])
+    orders: dict[str, ChildOrder] = field(default_factory=dict[str, ChildOrder])
+    #: (account, leader) -> open children, held ones included
+    open: dict[tuple[str, str], dict[str, ChildOrder]] = field(
+        default_factory=dict[tuple[str, str], dict[str, ChildOrder]]
+    )
+    #: (account, broker's order id) -> our id
+    by_order_id: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    #: (leader, leader's order id) -> our children that mirror it
+    mirrors: dict[tuple[str, str], list[str]] = field(default_factory=dict[tuple[str, str], list[str]])
+    exec_ids: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
+    order_times: dict[str, deque[datetime]] = field(default_factory=dict[str, deque[datetime]])
+    last_entries: dict[tuple[str, str, Side], LastEntry] = field(
+        default_factory=dict[tuple[str, str, Side], LastEntry]
+    )
+    switches: SwitchBoard = field(default_factory=SwitchBoard)
+    #: account -> why its entries are stopped until a person has looked
+    blocked: dict[str, str] = field(default_factory=dict[str, str])
+    ended: deque[str] = field(default_factory=deque[str])
+
+    def leader(self, leader: str, root: str) -> LeaderPosition:
+        """The leader's position in a product; flat when nothing is known."""
+        return self.leaders.get((leader, root)) or LeaderPosition()
+
+    def held(self, account_id: str, leader: str) -> dict[str, Position]:
+        """Contracts held by an account because of a leader."""
+        return self.holdings.get((account_id, leader)) or {}
+
+    def open_children(self, account_id: str, leader: str) -> Iterable[ChildOrder]:
+        """Children of an account under a leader that are not over."""
+        return (self.open.get((account_id, leader)) or {}).values()
+
+    def children(self, account_id: str, leader: str, role: Role, contract: str) -> Iterator[ChildOrder]:
+        """Open children of one role in one contract."""
+        for order in self.open_children(account_id, leader):
+            if order.intent.role == role and order.intent.symbol == contract:
+                yield order
+
+    def mirrored(self, leader: str, leader_order_id: str, account_id: str) -> list[ChildOrder]:
+        """Open children of an account that mirror one order of the leader."""
+        ids = self.mirrors.get((leader, leader_order_id), ())
+        found = (self.orders.get(i) for i in ids)
+        return [
+            o
+            for o in found
+            if o is not None and o.intent.account_id == account_id and o.state not in TERMINAL
+        ]
+
+    def orders_last_minute(self, account_id: str, now: datetime) -> int:
+        """Entries planned for the account in the last 60 seconds."""
+        times = self.order_times.get(account_id)
+        return sum(1 for t in times if (now - t).total_seconds() < 60) if times else 0
+
+    def add(self, order: ChildOrder) -> None:
+        """Take a new child."""
+        intent = order.intent
+        self.orders[intent.cl_ord_id] = order
+        self.open.setdefault((intent.account_id, intent.leader), {})[intent.cl_ord_id] = order
+        if intent.leader_order_id is not None:
+            self.mirrors.setdefault((intent.leader, intent.leader_order_id), []).append(intent.cl_ord_id)
+
+    def settle(self, order: ChildOrder) -> None:
+        """Keep the indexes right after a change of state."""
+        key = (order.intent.account_id, order.intent.leader)
+        if order.state not in TERMINAL:
+            self.open.setdefault(key, {})[order.intent.cl_ord_id] = order
+            return
+        if self.open.get(key, {}).pop(order.intent.cl_ord_id, None) is not None:
+            self.ended.append(order.intent.cl_ord_id)
+        while len(self.ended) > ENDED_ORDERS_MAX:
+            self._forget(self.ended.popleft())
+
+    def _forget(self, cl_ord_id: str) -> None:
+        order = self.orders.get(cl_ord_id)
+        if order is None or order.state not in TERMINAL:
+            return
+        del self.orders[cl_ord_id]
+        if order.order_id is not None:
+            self.by_order_id.pop((order.intent.account_id, order.order_id), None)
+        loid = order.intent.leader_order_id
+        if loid is not None:
+            self.mirrors.pop((order.intent.leader, loid), None)
+
+    def is_new_execution(self, account_id: str, exec_id: str) -> bool:
+        """Remember an execution id; False when it was seen before (R-003)."""
+        seen = self.exec_ids.setdefault(account_id, {})
+        if exec_id in seen:
+            return False
+        seen[exec_id] = None
+        if len(seen) > EXEC_IDS_MAX:
+            del seen[next(iter(seen))]
+        return True
+
+    def exposure(self, account_id: str, leader: str, contract_root: str) -> Decimal:
+        """Signed contracts under a leader in one product if every working entry and exit of ours filled."""
+        held = sum(
+            (p.qty for c, p in self.held(account_id, leader).items() if root_of(c) == contract_root), ZERO
+        )
+        for order in self.open_children(account_id, leader):
+            intent = order.intent
+            if (
+                intent.role in ("entry", "exit")
+                and not order.cancel_requested
+                and root_of(intent.symbol) == contract_root
+            ):
+                held += order.leaves_qty * sign(intent.side)
+        return held
+
+
+def root_of(contract: str) -> str:
+    """ESZ6 -> ES: month letter and one year digit are taken from the end."""
+    return contract[:-2]
+
+
+def is_live(order: ChildOrder) -> bool:
+    """The broker has it or may have it."""
+    return order.state in LIVE

@@ -1,0 +1,211 @@
+"""The journal's entries: every fact the gateway decides or hears, as one closed list of types.
+
+Each entry belongs to one of six streams (`kind`). The store keeps them numbered and hash-chained; `fold.py` turns
+them into the book. Field names are the storage format: a renamed field is a migration.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, Literal
+
+from kopitra.domain.executions import ExecutionReport, PositionReport
+from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.orders import CancelIntent, OrderIntent, ReplaceIntent
+from kopitra.domain.signals import Signal
+from kopitra.domain.switches import KillSwitch
+
+Kind = Literal[
+    "trade.signals",
+    "trade.executions",
+    "positions.updates",
+    "account.status",
+    "order.errors",
+    "system.heartbeat",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalPlanned:
+    """A signal and its whole plan, in one row, durable before anything leaves."""
+
+    signal: Signal
+    plan: FanoutPlan
+
+
+@dataclass(frozen=True, slots=True)
+class SentFact:
+    """Bytes of an order (or of a cancel or replace of `orig_cl_ord_id`) were handed to the socket."""
+
+    cl_ord_id: str
+    #: microseconds from `received_at` of the signal (or of the report that caused it)
+    planned_us: int
+    durable_us: int
+    sent_us: int
+    orig_cl_ord_id: str | None = None
+    #: what was really sent where the last look cut it (reduce-only), else None
+    qty: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersSent:
+    """The writes of one fan-out."""
+
+    list_id: str
+    sent: tuple[SentFact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderNotSent:
+    """No byte of this order was written and none will be."""
+
+    cl_ord_id: str
+    account_id: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """What follows from a report: held orders released (claimed with their final numbers), closes of what is too
+    much, protective orders resized or canceled, held orders that became pointless."""
+
+    cause: str
+    account_id: str
+    released: tuple[OrderIntent, ...] = ()
+    cancels: tuple[CancelIntent, ...] = ()
+    replaces: tuple[ReplaceIntent, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing follows."""
+        return not (self.released or self.cancels or self.replaces or self.dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A broker said something of an order."""
+
+    report: ExecutionReport
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """Bytes may have reached the broker and no authoritative answer is known."""
+
+    cl_ord_id: str
+    account_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """A cancel or replace was refused, or its fate is unknown: the order itself goes on."""
+
+    cl_ord_id: str
+    account_id: str
+    request: Literal["cancel", "replace"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchChanged:
+    """A kill switch was set or lifted."""
+
+    switch: KillSwitch
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesBlocked:
+    """Entries of an account stop (reason) or go on again (empty reason)."""
+
+    account_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionNoted:
+    """A broker session changed its state."""
+
+    login_id: str
+    broker: str
+    state: str
+    reason: str
+    fatal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PositionDiffers:
+    """The broker's position is not the book's: drift, a fact, never silently repaired."""
+
+    report: PositionReport
+    book_qty: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigChanged:
+    """Somebody changed an account, leader, rule, key or hook. `before` and `after` are JSON texts without secrets."""
+
+    who: str
+    what: str
+    what_id: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRaised:
+    """Something a person must know. `code` is stable and kebab-case."""
+
+    code: str
+    text: str
+    account_id: str = ""
+    cl_ord_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlattenNoted:
+    """Progress of a flatten: requested, pending (reason), flat_confirmed or failed."""
+
+    flatten_id: str
+    account_id: str
+    state: Literal["requested", "pending", "flat_confirmed", "failed"]
+    detail: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The gateway took or released the shard, or is alive."""
+
+    build: str
+    event: Literal["started", "recovered", "draining", "stopped"]
+    at: datetime
+
+
+Entry = (
+    SignalPlanned | OrdersSent | OrderNotSent | FollowUp | Reported | Doubted | RequestFailed | SwitchChanged
+    | EntriesBlocked | SessionNoted | PositionDiffers | ConfigChanged | AlertRaised | FlattenNoted | Heartbeat
+)  # fmt: skip
+
+KINDS: Final[dict[type[Entry], Kind]] = {
+    SignalPlanned: "trade.signals",
+    OrdersSent: "trade.executions",
+    OrderNotSent: "order.errors",
+    FollowUp: "trade.executions",
+    Reported: "trade.executions",
+    Doubted: "order.errors",
+    RequestFailed: "order.errors",
+    SwitchChanged: "account.status",
+    EntriesBlocked: "account.status",
+    SessionNoted: "account.status",
+    PositionDiffers: "positions.updates",
+    ConfigChanged: "account.status",
+    AlertRaised: "order.errors",
+    FlattenNoted: "account.status",
+    Heartbeat: "system.heartbeat",
+}
+
+#: the name in the journal's `entry` column -> type
+ENTRY_TYPES: Final[dict[str, type[Entry]]] = {cls.__name__: cls for cls in KINDS}
