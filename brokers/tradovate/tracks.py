@@ -1,0 +1,153 @@
+"""What is known of one order, gathered from its entities, and how it reads as a report."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from brokers.tradovate.entities import Command, Fill, Order, OrderTypeWord, OrderVersion, OrdStatusWord
+from kopitra.domain.executions import ExecType, ExecutionReport, OrdStatus
+from kopitra.domain.signals import OrdType, Side, TimeInForce
+
+ZERO: Final = Decimal(0)
+SIDES: Final[dict[str, Side]] = {"Buy": "buy", "Sell": "sell"}
+TIMES: Final[dict[str, TimeInForce]] = {"Day": "day", "GTC": "gtc", "GTD": "gtd", "IOC": "ioc", "FOK": "fok"}
+#: types that the house has no name for are shown without one: their stop and limit prices tell enough
+ORD_TYPES: Final[dict[OrderTypeWord, OrdType | None]] = {
+    "Market": "market",
+    "Limit": "limit",
+    "Stop": "stop",
+    "StopLimit": "stop_limit",
+    "TrailingStop": "trailing_stop",
+    "TrailingStopLimit": None,
+    "MIT": None,
+    "QTS": None,
+    "LimitIfTouched": None,
+}
+#: how a status word is told; Filled and Completed are told by their fills
+STATUS: Final[dict[OrdStatusWord, tuple[ExecType, OrdStatus]]] = {
+    "PendingNew": ("pending_new", "pending_new"),
+    "Suspended": ("suspended", "suspended"),
+    "Working": ("new", "new"),
+    "PendingReplace": ("pending_replace", "pending_replace"),
+    "PendingCancel": ("pending_cancel", "pending_cancel"),
+    "Canceled": ("canceled", "canceled"),
+    "Expired": ("expired", "expired"),
+    "Rejected": ("rejected", "rejected"),
+}
+#: a status tells something new only when it stands higher than what was told
+RANK: Final[dict[OrdStatus, int]] = {"pending_new": 1, "suspended": 2, "new": 3}
+RANK_MAX: Final = 9
+DONE: Final = frozenset[OrdStatusWord]({"Filled", "Completed"})
+#: a Modify command in these states has not changed the order (yet)
+_NOT_CHANGED: Final = frozenset(
+    {"Pending", "PendingExecution", "RiskPassed", "OnHold", "RiskRejected", "ExecutionRejected"}
+)
+#: modifications of one order that may be in flight at once; the oldest is forgotten
+LATER_MAX: Final = 16
+
+
+@dataclass(slots=True)
+class Track:
+    """One order. `account_id` is ours and None until enough is known to tell anything of it."""
+
+    order_id: int
+    order: Order | None = None
+    version: OrderVersion | None = None
+    #: modifications that are not confirmed yet, by their command's id
+    later: dict[int, OrderVersion] = field(default_factory=dict[int, OrderVersion])
+    confirmed: int = 0
+    #: the New command was seen, or we placed the order ourselves
+    identified: bool = False
+    cl_ord_id: str | None = None
+    parent_id: int | None = None
+    account_id: str | None = None
+    symbol: str = ""
+    side: Side = "buy"
+    rank: int = 0
+    told: OrdStatus | None = None
+    final: bool = False
+    #: reason word and text of the rejection
+    rejection: tuple[str, str] | None = None
+    fills: dict[int, Fill] = field(default_factory=dict[int, Fill])
+    cum_qty: Decimal = ZERO
+    turnover: Decimal = ZERO
+    #: deadline in monotonic ns of what is missing, 0 = nothing is; `asked` once it was asked for
+    due_ns: int = 0
+    asked: bool = False
+
+    @property
+    def is_short_of_fills(self) -> bool:
+        """The broker says done and some of its fills have not come."""
+        order, version = self.order, self.version
+        return (
+            order is not None
+            and order.ord_status in DONE
+            and version is not None
+            and self.cum_qty < version.order_qty
+        )
+
+    def keep_later(self, version: OrderVersion) -> None:
+        """Remember a modification until its confirmation."""
+        self.later[version.id] = version
+        if len(self.later) > LATER_MAX:
+            del self.later[min(self.later)]
+
+    def resting_status(self) -> OrdStatus:
+        """The status of an order that stands at the broker."""
+        if self.order is not None and self.order.ord_status == "Suspended":
+            return "suspended"
+        return "partially_filled" if self.cum_qty else "new"
+
+
+def report_of(
+    track: Track,
+    exec_type: ExecType,
+    ord_status: OrdStatus,
+    at: datetime,
+    received_ns: int,
+    *,
+    fill: Fill | None = None,
+    text: str = "",
+    ord_rej_reason: str = "",
+) -> ExecutionReport:
+    """The report as of now; the track is resolved (`account_id` is set)."""
+    version = track.version
+    qty = Decimal(version.order_qty) if version is not None else None
+    over = ord_status in ("canceled", "expired", "rejected", "filled")
+    cum = track.cum_qty
+    return ExecutionReport(
+        account_id=track.account_id or "",
+        order_id=str(track.order_id),
+        exec_type=exec_type,
+        ord_status=ord_status,
+        symbol=track.symbol,
+        side=track.side,
+        transact_time=at,
+        cl_ord_id=track.cl_ord_id,
+        exec_id=str(fill.id) if fill is not None else None,
+        ord_type=ORD_TYPES[version.order_type] if version is not None else None,
+        time_in_force=TIMES.get(version.time_in_force or "") if version is not None else None,
+        order_qty=qty,
+        price=version.price if version is not None else None,
+        stop_price=version.stop_price if version is not None else None,
+        last_qty=Decimal(fill.qty) if fill is not None else None,
+        last_px=fill.price if fill is not None else None,
+        cum_qty=cum,
+        leaves_qty=ZERO if over else (max(qty - cum, ZERO) if qty is not None else None),
+        avg_px=track.turnover / cum if cum else None,
+        text=text,
+        ord_rej_reason=ord_rej_reason,
+        parent_order_id=str(track.parent_id) if track.parent_id else None,
+        received_ns=received_ns,
+    )
+
+
+def newest_version(versions: list[OrderVersion], commands: dict[int, Command]) -> OrderVersion | None:
+    """The numbers an order has now: the highest version whose command is neither pending nor refused."""
+    ordered = sorted(versions, key=lambda version: version.id)
+    for version in reversed(ordered):
+        command = commands.get(version.id)
+        if command is None or command.command_type == "New" or command.command_status not in _NOT_CHANGED:
+            return version
+    return ordered[0] if ordered else None
