@@ -1,0 +1,72 @@
+"""`python -m bench`: measure, print floor, value, ratio and goal side by side, write bench/results.json."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.compare import RESULTS
+from bench.lab import Figure, Lab
+from bench.report import judge_all, table, write
+from bench.rig import build_tap, postgres
+from bench.rounds import Refused
+from bench.sections import SECTIONS
+from bench.subjects import SUBJECTS
+
+ROUNDS_MIN = 5
+AGAIN_MAX = 2
+#: The bench has five minutes; what is left after this is for what must still be run once.
+AGAIN_UNTIL_S = 170.0
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def figures_of(lab: Lab, names: list[str]) -> Iterator[Figure]:
+    """The chosen sections' figures; a refused run ends its section, not the bench."""
+    for name in names:
+        say(f"{name} ({lab.elapsed_s():.0f} s)")
+        try:
+            yield from SECTIONS[name](lab)
+        except Refused as why:
+            say(f"  REFUSED {why}")
+            lab.refused.append(f"{name}: {why}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--subject", choices=sorted(SUBJECTS), default=next(iter(SUBJECTS)))
+    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS))
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS_MIN, help="five or more for a figure to be quoted"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse()
+    begun = time.monotonic()
+    build_tap()
+    with postgres() as dsn:
+        lab = Lab(
+            subject=SUBJECTS[args.subject],
+            dsn=dsn,
+            say=say,
+            rounds=args.rounds,
+            again_max=AGAIN_MAX,
+            again_until_s=AGAIN_UNTIL_S,
+        )
+        results = judge_all(figures_of(lab, args.only))
+    write(args.out, results)
+    print(table(results))
+    say(f"{time.monotonic() - begun:.0f} s; written to {args.out}")
+    for line in lab.refused:
+        say(f"REFUSED {line}")
+    return 1 if lab.refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
