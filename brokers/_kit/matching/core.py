@@ -38,30 +38,36 @@ class MatchingCore:
         settings: SimSettings | None = None,
         seed: int = 0,
     ) -> None:
-        self._start = (tuple(accounts), tuple(instruments))
         self.rules = rules or CoreRules()
         self.dice = FaultDice(seed)
+        self._specs = list(accounts)
+        self._instruments = list(instruments)
         self._engine = Engine(settings or SimSettings(), self.rules.first_exec_id)
         self._placing = Placing(self._engine, self.rules, self.dice)
         self.reset()
 
     def reset(self) -> None:
-        """Back to the first state: accounts, cash, ledger, ids and dice; settings stay."""
-        self._engine = Engine(self._engine.settings, self.rules.first_exec_id)
+        """Orders, positions, cash, flags, ledger, ids and dice as at the start; settings and prices stay."""
+        before = self._engine
+        self._engine = Engine(before.settings, self.rules.first_exec_id)
+        self._engine.quotes.update(before.quotes)
         self.dice = FaultDice(self.dice.seed)
         self._placing = Placing(self._engine, self.rules, self.dice)
-        specs, instruments = self._start
-        for spec in specs:
-            self.add_account(spec)
-        for instrument in instruments:
-            self.add_instrument(instrument)
+        for spec in self._specs:
+            self._engine.books.add(spec)
+        for instrument in self._instruments:
+            self._engine.instruments[instrument.symbol] = instrument
 
     # ---- set-up
 
     def add_account(self, spec: AccountSpec) -> None:
+        """One more account. ValueError when its id is taken."""
         self._engine.books.add(spec)
+        self._specs.append(spec)
 
     def add_instrument(self, instrument: Instrument) -> None:
+        """One more instrument, or new data for a known symbol."""
+        self._instruments.append(instrument)
         self._engine.instruments[instrument.symbol] = instrument
 
     def set_account(

@@ -224,7 +224,7 @@ class Engine:
             price,
             live.cum_qty,
             live.qty - live.cum_qty,
-            state.avg_px or price,
+            state.avg_px if state.avg_px is not None else price,
             realized,
             fees,
             commission,
@@ -257,23 +257,30 @@ class Engine:
             self._replaced(leg, "oco", now_ns, out)
 
     def _release_children(self, parent: LiveOrder, qty: int, now_ns: int, out: Out) -> None:
-        for child in parent.children:
-            self.release(child, parent, qty, now_ns, out)
+        # All legs get their share before one may trade: a leg that fills at once takes it off the others.
+        fresh = [child for child in parent.children if self._grant(child, qty)]
+        for child in fresh:
+            self._start(child, parent, now_ns, out)
         if not parent.is_live:
             self._trim_children(parent, now_ns, out)
 
-    def release(self, child: LiveOrder, parent: LiveOrder, qty: int, now_ns: int, out: Out) -> None:
-        """Let ``qty`` more of a bracket child trade; the first release gives it its price and starts it."""
-        fresh = min(qty, child.qty - child.released_qty)
-        if not child.is_live or fresh <= 0:
-            return
-        child.released_qty += fresh
+    def release(self, child: LiveOrder, parent: LiveOrder, now_ns: int, out: Out) -> None:
+        """Let a child that arrived late trade what its parent has filled already."""
+        if self._grant(child, parent.cum_qty):
+            self._start(child, parent, now_ns, out)
+
+    def _grant(self, child: LiveOrder, qty: int) -> bool:
+        granted = min(qty, child.qty - child.released_qty) if child.is_live else 0
+        child.released_qty += granted
+        return granted > 0
+
+    def _start(self, child: LiveOrder, parent: LiveOrder, now_ns: int, out: Out) -> None:
         if child.status == "suspended":
             self._price_child(child, parent)
             self.begin(child, now_ns, out)
-            return
-        self._replaced(child, "parent", now_ns, out)
-        self.match(child, now_ns, out)
+        elif child.is_live:
+            self._replaced(child, "parent", now_ns, out)
+            self.match(child, now_ns, out)
 
     def _price_child(self, child: LiveOrder, parent: LiveOrder) -> None:
         offset = child.request.offset

@@ -125,6 +125,8 @@ class Placing:
             refusal = self._refusal(live, bool(legs))
             if refusal is not None:
                 return refusal, False
+        if self._rules.unique_tags and _has_twins([live.request.cl_ord_id for live in (*roots, *legs)]):
+            return Refusal("duplicate_tag", "custom tag already in use"), False
         planned = self._take_planned(roots[0].request.account_id)
         if planned is not None:
             return planned.refusal, planned.late
@@ -190,4 +192,9 @@ class Placing:
             return
         parent.children.append(live)
         if parent.cum_qty:
-            self._engine.release(live, parent, parent.cum_qty, now_ns, out)
+            self._engine.release(live, parent, now_ns, out)
+
+
+def _has_twins(tags: Sequence[str | None]) -> bool:
+    given = [tag for tag in tags if tag is not None]
+    return len(given) != len(set(given))
