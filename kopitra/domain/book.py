@@ -117,7 +117,7 @@ class Book:
     leaders: dict[tuple[str, str], LeaderPosition] = field(
         default_factory=dict[tuple[str, str], LeaderPosition]
     )
-    #: (leader, account, leader's root)
+    #: (leader, account, follower's root)
     episodes: dict[tuple[str, str, str], Episode] = field(default_factory=dict[tuple[str, str, str], Episode])
     #: (account, leader) -> contract -> what we hold there because of that leader
     holdings: dict[tuple[str, str], dict[str, Position]] = field(

@@ -75,9 +75,14 @@ class CopyRule:
         init=False, repr=False, compare=False, default_factory=dict[str, MapEntry]
     )
 
+    #: follower roots that a map entry feeds: one follower product has one source, or targets would fight
+    taken: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
+
     def __post_init__(self) -> None:
         check_rule(self)
         object.__setattr__(self, "routes", {entry.from_root: entry for entry in self.symbol_map})
+        object.__setattr__(self, "taken", frozenset(entry.to_root for entry in self.symbol_map))
+        object.__setattr__(self, "taken", frozenset(entry.to_root for entry in self.symbol_map))
 
 
 class InvalidRule(KopitraError):
@@ -123,6 +128,11 @@ def check_rule(rule: CopyRule) -> None:
             "symbol_map",
             len({e.from_root for e in rule.symbol_map}) == len(rule.symbol_map),
             "maps one leader root twice; keep one entry per root",
+        ),
+        (
+            "symbol_map",
+            len({e.to_root for e in rule.symbol_map}) == len(rule.symbol_map),
+            "feeds one follower root from two leader roots; keep one",
         ),
     )
     for name, holds, message in checks:

@@ -94,7 +94,7 @@ def _planned(book: Book, signal: Signal, plan: FanoutPlan) -> None:
     for act in plan.acts:
         _leader_moved(book, signal, act)
     for leg in plan.legs:
-        _leg_decided(book, signal, plan, leg)
+        _leg_decided(book, signal, leg)
 
 
 def _leader_moved(book: Book, signal: Signal, act: LeaderAct) -> None:
@@ -134,9 +134,8 @@ def _leader_replaced(book: Book, signal: Signal, working: dict[str, LeaderOrder]
         book.mirrors.setdefault((signal.leader, new), []).extend(moved)
 
 
-def _leg_decided(book: Book, signal: Signal, plan: FanoutPlan, leg: FollowerLeg) -> None:
-    root = plan.acts[0].root if len(plan.acts) == 1 else leg.root
-    key = (signal.leader, leg.account_id, root)
+def _leg_decided(book: Book, signal: Signal, leg: FollowerLeg) -> None:
+    key = (signal.leader, leg.account_id, leg.root)
     allocation = leg.allocation
     if allocation is not None and allocation.after == 0:
         book.episodes.pop(key, None)

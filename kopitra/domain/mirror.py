@@ -71,7 +71,7 @@ def cancel(case: Case) -> FollowerLeg:
         return case.skip(Skipped("no_mirrored_order", "this follower has no working copy of that order"))
     before, after = case.act.exposure_before, case.act.exposure_after
     rule = case.rule
-    episode = case.book.episodes.get((rule.leader, rule.account_id, case.act.root))
+    episode = case.book.episodes.get((rule.leader, rule.account_id, case.entry.to_root))
     target = None
     if before != after:
         allocation = allocate(rule, case.entry, episode, before, after, sizing_inputs(case))

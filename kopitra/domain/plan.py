@@ -39,7 +39,14 @@ def plan(signal: Signal, book: Book, rules: Sequence[CopyRule], inputs: PlanInpu
 def _follow(
     signal: Signal, act: LeaderAct, rule: CopyRule, maker: Maker, book: Book, inputs: PlanInputs
 ) -> FollowerLeg:
-    entry = rule.routes.get(act.root) or MapEntry(act.root, act.root)
+    entry = rule.routes.get(act.root)
+    if entry is None:
+        entry = MapEntry(act.root, act.root)
+        if act.root in rule.taken:
+            why = Skipped(
+                "symbol_taken", f"the rule maps another product to {act.root}: map or exclude {act.root}"
+            )
+            return declined(rule, act.root, why)
     account = inputs.accounts.get(rule.account_id)
     if account is None:
         return declined(
@@ -79,7 +86,7 @@ def _follow_exposure(case: Case) -> FollowerLeg:
             return case.skip(Skipped("waits_for_fill", "this rule copies the leader's fills"))
         before, after = act.position_before, act.position_after
     have = book.exposure(rule.account_id, rule.leader, case.entry.to_root)
-    episode = book.episodes.get((rule.leader, rule.account_id, act.root))
+    episode = book.episodes.get((rule.leader, rule.account_id, case.entry.to_root))
     allocation = allocate(rule, case.entry, episode, before, after, sizing_inputs(case))
     if isinstance(allocation, Skipped):
         if have == 0 or before * after >= 0:
