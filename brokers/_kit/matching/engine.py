@@ -201,18 +201,24 @@ class Engine:
     # ---- executions and what they do to other orders
 
     def _execute(self, live: LiveOrder, qty: int, price: Decimal, now_ns: int, out: Out) -> None:
+        live.cum_qty += qty
+        live.traded_value += price * qty
+        live.updated_ns = now_ns
+        if live.cum_qty >= live.qty:
+            self._leave(live, now_ns)
+            live.status = "filled"
+        self._book(live, qty, price, now_ns, out)
+        if live.oco_group is not None:
+            self._shrink_siblings(live, qty, now_ns, out)
+        if live.children:
+            self._release_children(live, qty, now_ns, out)
+
+    def _book(self, live: LiveOrder, qty: int, price: Decimal, now_ns: int, out: Out) -> None:
         request = live.request
         instrument = self.instruments[request.symbol]
         account = self.books.accounts[request.account_id]
         position = self.books.position(account, request.symbol)
         realized = position.apply(live.buys, qty, price, instrument.point_value, now_ns)
-        fees, commission = instrument.fee * qty, instrument.commission * qty
-        live.cum_qty += qty
-        live.traded_value += price * qty
-        if live.cum_qty >= live.qty:
-            self._leave(live, now_ns)
-            live.status = "filled"
-        live.updated_ns = now_ns
         state = live.snapshot()
         fill = Execution(
             self._next_exec_id,
@@ -226,8 +232,8 @@ class Engine:
             live.qty - live.cum_qty,
             state.avg_px if state.avg_px is not None else price,
             realized,
-            fees,
-            commission,
+            instrument.fee * qty,
+            instrument.commission * qty,
             now_ns,
             request.cl_ord_id,
         )
@@ -235,15 +241,12 @@ class Engine:
         self.ledger.executed(fill)
         out.append(OrderFilled(state, fill))
         out.append(PositionChanged(position.snapshot()))
-        if realized is not None or fees or commission:
+        costs = fill.fees + fill.commission
+        if realized is not None or costs:
             account.realized_pnl += realized or 0
-            account.fees += fees + commission
+            account.fees += costs
             account.updated_ns = now_ns
             out.append(BalanceChanged(account.snapshot()))
-        if live.oco_group is not None:
-            self._shrink_siblings(live, qty, now_ns, out)
-        if live.children:
-            self._release_children(live, qty, now_ns, out)
 
     def _shrink_siblings(self, live: LiveOrder, qty: int, now_ns: int, out: Out) -> None:
         for leg in self.groups.get(live.oco_group or 0, ()):
