@@ -1,8 +1,8 @@
 """Interleaved rounds and the rules that make a noisy machine say something true.
 
 Floor and product take turns inside every round; a figure is the median over rounds of a round's own
-percentile. A round whose floor is itself off is measured again, a bounded number of times; what still cannot be
-trusted is marked void and not judged. A run with an order missing or doubled is refused.
+percentile. A round whose floor is itself off is measured again, a bounded number of times; what still cannot
+be trusted is marked void and not judged. A run with an order missing or doubled is refused.
 """
 
 from collections.abc import Callable, Sequence

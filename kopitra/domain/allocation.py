@@ -6,7 +6,7 @@ rounding does not drift. The scale is exact: numerator and denominator, multipli
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from kopitra.domain.book import Episode
 from kopitra.domain.copy_rules import CopyRule, MapEntry
@@ -26,16 +26,14 @@ class Skipped:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(NamedTuple):
     """`num / den` follower contracts for one leader contract."""
 
     num: Decimal
     den: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class SizingInputs:
+class SizingInputs(NamedTuple):
     """What a sizing mode may need. Money in account currency, prices in points; None: not known."""
 
     follower_equity: Decimal | None
@@ -45,8 +43,7 @@ class SizingInputs:
     stop_distance: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(NamedTuple):
     """Signed exposures in the follower's contracts before and after the act, and what rounding did to the latter."""
 
     before: Decimal

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kopitra.domain.signals import OrdType, Side, TimeInForce
 
@@ -19,8 +19,7 @@ OrdStatus = Literal[
 TERMINAL_STATUS: frozenset[OrdStatus] = frozenset({"filled", "canceled", "rejected", "expired"})
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionReport:
+class ExecutionReport(NamedTuple):
     """One thing a broker said of one order (FIX 4.4 names).
 
     Only `exec_type == "trade"` with an `exec_id` moves a position; `cum_qty` on other reports is evidence.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kopitra.domain.allocation import Allocation
 from kopitra.domain.limits import RiskLimits
@@ -17,8 +17,7 @@ ActKind = Literal["position", "resting_entry", "resting_exit", "cancel", "replac
 LegOutcome = Literal["approved", "skipped", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderAct:
+class LeaderAct(NamedTuple):
     """A signal read against the leader's book: signed contracts before and after, of one product.
 
     `position_*` is what the leader holds, `exposure_*` adds its resting entries.
@@ -60,8 +59,7 @@ class PlanInputs:
     accounts: Mapping[str, AccountInputs]
 
 
-@dataclass(frozen=True, slots=True)
-class FollowerLeg:
+class FollowerLeg(NamedTuple):
     """The decision for one follower: what will be sent, or why nothing is.
 
     `skipped`: the rules say so; `refused`: the risk check says so (`checks` holds what it looked at). A leg that

@@ -7,7 +7,7 @@ them into the book. Field names are the storage format: a renamed field is a mig
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from kopitra.domain.executions import ExecutionReport, PositionReport
 from kopitra.domain.fanout import FanoutPlan
@@ -33,8 +33,7 @@ class SignalPlanned:
     plan: FanoutPlan
 
 
-@dataclass(frozen=True, slots=True)
-class SentFact:
+class SentFact(NamedTuple):
     """Bytes of an order (or of a cancel or replace of `orig_cl_ord_id`) were handed to the socket."""
 
     cl_ord_id: str

@@ -3,7 +3,6 @@
 Nothing here decides whether; `plan.py` does. Ids are deterministic: (list id, account, leg).
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -78,7 +77,7 @@ class Maker:
                 if qty > 0:
                     orders.append(self._child(entry, f"t{number}", "target", qty, level))
         if not self._attachable(orders):
-            orders = [dataclasses.replace(order, after=(entry.cl_ord_id,)) for order in orders]
+            orders = [order._replace(after=(entry.cl_ord_id,)) for order in orders]
         return tuple(orders)
 
     def _attachable(self, orders: Sequence[OrderIntent]) -> bool:

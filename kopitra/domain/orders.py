@@ -8,7 +8,7 @@ before a byte leaves. The states say what is *known*: `claimed` means bytes may 
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from kopitra.domain.errors import KopitraError
 from kopitra.domain.executions import ExecutionReport
@@ -22,8 +22,7 @@ LANES: Final[tuple[Lane, ...]] = ("flatten", "exit", "protective", "entry", "sta
 ZERO: Final = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class OrderIntent:
+class OrderIntent(NamedTuple):
     """One order we decided to send for one account.
 
     `after` names children that must be finished first: cancels that must be confirmed before a close is sized from
@@ -69,8 +68,7 @@ class OrderIntent:
         return "exit" if self.role == "exit" else "protective"
 
 
-@dataclass(frozen=True, slots=True)
-class CancelIntent:
+class CancelIntent(NamedTuple):
     """Cancel a working child (`orig_cl_ord_id`) of ours."""
 
     cl_ord_id: str
@@ -86,8 +84,7 @@ class CancelIntent:
         return "exit"
 
 
-@dataclass(frozen=True, slots=True)
-class ReplaceIntent:
+class ReplaceIntent(NamedTuple):
     """Give a working child new numbers; None keeps the present value."""
 
     cl_ord_id: str

@@ -7,7 +7,6 @@ Four things can follow, and all of them only ever shrink or protect:
 - held orders that became pointless are dropped.
 """
 
-import dataclasses
 from collections.abc import Iterable
 from decimal import Decimal
 
@@ -102,7 +101,7 @@ class _Made:
         if qty == 0:
             self._dropped.append(held.intent.cl_ord_id)
             return
-        self._released.append(dataclasses.replace(held.intent, qty=qty, after=()))
+        self._released.append(held.intent._replace(qty=qty, after=()))
 
     def _protect(self, held: ChildOrder, entry: ChildOrder) -> None:
         """A stop or target for what the entry has filled so far."""
@@ -114,9 +113,7 @@ class _Made:
         if intent.offset is not None and entry.avg_px is not None:
             level = _level(intent, entry, intent.offset)
             price, stop_price = (None, level) if intent.role == "stop" else (level, None)
-        self._released.append(
-            dataclasses.replace(intent, qty=qty, price=price, stop_price=stop_price, after=())
-        )
+        self._released.append(intent._replace(qty=qty, price=price, stop_price=stop_price, after=()))
 
     def trim(self) -> None:
         """Close what exceeds the target; never more than is held, never because of what is only pending."""

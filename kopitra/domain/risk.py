@@ -7,15 +7,14 @@ Exits are judged by one thing: they never exceed the holding (they are reduce-on
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.switches import SwitchState
 
 
-@dataclass(frozen=True, slots=True)
-class RiskInputs:
+class RiskInputs(NamedTuple):
     """Everything the check looked at, so that it re-evaluates to the same answer for ever (I-20).
 
     Quantities in contracts, money in account currency, ages in milliseconds. None: not known at the time.
@@ -42,8 +41,7 @@ class RiskInputs:
     limits_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Approved:
+class Approved(NamedTuple):
     """An intent that passed. `checks` is None for exits, which have no limits to pass."""
 
     intent: OrderIntent
