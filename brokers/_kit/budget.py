@@ -1,0 +1,115 @@
+"""How many requests a login may still send, in lanes, so that an exit never waits behind an entry.
+
+Several sliding windows hold together (for instance 80 a minute and 5,000 an hour). The lanes that can wait
+may fill a window only to their ceiling; what is above belongs to flatten, cancel and exit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, Literal
+
+from brokers._kit.sliding import SlidingCount
+
+_NS_PER_S: Final = 1_000_000_000
+
+
+class Lane(IntEnum):
+    """Why a request is sent, most urgent first."""
+
+    FLATTEN = 0  # kill, flatten, cancel
+    EXIT = 1  # reduce, close, reads that resolve a doubt
+    PROTECT = 2  # protective stops, placed or moved
+    ENTRY = 3
+    STATUS = 4  # polling, dashboards
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most `limit` requests in any `per_s` seconds."""
+
+    limit: int
+    per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The tokens are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Nothing was taken. `too-large` never fits, so its wait is infinite."""
+
+    reason: Literal["window", "penalty", "too-large"]
+    retry_after_s: float
+
+
+GRANTED: Final = Granted()
+
+_CEILINGS: Final = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetPolicy:
+    """`ceilings`: the share of each window a lane may fill; a quarter at least is kept for the first two."""
+
+    windows: Sequence[Window]
+    ceilings: Mapping[Lane, float] = field(default_factory=lambda: dict(_CEILINGS))
+
+    def __post_init__(self) -> None:
+        if any(window.limit < 1 or window.per_s <= 0 for window in self.windows):
+            raise ValueError("a budget window needs limit >= 1 and per_s > 0")
+        if any(self.ceilings[lane] > 0.75 for lane in Lane if lane > Lane.EXIT):
+            raise ValueError("keep at least a quarter of every window for flatten and exit: ceilings <= 0.75")
+        if any(self.ceilings[lane] != 1.0 for lane in (Lane.FLATTEN, Lane.EXIT)):
+            raise ValueError("flatten and exit may fill the whole window: their ceilings are 1.0")
+
+
+class Budget:
+    """The budget of one login (or application). Pure: the caller brings the monotonic time."""
+
+    def __init__(self, policy: BudgetPolicy) -> None:
+        self._windows = [
+            (
+                SlidingCount(int(window.per_s * _NS_PER_S)),
+                tuple(int(window.limit * policy.ceilings[lane]) for lane in Lane),
+            )
+            for window in policy.windows
+        ]
+        self._paused_until_ns = 0
+
+    def try_take(self, lane: Lane, now_ns: int, cost: int = 1) -> Granted | Denied:
+        """Take `cost` requests from every window, or none from any."""
+        answer = self.forecast(lane, now_ns, cost)
+        if isinstance(answer, Granted):
+            for count, _ in self._windows:
+                count.add(now_ns, cost)
+        return answer
+
+    def forecast(self, lane: Lane, now_ns: int, cost: int) -> Granted | Denied:
+        """What `try_take` would answer; for a whole fan-out at once before its first request."""
+        if now_ns < self._paused_until_ns and lane is not Lane.FLATTEN:
+            return Denied("penalty", (self._paused_until_ns - now_ns) / _NS_PER_S)
+        wait_ns = 0
+        for count, ceilings in self._windows:
+            room = ceilings[lane] - cost
+            if room < 0:
+                return Denied("too-large", float("inf"))
+            if count.total(now_ns) > room:
+                wait_ns = max(wait_ns, count.ns_until(now_ns, room))
+        return Denied("window", wait_ns / _NS_PER_S) if wait_ns else GRANTED
+
+    def room(self, lane: Lane, now_ns: int) -> int:
+        """How many single requests of this lane fit now."""
+        if now_ns < self._paused_until_ns and lane is not Lane.FLATTEN:
+            return 0
+        return min((max(0, top[lane] - count.total(now_ns)) for count, top in self._windows), default=0)
+
+    def pause(self, now_ns: int, seconds: float) -> None:
+        """The broker asked for silence: only FLATTEN passes. A shorter pause never ends a longer one."""
+        self._paused_until_ns = max(self._paused_until_ns, now_ns + int(seconds * _NS_PER_S))
+
+    def paused_s(self, now_ns: int) -> float:
+        """Seconds of silence left."""
+        return max(0, self._paused_until_ns - now_ns) / _NS_PER_S

@@ -1,0 +1,116 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers._kit.budget import GRANTED, Budget, BudgetPolicy, Denied, Lane, Window
+
+NS = 1_000_000_000
+lanes = st.sampled_from(list(Lane))
+
+
+def budget(*windows: Window) -> Budget:
+    return Budget(BudgetPolicy(windows or (Window(80, 60), Window(200, 3600))))
+
+
+def drain(spender: Budget, lane: Lane, now_ns: int = 0) -> int:
+    taken = 0
+    while spender.try_take(lane, now_ns) == GRANTED:
+        taken += 1
+    return taken
+
+
+def test_entries_leave_a_quarter_to_exits() -> None:
+    spender = budget()
+    assert drain(spender, Lane.ENTRY) == 60
+    assert spender.room(Lane.EXIT, 0) == 20
+    assert drain(spender, Lane.FLATTEN) == 20
+    assert drain(spender, Lane.EXIT) == 0
+
+
+def test_status_polling_leaves_room_for_entries() -> None:
+    spender = budget()
+    assert drain(spender, Lane.STATUS) == 48
+    assert drain(spender, Lane.ENTRY) == 12
+
+
+def test_the_longer_window_holds_when_the_shorter_is_free_again() -> None:
+    spender = budget()
+    for minute in range(3):
+        drain(spender, Lane.ENTRY, minute * 62 * NS)
+    assert spender.room(Lane.ENTRY, 200 * NS) == 0
+    answer = spender.try_take(Lane.ENTRY, 200 * NS)
+    assert isinstance(answer, Denied)
+    assert answer.reason == "window"
+    assert 3300 < answer.retry_after_s < 3600
+    assert spender.room(Lane.EXIT, 200 * NS) == 50
+
+
+def test_a_denied_fan_out_takes_nothing() -> None:
+    spender = budget()
+    assert isinstance(spender.forecast(Lane.ENTRY, 0, 61), Denied)
+    assert isinstance(spender.try_take(Lane.ENTRY, 0, 61), Denied)
+    assert spender.try_take(Lane.ENTRY, 0, 60) == GRANTED
+    assert spender.forecast(Lane.ENTRY, 0, 1) != GRANTED
+
+
+def test_a_cost_that_can_never_fit_says_so() -> None:
+    assert budget().try_take(Lane.ENTRY, 0, 200) == Denied("too-large", math.inf)
+
+
+def test_only_flatten_passes_a_penalty_and_a_shorter_one_does_not_end_it() -> None:
+    spender = budget()
+    spender.pause(0, 15)
+    spender.pause(0, 1)
+    assert [spender.room(lane, 14 * NS) > 0 for lane in Lane] == [True, False, False, False, False]
+    assert spender.try_take(Lane.EXIT, 14 * NS) == Denied("penalty", 1.0)
+    assert spender.try_take(Lane.FLATTEN, 14 * NS) == GRANTED
+    assert spender.try_take(Lane.ENTRY, 15 * NS) == GRANTED
+    assert (spender.paused_s(5 * NS), spender.paused_s(20 * NS)) == (10.0, 0.0)
+
+
+@given(st.lists(st.tuples(lanes, st.integers(0, 20 * NS), st.integers(1, 4)), max_size=300))
+def test_no_window_is_ever_exceeded_and_the_reserve_is_never_refused(
+    steps: list[tuple[Lane, int, int]],
+) -> None:
+    window = Window(20, 60)
+    spender, now_ns, granted = budget(window), 0, list[tuple[int, int]]()
+    for lane, step_ns, cost in steps:
+        now_ns += step_ns
+        answer = spender.try_take(lane, now_ns, cost)
+        used = sum(cost for at_ns, cost in granted if at_ns > now_ns - 60 * NS)
+        late = sum(cost for at_ns, cost in granted if at_ns > now_ns - 62 * NS)
+        if answer == GRANTED:
+            granted.append((now_ns, cost))
+            assert used + cost <= (20 if lane <= Lane.EXIT else 15)
+        elif lane <= Lane.EXIT:
+            assert late + cost > 20
+
+
+@given(st.lists(st.tuples(lanes, st.integers(0, 20 * NS)), max_size=200), lanes)
+def test_after_the_named_wait_it_is_granted(steps: list[tuple[Lane, int]], lane: Lane) -> None:
+    spender, now_ns = budget(), 0
+    for step_lane, step_ns in steps:
+        now_ns += step_ns
+        spender.try_take(step_lane, now_ns)
+    answer = spender.try_take(lane, now_ns)
+    if isinstance(answer, Denied):
+        assert spender.try_take(lane, now_ns + math.ceil(answer.retry_after_s * NS)) == GRANTED
+
+
+@pytest.mark.parametrize(
+    "windows, ceilings",
+    [
+        ([Window(0, 60)], {}),
+        ([Window(1, 0)], {}),
+        ([Window(10, 60)], {Lane.ENTRY: 0.9}),
+        ([Window(10, 60)], {Lane.EXIT: 0.9}),
+    ],
+)
+def test_a_policy_without_a_reserve_or_a_limit_is_refused(
+    windows: list[Window], ceilings: dict[Lane, float]
+) -> None:
+    whole = dict(BudgetPolicy([Window(1, 1)]).ceilings) | ceilings
+    with pytest.raises(ValueError, match=r"budget window|quarter|whole window"):
+        BudgetPolicy(windows, whole)
