@@ -1,0 +1,1 @@
+"""PostgreSQL by psycopg 3: plain SQL, rows as frozen dataclasses, one rim that translates foreign errors."""

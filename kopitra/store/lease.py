@@ -1,0 +1,225 @@
+"""The right to write a shard: one row, an epoch that only grows, and a deadline that is checked locally.
+
+Advisory locks are no fence (a paused holder knows nothing of having lost one), so the epoch is checked
+inside every append, and the holder stops itself before anyone else can start: `valid_until_ns` is compared
+right before each write to a broker, without I/O.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from kopitra.domain.errors import Conflict, LeaseLost, Unavailable
+from kopitra.ports import Clock
+from kopitra.store.pool import Database, Session
+
+_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """The timers of single writing, in one place because their order is what makes it safe; seconds."""
+
+    #: life of a lease without renewal
+    ttl_s: float = 10.0
+    #: time between renewals
+    renew_s: float = 10.0 / 3
+    #: how long before the end of its lease a holder stops itself
+    margin_s: float = 2.0
+    #: longest time that a holder without a database may still send exits (and a successor holds back entries)
+    exit_grace_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.margin_s < self.ttl_s:
+            raise ValueError(f"margin_s {self.margin_s} must lie between 0 and ttl_s {self.ttl_s}.")
+        if not 0 < 2 * self.renew_s <= self.ttl_s - self.margin_s:
+            raise ValueError(
+                f"Two renewals ({self.renew_s} s apart) must fit before a holder stops itself "
+                f"({self.ttl_s - self.margin_s} s): one lost packet must not end a lease. Lower renew_s."
+            )
+        if not 0 <= self.exit_grace_s <= 60:
+            raise ValueError(f"exit_grace_s {self.exit_grace_s} must lie between 0 and 60.")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a successor must know: `dirty` means that the previous holder did not hand over."""
+
+    epoch: int
+    dirty: bool
+    previous_holder: str
+    previous_note: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """The row as it is; `left_s` seconds of life by the database's clock, negative when over."""
+
+    shard: str
+    holder: str
+    epoch: int
+    left_s: float
+    released: bool
+    note: str
+    build: str
+
+
+_READ_SQL: Final = """
+    select shard, holder, epoch, extract(epoch from expires_at - clock_timestamp())::float8 as left_s,
+           released, note, build
+    from lease where shard = %(shard)s"""
+_LOCK_SQL: Final = _READ_SQL + " for update"
+_TAKE_SQL: Final = """
+    insert into lease (shard, holder, epoch, expires_at, released, note, build)
+    values (%(shard)s, %(holder)s, 1, clock_timestamp() + make_interval(secs => %(ttl_s)s),
+            false, '', %(build)s)
+    on conflict (shard) do update
+    set holder = excluded.holder, epoch = lease.epoch + 1, expires_at = excluded.expires_at,
+        released = false, note = '', build = excluded.build
+    where lease.released or lease.expires_at <= clock_timestamp()
+    returning epoch"""
+_RENEW_SQL: Final = """
+    update lease set expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s)
+    where shard = %(shard)s and epoch = %(epoch)s and holder = %(holder)s and not released"""
+_RELEASE_SQL: Final = """
+    update lease set released = true, expires_at = clock_timestamp(), note = %(note)s
+    where shard = %(shard)s and epoch = %(epoch)s and holder = %(holder)s"""
+
+
+@dataclass(frozen=True, slots=True)
+class _EpochRow:
+    epoch: int
+
+
+class Lease:
+    """A lease that is held and renewed by its own task. Made by `Lease.take`."""
+
+    def __init__(
+        self,
+        db: Database,
+        shard: str,
+        holder: str,
+        taken: Taken,
+        *,
+        clock: Clock,
+        settings: LeaseSettings,
+        started_ns: int,
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self.shard = shard
+        self.holder = holder
+        self.taken = taken
+        self.epoch = taken.epoch
+        #: monotonic; a write to a broker is allowed strictly before it. 0 when the lease is lost or released.
+        self.valid_until_ns = 0
+        self._db = db
+        self._clock = clock
+        self._settings = settings
+        self._on_lost = on_lost
+        self._stopped = asyncio.Event()
+        self._extend(started_ns)
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    @classmethod
+    async def take(
+        cls,
+        db: Database,
+        shard: str,
+        holder: str,
+        *,
+        clock: Clock,
+        build: str,
+        on_lost: Callable[[str], None],
+        settings: LeaseSettings | None = None,
+    ) -> "Lease":
+        """Become the writer of a shard, under a new epoch. Raises Conflict while another process holds it.
+
+        `on_lost(reason)` is called once, on the event loop, when the lease is over without `release`.
+        """
+        chosen = settings or LeaseSettings()
+        started_ns = clock.monotonic_ns()
+        values = {"shard": shard, "holder": holder, "ttl_s": chosen.ttl_s, "build": build}
+        async with db.transaction() as session:
+            before = await session.row(LeaseRow, _LOCK_SQL, values)
+            taken = await _take(session, before, values)
+        return cls(
+            db, shard, holder, taken, clock=clock, settings=chosen, started_ns=started_ns, on_lost=on_lost
+        )
+
+    @property
+    def valid(self) -> bool:
+        """One comparison; the hot path may inline it."""
+        return self._clock.monotonic_ns() < self.valid_until_ns
+
+    async def release(self, note: str) -> None:
+        """Hand over: a successor may start at once. Close the broker sessions first."""
+        await self._stop()
+        was_held, self.valid_until_ns = self.valid_until_ns, 0
+        if was_held:
+            values = {"shard": self.shard, "epoch": self.epoch, "holder": self.holder, "note": note}
+            await self._db.run(_RELEASE_SQL, values)
+
+    async def abandon(self) -> None:
+        """Stop renewing without a word, as a crash would."""
+        await self._stop()
+        self.valid_until_ns = 0
+
+    async def _stop(self) -> None:
+        self._stopped.set()
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    def _extend(self, started_ns: int) -> None:
+        """Counted from before the request left: the database's clock started later than that."""
+        self.valid_until_ns = started_ns + int((self._settings.ttl_s - self._settings.margin_s) * _NS)
+
+    async def _keep(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self._settings.renew_s)
+                await self._renew_until_deadline()
+        except LeaseLost as lost:
+            self.valid_until_ns = 0
+            self._on_lost(lost.message)
+
+    async def _renew_until_deadline(self) -> None:
+        """Renew once; while the database is away, try again until the local deadline."""
+        while True:
+            started_ns = self._clock.monotonic_ns()
+            left_s = (self.valid_until_ns - started_ns) / _NS
+            if left_s <= 0:
+                raise LeaseLost("the lease ran out before it could be renewed")
+            with contextlib.suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._renew(started_ns)
+                return
+            await asyncio.sleep(min(0.1, max(left_s, 0)))
+
+    async def _renew(self, started_ns: int) -> None:
+        values = {
+            "shard": self.shard,
+            "epoch": self.epoch,
+            "holder": self.holder,
+            "ttl_s": self._settings.ttl_s,
+        }
+        if await self._db.run(_RENEW_SQL, values) == 0:
+            raise LeaseLost("another process took the lease")
+        self._extend(started_ns)
+
+
+async def _take(session: Session, before: LeaseRow | None, values: Mapping[str, object]) -> Taken:
+    row = await session.row(_EpochRow, _TAKE_SQL, values)
+    if row is None:
+        holder = before.holder if before is not None else "another process"
+        raise Conflict(f"Shard {values['shard']} is held by {holder}: wait for its lease to end.")
+    if before is None:
+        return Taken(row.epoch, dirty=False, previous_holder="", previous_note="")
+    return Taken(row.epoch, not before.released, before.holder, before.note)
+
+
+async def read_lease(db: Database, shard: str) -> LeaseRow | None:
+    """Who holds a shard, for health pages and stand-by replicas."""
+    return await db.row(LeaseRow, _READ_SQL, {"shard": shard})

@@ -1,0 +1,53 @@
+"""One real PostgreSQL for the room, a database of its own for each test."""
+
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from cli.local.postgres import EmbeddedPostgres
+from kopitra.store.migrate import migrate
+from kopitra.store.pool import Database
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The server; its folder is short because a Unix socket's path is."""
+    with tempfile.TemporaryDirectory(prefix="kopitra-pg-") as folder, EmbeddedPostgres(Path(folder)) as server:
+        yield server
+
+
+def _dsn(server: EmbeddedPostgres, database: str) -> str:
+    return psycopg.conninfo.make_conninfo(server.dsn, dbname=database)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template(postgres: EmbeddedPostgres) -> str:
+    """A database with the schema, which tests copy; a file copy takes a few milliseconds."""
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute("create database kopitra_template")
+    await migrate(_dsn(postgres, "kopitra_template"))
+    return "kopitra_template"
+
+
+@pytest.fixture
+def dsn(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """A fresh database with the schema."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template}")  # pyright: ignore[reportArgumentType, reportCallIssue]
+        yield _dsn(postgres, name)
+        connection.execute(f"drop database {name} with (force)")  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+@pytest_asyncio.fixture
+async def db(dsn: str) -> AsyncIterator[Database]:
+    """The small pool on a fresh database."""
+    async with Database(dsn, "tests") as database:
+        yield database
