@@ -74,7 +74,7 @@ class OwnOrders:
         return self._ids.get(order_id)
 
     def recognise(self, order_id: Hashable, cl_ord_id: str | None) -> str | None:
-        """Our id if the event's order is ours, else None; learns the order id from a client id with our prefix."""
+        """Our id if the order of an event is ours, else None; a client id of ours teaches its order id."""
         if cl_ord_id is not None and is_own(cl_ord_id):
             if order_id not in self._ids:
                 self.claim(order_id, cl_ord_id)

@@ -27,7 +27,7 @@ def test_the_table_knows_every_state() -> None:
     assert set(TRANSITIONS) == set(STATES)
 
 
-@pytest.mark.parametrize("start, to", product(STATES, STATES))
+@pytest.mark.parametrize("start, to", list(product(STATES, STATES)))
 def test_only_what_the_table_contains_is_possible(start: SessionState, to: SessionState) -> None:
     holder = holder_in(start)
     if to in TRANSITIONS[start]:

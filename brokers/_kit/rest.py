@@ -1,0 +1,155 @@
+"""A thin HTTP client for login, lookups, snapshots and reconciliation. Never for an order: see order_http.
+
+Nothing is repeated and no redirect is followed here. A lookup that failed may be asked again by its caller,
+who knows whether it changes anything at the broker.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ssl import SSLContext
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import httpx2
+import msgspec
+
+from kopitra.domain.errors import Disconnected, ProtocolViolation, SessionError, Throttled
+
+T = TypeVar("T")
+
+_THROTTLED_S: Final = 60.0  #: when a 429 names no time of its own
+
+
+class TokenRefused(Disconnected):
+    """HTTP 401: the token is expired or unknown; get a new one, then ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestSettings:
+    """Limits of one client."""
+
+    timeout_s: float = 10.0  #: to connect, and between any two pieces of an answer
+    body_bytes_max: int = 32 * 1024 * 1024
+    connections_max: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RestReply:
+    """A complete answer of any status."""
+
+    status: int
+    body: bytes
+    retry_after: str = ""
+
+    def ok(self) -> bytes:
+        """The body of a 2xx; else raises `as_error()`."""
+        if 200 <= self.status < 300:
+            return self.body
+        raise self.as_error()
+
+    def as_error(self) -> SessionError:
+        """What the status means: TokenRefused 401, Throttled 429, Disconnected 5xx, else ProtocolViolation."""
+        if self.status == 401:
+            return TokenRefused("the broker refused the token (HTTP 401): log in again")
+        if self.status == 429:
+            wait_s = float(self.retry_after) if self.retry_after.isdecimal() else _THROTTLED_S
+            return Throttled(
+                f"the broker asks for {wait_s:.0f} s of silence (HTTP 429)", retry_after_s=wait_s
+            )
+        if self.status >= 500:
+            return Disconnected(f"the broker has a fault of its own (HTTP {self.status}): ask again later")
+        return ProtocolViolation(f"unexpected HTTP {self.status}: check the address and the account's rights")
+
+
+class RestClient:
+    """Keep-alive connections to one host. `base_url` holds scheme, host and any path prefix."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        tls: SSLContext | bool = True,
+        headers: Mapping[str, str] | None = None,
+        settings: RestSettings | None = None,
+    ) -> None:
+        self._settings = settings or RestSettings()
+        self._client = httpx2.AsyncClient(
+            base_url=base_url,
+            headers={"Accept": "application/json", **(headers or {})},
+            timeout=httpx2.Timeout(self._settings.timeout_s),
+            limits=httpx2.Limits(max_connections=self._settings.connections_max),
+            transport=httpx2.AsyncHTTPTransport(
+                verify=tls,
+                retries=0,
+                limits=httpx2.Limits(max_connections=self._settings.connections_max),
+            ),
+            follow_redirects=False,
+            trust_env=False,  # no password of a .netrc, no proxy of an environment
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def get(
+        self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> RestReply:
+        """GET; raises Disconnected when no complete answer came, ProtocolViolation when it is too large."""
+        return await self._exchange("GET", path, None, query, headers)
+
+    async def post(
+        self, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
+    ) -> RestReply:
+        """POST of JSON bytes, once; errors as `get`."""
+        return await self._exchange(
+            "POST", path, body, None, {"Content-Type": "application/json", **(headers or {})}
+        )
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+    ) -> RestReply:
+        try:
+            async with self._client.stream(
+                method, path, content=body, params=query, headers=headers
+            ) as reply:
+                content = await self._bounded(reply)
+                return RestReply(reply.status_code, content, reply.headers.get("Retry-After", ""))
+        except httpx2.TransportError as error:
+            raise Disconnected(
+                f"{method} {path} has no answer: {type(error).__name__}; check the network"
+            ) from error
+        except httpx2.DecodingError as error:
+            raise ProtocolViolation(f"{method} {path} answered with a body that does not decode") from error
+
+    async def _bounded(self, reply: httpx2.Response) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in reply.aiter_bytes():
+            size += len(piece)
+            if size > self._settings.body_bytes_max:
+                raise ProtocolViolation(
+                    f"an answer above {self._settings.body_bytes_max} bytes; ask for less"
+                )
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+def decoded(body: bytes, shape: type[T]) -> T:
+    """JSON as a msgspec type (a Struct, a list of them); ProtocolViolation names the place, not the content."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolViolation(f"an answer does not parse as {shape!r}: {error}") from error
