@@ -11,6 +11,13 @@ from bench.rig import BenchError, Process, build_tap
 REPLY_SLACK_S = 10.0
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """The tap's first line."""
+
+    raw_port: int
+    face_ports: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """How signals are sent. Closed loop by default: the next one `gap_us` after a batch is complete."""
@@ -65,28 +72,25 @@ class Reading(msgspec.Struct, frozen=True):
         return None
 
 
-class Tap:
-    """A running tap. Ports: where a gateway should find ProjectX, Tradovate, and (floors) a plain sink."""
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A broker as the gateway finds it at the tap: its order wire, and the simulator for all the rest."""
 
-    def __init__(
-        self,
-        *,
-        projectx_upstream: str | None = None,
-        tradovate_upstream: str | None = None,
-        pass_through: bool = False,
-        name: str = "tap",
-    ) -> None:
+    card: Path  #: brokers/<code>/order.wire
+    upstream_port: int = 0  #: the simulator on loopback; 0: none, and what is no order is answered 502
+
+
+class Tap:
+    """A running tap: one port per face, in the order given, and a raw one where floors write."""
+
+    def __init__(self, faces: Sequence[Face] = (), *, pass_through: bool = False, name: str = "tap") -> None:
         argv = [str(build_tap())]
-        for flag, value in (
-            ("--projectx-upstream", projectx_upstream),
-            ("--tradovate-upstream", tradovate_upstream),
-        ):
-            if value is not None:
-                argv += [flag, value]
+        for face in faces:
+            argv += ["--face", f"{face.card},{face.upstream_port}"]
         self._process = Process(name, [*argv, *(["--pass"] if pass_through else [])])
-        self.projectx_port = self._process.port("projectx_port")
-        self.tradovate_port = self._process.port("tradovate_port")
-        self.raw_port = self._process.port("raw_port")
+        ready = msgspec.convert(self._process.ready, Ready)
+        self.raw_port = ready.raw_port
+        self.face_ports = ready.face_ports
 
     def run(self, target_port: int, templates: Sequence[Path], load: Load, first_id: int) -> Reading:
         self._process.tell(run_line(target_port, templates, load, first_id))

@@ -1,6 +1,6 @@
 // Broker side. Orders are stamped and absorbed (or, with --pass, stamped and forwarded); everything else is
-// relayed byte for byte to the simulator, with one exception: an upgrade on the Tradovate face loses its
-// Sec-WebSocket-Extensions header, because a compressed frame could not be read here.
+// relayed byte for byte to the simulator, with one exception: the upgrade of a socket that carries
+// orders loses its Sec-WebSocket-Extensions header, because a compressed frame could not be read here.
 #include "tap.h"
 
 #include <math.h>
@@ -68,17 +68,18 @@ long broker_stalled_orders(void) { return stalled_orders; }
 
 // --- orders
 
-static bool is_stalled(const char *body, size_t len) {
-  if (!run.stalled_count) return false;
-  const char *at = memmem(body, len, "\"accountId\":", 12);
-  long account = at ? strtol(at + 12, NULL, 10) : 0;
+static bool is_stalled(const char *key, const char *body, size_t len) {
+  size_t key_len = strlen(key);
+  if (!run.stalled_count || !key_len) return false;
+  const char *at = memmem(body, len, key, key_len);
+  long account = at ? strtol(at + key_len, NULL, 10) : 0;
   for (int i = 0; i < run.stalled_count; i++)
     if (run.stalled[i] == account) return true;
   return false;
 }
 
-static bool stamp_order(const char *body, size_t len, size_t wire_bytes, double stamp) {
-  bool stalled = is_stalled(body, len);
+static bool stamp_order(const Face *face, const char *body, size_t len, size_t wire_bytes, double stamp) {
+  bool stalled = is_stalled(face->account_key, body, len);
   order_bytes += wire_bytes;
   if (stalled) stalled_orders++, last_stalled = stamp;
   else signal_order(stamp);
@@ -86,34 +87,25 @@ static bool stamp_order(const char *body, size_t len, size_t wire_bytes, double 
 }
 
 static void answer_http(Conn *c, double stamp, bool stalled) {
-  char body[128], text[ANSWER_BYTES_MAX];
-  const char *shape = c->face == TRADOVATE ? "{\"orderId\":%ld}"
-                                           : "{\"orderId\":%ld,\"success\":true,\"errorCode\":0,\"errorMessage\":null}";
-  int size = snprintf(body, sizeof body, shape, order_id++);
+  char body[TEXT_BYTES_MAX + 24], text[ANSWER_BYTES_MAX];
+  int size = face_answer(c->face->http_answer, order_id++, 0, body, sizeof body);
   size = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\n"
-                  "Content-Length: %d\r\n\r\n%s", size, body);
+                  "Content-Length: %d\r\n\r\n%.*s", size, size, body);
   answer_add(c, stamp, stalled, text, size);
 }
 
 static void answer_frame(Conn *c, double stamp, bool stalled, long request) {
   char text[ANSWER_BYTES_MAX] = {(char)0x81};
-  int size = snprintf(text + 2, 126, "a[{\"s\":200,\"i\":%ld,\"d\":{\"orderId\":%ld}}]", request, order_id++);
-  text[1] = (char)size;  // always under 126
+  int size = face_answer(c->face->frame_answer, order_id++, request, text + 2, 126);  // one length byte suffices
+  text[1] = (char)size;
   answer_add(c, stamp, stalled, text, size + 2);
-}
-
-static bool is_order_path(Face face, const char *text, size_t line) {
-  if (strncmp(text, "POST ", 5)) return false;
-  if (face == RAW) return true;
-  if (face == PROJECTX) return find_ci(text, line, " /api/order/place ") != NULL;
-  return find_ci(text, line, "/order/placeorder ") || find_ci(text, line, "/order/placeoso ");
 }
 
 // --- towards the simulator
 
 static Conn *upstream_of(Conn *c) {
   if (c->peer) return c->peer;
-  int fd = upstream_port[c->face] ? dial(upstream_port[c->face]) : -1;
+  int fd = c->face->upstream_port ? dial(c->face->upstream_port) : -1;
   if (fd < 0) return NULL;
   c->peer = conn_open(fd, UPSTREAM, c->face);
   c->peer->peer = c;
@@ -134,7 +126,7 @@ static bool forward(Conn *c, const char *data, size_t len) {
 }
 
 static bool forward_upgrade(Conn *c, const char *text, size_t len, size_t line) {
-  bool frames = c->face == TRADOVATE && find_ci(text, line, "/websocket");
+  bool frames = *c->face->socket_path && find_ci(text, line, c->face->socket_path);
   const char *cut = frames ? find_ci(text, len, "\r\nsec-websocket-extensions:") : NULL;
   bool sent;
   if (cut) {
@@ -154,17 +146,17 @@ static void read_requests(Conn *c, double stamp) {
   while (c->in.len && (size = http_size(c->in.data, c->in.len, &head))) {
     const char *text = c->in.data, *eol = memmem(text, head, "\r\n", 2);
     size_t line = eol - text;
-    bool order = is_order_path(c->face, text, line);
+    bool order = face_path_matches(c->face, text, line);
     if (order) {
-      bool stalled = stamp_order(text + head, size - head, size, stamp);
-      if (!pass_through || c->face == RAW) answer_http(c, stamp, stalled);
+      bool stalled = stamp_order(c->face, text + head, size - head, size, stamp);
+      if (!pass_through || c->face->takes_all) answer_http(c, stamp, stalled);
     }
     if (find_ci(text, head, "\r\nupgrade: websocket")) {
       if (!forward_upgrade(c, text, size, line)) return;
       buffer_drop(&c->in, size);
       return broker_read(c, stamp);
     }
-    bool absorbed = order && (!pass_through || c->face == RAW);
+    bool absorbed = order && (!pass_through || c->face->takes_all);
     if (!absorbed && !forward(c, text, size)) return;
     buffer_drop(&c->in, size);
   }
@@ -202,15 +194,13 @@ static size_t unmask(const char *frame, const Frame *f, char *clear, size_t max)
 static bool take_order_frame(Conn *c, const char *frame, const Frame *f, double stamp) {
   char clear[1024];
   if (!f->text || !f->mask) return false;
-  size_t len = unmask(frame, f, clear, 18);
-  size_t word = len > 17 && !strncmp(clear, "order/placeorder\n", 17) ? 17
-              : len > 15 && !strncasecmp(clear, "order/placeoso\n", 15) ? 15 : 0;
-  if (!word) return false;
-  len = unmask(frame, f, clear, sizeof clear - 1);
+  size_t len = unmask(frame, f, clear, sizeof clear - 1);
   clear[len] = 0;
-  bool stalled = stamp_order(clear, len, f->size, stamp);
+  long request = face_frame_request(c->face, clear, len);
+  if (request < 0) return false;
+  bool stalled = stamp_order(c->face, clear, len, f->size, stamp);
   if (pass_through) return false;
-  answer_frame(c, stamp, stalled, strtol(clear + word, NULL, 10));
+  answer_frame(c, stamp, stalled, request);
   return true;
 }
 

@@ -95,7 +95,7 @@ static bool closed_loop(void) { return !open_loop() && run.inflight == 1; }
 
 static void lane_reset(int i) {
   int fd = dial(run.target_port);
-  lanes[i] = fd < 0 ? NULL : conn_open(fd, LANE, RAW);
+  lanes[i] = fd < 0 ? NULL : conn_open(fd, LANE, NULL);
 }
 
 bool signal_start(char *problem, size_t size) {

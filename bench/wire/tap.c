@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 bool pass_through;
-int upstream_port[FACES];
 Run run;
 
 static int ep;
@@ -56,7 +55,7 @@ void buffer_drop(Buffer *b, size_t len) {
 
 // --- connections
 
-Conn *conn_open(int fd, Kind kind, Face face) {
+Conn *conn_open(int fd, Kind kind, const Face *face) {
   Conn *c = calloc(1, sizeof *c);
   if (!c) die("calloc");
   *c = (Conn){.fd = fd, .kind = kind, .face = face, .signal = -1};
@@ -115,8 +114,8 @@ int dial(int port) {
   return fd;
 }
 
-static int listen_on(int port, Face face) {
-  struct sockaddr_in a = loopback(port);
+static int listen_on(const Face *face) {
+  struct sockaddr_in a = loopback(0);
   socklen_t size = sizeof a;
   int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -276,32 +275,19 @@ static void serve(void) {
   }
 }
 
-static int port_of(const char *address) {
-  const char *colon = strrchr(address, ':');
-  return atoi(colon ? colon + 1 : address);  // the tap speaks to loopback only
-}
-
 int main(int argc, char **argv) {
-  int port[FACES] = {0};
   for (int i = 1; i < argc; i++) {
-    const char *key = argv[i];
-    if (!strcmp(key, "--pass")) { pass_through = true; continue; }
-    if (i + 1 == argc) die("an option lacks its value");
-    const char *value = argv[++i];
-    if (!strcmp(key, "--projectx-port")) port[PROJECTX] = atoi(value);
-    else if (!strcmp(key, "--tradovate-port")) port[TRADOVATE] = atoi(value);
-    else if (!strcmp(key, "--raw-port")) port[RAW] = atoi(value);
-    else if (!strcmp(key, "--projectx-upstream")) upstream_port[PROJECTX] = port_of(value);
-    else if (!strcmp(key, "--tradovate-upstream")) upstream_port[TRADOVATE] = port_of(value);
-    else die("unknown option; see bench/README.md");
+    if (!strcmp(argv[i], "--pass")) pass_through = true;
+    else if (!strcmp(argv[i], "--face") && i + 1 < argc) face_load(argv[++i]);
+    else die("usage: tap [--pass] [--face CARD[,UPSTREAM_PORT]] ...");
   }
   signal(SIGPIPE, SIG_IGN);
   prctl(PR_SET_TIMERSLACK, 1000UL);  // 1 us instead of 50: the pace should be the pace
   if ((ep = epoll_create1(EPOLL_CLOEXEC)) < 0) die("epoll_create1");
-  for (Face f = 0; f < FACES; f++) port[f] = listen_on(port[f], f);
-  conn_open(0, CONTROL, RAW);
-  printf("{\"projectx_port\": %d, \"tradovate_port\": %d, \"raw_port\": %d}\n", port[PROJECTX],
-         port[TRADOVATE], port[RAW]);
+  conn_open(0, CONTROL, NULL);
+  printf("{\"raw_port\": %d, \"face_ports\": [", listen_on(&faces[0]));
+  for (int i = 1; i < face_count; i++) printf("%s%d", i > 1 ? ", " : "", listen_on(&faces[i]));
+  printf("]}\n");
   fflush(stdout);
   serve();
 }

@@ -2,11 +2,12 @@
 
 import asyncio
 import struct
+import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
-from bench.tap import Load, Reading, Tap
+from bench.tap import Face, Load, Reading, Tap
 
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"
 TEMPLATE = """POST /signals HTTP/1.1
@@ -21,7 +22,20 @@ UPGRADE = (
     b"Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Key: eA==\r\n\r\n"
 )
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-WAIT_S = 5.0
+HTTP_CARD = """# a broker whose orders are HTTP requests
+order-path /api/Order/place
+http-answer {"orderId":@ORDER@,"success":true}
+account-key "accountId":
+"""
+FRAME_CARD = """# a broker whose orders are socket messages of several lines
+order-path /order/placeorder
+http-answer {"orderId":@ORDER@}
+socket-path /websocket
+order-frame order/placeorder
+order-frame order/placeoso
+frame-answer a[{"s":200,"i":@REQUEST@,"d":{"orderId":@ORDER@}}]
+account-key "accountId":
+"""
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -122,14 +136,12 @@ async def connected(port: int) -> AsyncGenerator[Streams]:
 
 
 @contextmanager
-def tap_to(*, tradovate: int = 0, projectx: int = 0, pass_through: bool = False) -> Generator[Tap]:
-    """A tap with simulators at those ports (0: none)."""
-    tap = Tap(
-        tradovate_upstream=f"127.0.0.1:{tradovate}" if tradovate else None,
-        projectx_upstream=f"127.0.0.1:{projectx}" if projectx else None,
-        pass_through=pass_through,
-        name="tap-test",
-    )
+def tap_to(card: str, simulator: int = 0, *, pass_through: bool = False) -> Generator[Tap]:
+    """A tap with one face, and a simulator at that port behind it (0: none)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "order.wire"
+        path.write_text(card)
+        tap = Tap([Face(path, simulator)], pass_through=pass_through, name="tap-test")
     try:
         yield tap
     finally:

@@ -1,4 +1,4 @@
-"""The Tradovate face: orders inside masked frames, however TCP cuts them."""
+"""Orders inside masked frames, however TCP cuts them."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.tap import Load, Tap
 from tests.unit.bench.tap_world import (
     ACCEPTED,
+    FRAME_CARD,
     SWITCHED,
     UPGRADE,
     Streams,
@@ -48,8 +49,8 @@ async def session(*, pass_through: bool = False) -> AsyncGenerator[tuple[Tap, Si
     """A client that has been upgraded through the tap."""
     simulator = Simulator()
     async with server(simulator.serve) as port:
-        with tap_to(tradovate=port, pass_through=pass_through) as tap:
-            async with connected(tap.tradovate_port) as (reader, writer):
+        with tap_to(FRAME_CARD, port, pass_through=pass_through) as tap:
+            async with connected(tap.face_ports[0]) as (reader, writer):
                 writer.write(UPGRADE)
                 assert (await reader.readuntil(b"\r\n\r\n")) == SWITCHED
                 yield tap, simulator, (reader, writer)

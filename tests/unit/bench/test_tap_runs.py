@@ -1,4 +1,4 @@
-"""The ProjectX face, and what a reading says about a gateway that is not quite right."""
+"""Orders as HTTP requests, and what a reading says about a gateway that is not quite right."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.rig import BenchError
-from bench.tap import Load, Tap
+from bench.rig import ROOT, BenchError
+from bench.tap import Face, Load, Tap
 from tests.unit.bench.tap_world import (
     ACCEPTED,
+    HTTP_CARD,
     TEMPLATE,
     OnSignal,
     Streams,
@@ -47,8 +48,8 @@ def sending(line: Streams, *orders: bytes, answer: bytes = ACCEPTED) -> OnSignal
 
 @asynccontextmanager
 async def broker_line() -> AsyncGenerator[tuple[Tap, Streams]]:
-    with tap_to() as tap:
-        async with connected(tap.projectx_port) as line:
+    with tap_to(HTTP_CARD) as tap:
+        async with connected(tap.face_ports[0]) as line:
             yield tap, line
 
 
@@ -67,7 +68,7 @@ async def test_orders_are_answered_in_the_brokers_own_shape(template: Path) -> N
     async with broker_line() as (tap, line), gateway(sending(line, http_order(), http_order())) as port:
         await run(tap, port, template, replace(THREE, count=1, warmup=0))
         _head, body = await read_http(line[0])
-    assert body.endswith(',"success":true,"errorCode":0,"errorMessage":null}')
+    assert body.endswith(',"success":true}')
 
 
 async def test_a_missing_order_is_told(template: Path) -> None:
@@ -100,7 +101,7 @@ async def test_each_signal_has_its_own_id_and_the_time_of_now(template: Path) ->
         bodies.append(body)
         return ACCEPTED
 
-    with tap_to() as tap:
+    with tap_to(HTTP_CARD) as tap:
         async with gateway(on_signal) as port:
             await run(tap, port, template, Load(n=0, count=2, warmup=0, gap_us=0))
     assert bodies[0].startswith('{"signalId":"000000000001","occurredAt":"20')
@@ -115,7 +116,7 @@ async def test_templates_take_turns(template: Path, other: Path) -> None:
         bodies.append(body)
         return ACCEPTED
 
-    with tap_to() as tap:
+    with tap_to(HTTP_CARD) as tap:
         async with gateway(on_signal) as port:
             load = Load(n=0, count=3, warmup=0, gap_us=0)
             await asyncio.to_thread(tap.run, port, [template, other], load, 1)
@@ -133,7 +134,7 @@ async def test_an_answer_waits_for_the_broker_delay(template: Path) -> None:
 
 
 async def test_a_stalled_account_is_not_counted_and_answered_only_after_the_run(template: Path) -> None:
-    async with broker_line() as (tap, line), connected(tap.projectx_port) as stalled:
+    async with broker_line() as (tap, line), connected(tap.face_ports[0]) as stalled:
 
         async def on_signal(_body: str) -> bytes:
             stalled[1].write(http_order(9))
@@ -178,8 +179,8 @@ async def test_other_requests_pass_byte_for_byte() -> None:
         await reader.read()
 
     async with server(simulate) as upstream:
-        with tap_to(projectx=upstream) as tap:
-            async with connected(tap.projectx_port) as (reader, writer):
+        with tap_to(HTTP_CARD, upstream) as tap:
+            async with connected(tap.face_ports[0]) as (reader, writer):
                 writer.write(http_order() + request)
                 answers = [await read_http(reader) for _ in range(2)]
     assert heard == [request]
@@ -194,16 +195,30 @@ async def test_a_socket_to_the_hub_is_relayed_as_it_is() -> None:
             writer.write(data[::-1])
 
     async with server(simulate) as upstream:
-        with tap_to(projectx=upstream) as tap:
-            async with connected(tap.projectx_port) as (reader, writer):
+        with tap_to(HTTP_CARD, upstream) as tap:
+            async with connected(tap.face_ports[0]) as (reader, writer):
                 writer.write(b"GET /hubs/user?access_token=x HTTP/1.1\r\nUpgrade: websocket\r\n\r\n")
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(b"POST ")
                 assert await reader.readexactly(5) == b" TSOP"
 
 
+@pytest.mark.parametrize("card", sorted(ROOT.glob("brokers/*/order.wire")), ids=lambda card: card.parent.name)
+def test_every_brokers_card_is_understood(card: Path) -> None:
+    tap = Tap([Face(card)], name="tap-card")
+    tap.stop()
+    assert len(tap.face_ports) == 1
+
+
+def test_a_card_with_an_unknown_line_is_refused(tmp_path: Path) -> None:
+    card = tmp_path / "order.wire"
+    card.write_text("order-paht /orders\n")
+    with pytest.raises(BenchError, match="unknown key in a card"):
+        Tap([Face(card)], name="tap-card")
+
+
 async def test_a_target_nobody_listens_on_is_said(template: Path) -> None:
     async with gateway(lambda _body: asyncio.sleep(0, ACCEPTED)) as port:
         pass
-    with tap_to() as tap, pytest.raises(BenchError, match="nobody listens"):
+    with tap_to(HTTP_CARD) as tap, pytest.raises(BenchError, match="nobody listens"):
         await run(tap, port, template, THREE)
