@@ -48,7 +48,7 @@ class RestReply:
         raise self.as_error()
 
     def as_error(self) -> SessionError:
-        """What the status means: TokenRefused 401, Throttled 429, Disconnected 5xx, else ProtocolViolation."""
+        """TokenRefused for 401, Throttled for 429, Disconnected for 5xx, else ProtocolViolation."""
         if self.status == 401:
             return TokenRefused("the broker refused the token (HTTP 401): log in again")
         if self.status == 429:
@@ -148,7 +148,7 @@ class RestClient:
 
 
 def decoded(body: bytes, shape: type[T]) -> T:
-    """JSON as a msgspec type (a Struct, a list of them); ProtocolViolation names the place, not the content."""
+    """JSON as a msgspec type (a Struct, a list); ProtocolViolation names the place, not the content."""
     try:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
