@@ -1,12 +1,20 @@
 """A scripted broker on a real loopback socket, and settings that let the tests wait for conditions only."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+import uvloop
 
 Script = Callable[["Peer"], Awaitable[None]]
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Both loops: uvloop serves in production, and differs in when it writes and tells of a hang-up."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @dataclass(slots=True)

@@ -30,5 +30,5 @@ def test_a_request_is_complete_with_its_length() -> None:
     ],
 )
 def test_nothing_can_split_the_head(path: str, host: str, name: str, value: str) -> None:
-    with pytest.raises(ValueError, match="header|path"):
+    with pytest.raises(ValueError, match=r"header|path"):
         RequestTemplate(path, host, {name: value})
