@@ -89,7 +89,7 @@ def risk_inputs(case: Case, entry: OrderIntent) -> RiskInputs:
     """What the risk check of an entry looks at."""
     book, inputs, account, rule = case.book, case.inputs, case.account, case.rule
     price = case.price
-    after = _position_after(book, entry)
+    after = _position_after(book, account, entry)
     instrument = INSTRUMENTS[case.entry.to_root]
     signal = case.signal
     return RiskInputs(
@@ -112,13 +112,15 @@ def risk_inputs(case: Case, entry: OrderIntent) -> RiskInputs:
     )
 
 
-def _position_after(book: Book, entry: OrderIntent) -> Decimal:
-    net = book.positions.get((entry.account_id, entry.symbol))
-    after = (net.qty if net is not None else ZERO) + entry.qty * sign(entry.side)
+def _position_after(book: Book, account: AccountInputs, entry: OrderIntent) -> Decimal:
+    """The larger of what our executions and what the broker's report would give: each can lag the other."""
+    adding = entry.qty * sign(entry.side)
     for order in book.open_children(entry.account_id, entry.leader):
         if order.intent.role == "entry" and order.intent.symbol == entry.symbol:
-            after += order.leaves_qty * sign(order.intent.side)
-    return abs(after)
+            adding += order.leaves_qty * sign(order.intent.side)
+    counted = book.positions.get((entry.account_id, entry.symbol))
+    by_us = abs((counted.qty if counted is not None else ZERO) + adding)
+    return max(by_us, abs(account.reported.get(entry.symbol, ZERO) + adding))
 
 
 def _has_doubt(book: Book, entry: OrderIntent) -> bool:

@@ -1,7 +1,7 @@
 """The shapes of one decision: what the plan saw (PlanInputs) and what it decided (FanoutPlan)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple
@@ -44,6 +44,8 @@ class AccountInputs:
     brackets: bool
     limits: RiskLimits
     limits_version: int
+    #: contract -> net position as the broker last reported it, foreign activity included
+    reported: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
 
 
 @dataclass(frozen=True, slots=True)

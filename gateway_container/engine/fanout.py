@@ -1,0 +1,345 @@
+"""The fan-out: after the commit every approved order goes to its account's session, in the same turn of the loop.
+
+Nothing waits between accounts. Inside an account the order is kept by lanes; what cannot be written now (no free
+connection, follower's delay, session away for an exit) waits in a bounded queue. Each write is preceded by the last
+look: lease, kill switch, deadline, what the child has become meanwhile, and for exits what is really held.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+from gateway_container.engine.log import Log
+from gateway_container.engine.queue import AccountQueue, Place, Stamp
+from gateway_container.engine.state import State
+from kopitra.domain.book import ChildOrder
+from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.journal import OrderNotSent, OrdersSent, SentFact
+from kopitra.domain.orders import ZERO, OrderIntent, State as OrderState
+from kopitra.domain.signals import sign
+from kopitra.domain.switches import Covered
+from kopitra.ports import BrokerSession, Encoded, NewNumbers, NotSent, OrderRef, Sent
+
+#: milliseconds from acceptance in which an entry must be written (R-048)
+DEADLINE_MS: Final = 2_500
+#: seconds after which orders that wait for a session or for budget are tried again
+RETRY_S: Final = 0.05
+#: an order that the broker has acknowledged and that is not over
+_REACHABLE: Final[frozenset[OrderState]] = frozenset({"acked", "working", "partial"})
+_WAITS: Final = frozenset({"busy", "rate_budget", "session_down", "penalty"})
+
+
+class Links(Protocol):
+    """Finds the live session of an account."""
+
+    def of(self, account_id: str) -> BrokerSession | None: ...
+
+
+class Lease(Protocol):
+    """The right to write, as a local deadline."""
+
+    @property
+    def valid_until_ns(self) -> int: ...
+
+
+class Fanout:
+    """Owns the account queues."""
+
+    def __init__(self, state: State, log: Log, links: Links, lease: Lease) -> None:
+        self._state = state
+        self._log = log
+        self._links = links
+        self._lease = lease
+        self._queues: dict[str, AccountQueue] = {}
+        #: children with a cancel or replace that could not leave yet
+        self._wanting: dict[str, dict[str, None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self.draining = False
+
+    # before the commit -------------------------------------------------------------------------------------
+
+    def prepare(self, plan: FanoutPlan, stamp: Stamp) -> list[Place]:
+        """Make the bytes of everything the plan sends at once, while its commit is in flight."""
+        places: list[Place] = []
+        for leg in plan.legs:
+            if leg.orders:
+                places += self.encode([approved.intent for approved in leg.orders], stamp)
+        return places
+
+    def encode(self, intents: Sequence[OrderIntent], stamp: Stamp) -> list[Place]:
+        """Places for the intents of one account that are not held."""
+        ready = [intent for intent in intents if not intent.after]
+        places: list[Place] = []
+        for intent in ready:
+            if intent.parent is not None and any(p.cl_ord_id == intent.parent for p in ready):
+                continue
+            attached = tuple(c for c in ready if c.parent == intent.cl_ord_id) if len(ready) > 1 else ()
+            deadline = stamp.received_ns + DEADLINE_MS * 1_000_000 + intent.delay_ms * 1_000_000
+            places.append(
+                Place(
+                    intent,
+                    attached,
+                    self._bytes(intent, attached),
+                    stamp,
+                    0 if intent.reduce_only else deadline,
+                )
+            )
+        return places
+
+    def _bytes(self, intent: OrderIntent, attached: tuple[OrderIntent, ...]) -> Encoded | NotSent:
+        session = self._links.of(intent.account_id)
+        return NotSent("session_down", "no session") if session is None else session.encode(intent, attached)
+
+    # after the commit --------------------------------------------------------------------------------------
+
+    def dispatch(self, places: Iterable[Place], durable_ns: int) -> None:
+        """Write everything that can be written now; queue the rest."""
+        sent: list[SentFact] = []
+        list_id = ""
+        for place in places:
+            place.stamp.durable_ns = durable_ns
+            list_id = place.intent.list_id
+            if place.intent.delay_ms:
+                loop = asyncio.get_running_loop()
+                loop.call_later(place.intent.delay_ms / 1000, self._delayed, place)
+                continue
+            queue = self._queues.get(place.intent.account_id)
+            if queue is not None and queue.waiting:
+                self._push(queue, place)
+                continue
+            self._attempt(place, sent)
+        if sent:
+            self._log.note(self._workspace_of(sent[0]), OrdersSent(list_id, tuple(sent)))
+
+    def _workspace_of(self, fact: SentFact) -> str:
+        child = self._state.book.orders.get(fact.orig_cl_ord_id or fact.cl_ord_id)
+        account = self._state.account(child.intent.account_id) if child is not None else None
+        return account.workspace if account is not None else ""
+
+    def _delayed(self, place: Place) -> None:
+        self.dispatch([_without_delay(place)], place.stamp.durable_ns)
+
+    def _attempt(self, place: Place, sent: list[SentFact]) -> bool:
+        """Last look and write. False when the order has to wait (it is queued then)."""
+        now_ns = self._state.clock.monotonic_ns()
+        refusal = self._last_look(place, now_ns)
+        if refusal is not None:
+            self._not_sent(place, refusal, "the last look before the write")
+            return True
+        outcome = self._write(place)
+        if isinstance(outcome, Sent):
+            sent.append(_fact(place, outcome))
+            sent.extend(_fact(place, outcome, child.cl_ord_id) for child in place.attached)
+            return True
+        if outcome.reason in _WAITS and (place.intent.reduce_only or outcome.reason == "busy"):
+            self._push(self._queue(place.intent.account_id), place)
+            self._retry_later(max(RETRY_S, outcome.retry_after_s))
+            return False
+        self._not_sent(place, outcome.reason, outcome.text)
+        return True
+
+    def _last_look(self, place: Place, now_ns: int) -> str | None:
+        intent = place.intent
+        child = self._state.book.orders.get(intent.cl_ord_id)
+        if child is None or child.state != "claimed":
+            return "superseded"
+        if child.cancel is not None:
+            return "canceled_before_send"
+        if now_ns >= self._lease.valid_until_ns:
+            return "lease_lost"
+        if intent.reduce_only:
+            return self._cap(place, child)
+        if self.draining:
+            return "draining"
+        if now_ns >= place.deadline_ns:
+            return "deadline"
+        account = self._state.account(intent.account_id)
+        if account is None:
+            return "account_inactive"
+        covered = Covered(account.workspace, intent.leader, account.broker, account.account_id)
+        return None if self._state.book.switches.effective(covered) == "active" else "kill_switch"
+
+    def _cap(self, place: Place, child: ChildOrder) -> str | None:
+        """Exits never exceed the holding: cut the quantity, or drop the order when nothing is left."""
+        intent = place.intent
+        if intent.role != "exit" or intent.leader == "":
+            return None
+        held = self._state.book.held(intent.account_id, intent.leader).get(intent.symbol)
+        closable = max(ZERO, -(held.qty if held is not None else ZERO) * sign(intent.side))
+        if closable == 0:
+            return "nothing_held"
+        if closable < intent.qty:
+            place.intent = intent._replace(qty=closable)
+            child.qty = closable
+            place.encoded = self._bytes(place.intent, ())
+        return None
+
+    def _write(self, place: Place) -> Sent | NotSent:
+        session = self._links.of(place.intent.account_id)
+        if session is None:
+            return NotSent("session_down", "no session")
+        if isinstance(place.encoded, NotSent):
+            if place.encoded.reason != "session_down":
+                return place.encoded
+            place.encoded = session.encode(place.intent, place.attached)
+            if isinstance(place.encoded, NotSent):
+                return place.encoded
+        return session.submit(place.encoded, place.intent.reduce_only)
+
+    def _not_sent(self, place: Place, reason: str, detail: str) -> None:
+        account = self._state.account(place.intent.account_id)
+        workspace = account.workspace if account is not None else ""
+        for intent in (place.intent, *place.attached):
+            self._log.note(workspace, OrderNotSent(intent.cl_ord_id, intent.account_id, reason, detail))
+
+    # waiting orders ----------------------------------------------------------------------------------------
+
+    def _queue(self, account_id: str) -> AccountQueue:
+        queue = self._queues.get(account_id)
+        if queue is None:
+            queue = self._queues[account_id] = AccountQueue()
+        return queue
+
+    def _push(self, queue: AccountQueue, place: Place) -> None:
+        displaced = queue.push(place)
+        if displaced is not None:
+            self._not_sent(displaced, "queue_full", "the account's queue is full")
+        if not place.intent.reduce_only:
+            left_s = (place.deadline_ns - self._state.clock.monotonic_ns()) / 1e9
+            self._retry_later(max(0.0, left_s))
+
+    def _retry_later(self, after_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and self._timer.when() <= loop.time() + after_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(after_s, self._timed_out)
+
+    def _timed_out(self) -> None:
+        self._timer = None
+        self.drain(list(self._queues))
+        for account_id in list(self._wanting):
+            self._send_wanted(account_id)
+
+    def drain(self, account_ids: Iterable[str]) -> None:
+        """Write what waits at these accounts: a connection is free, a session is live, or time has passed."""
+        now_ns = self._state.clock.monotonic_ns()
+        for account_id in account_ids:
+            self._send_wanted(account_id)
+            queue = self._queues.get(account_id)
+            if queue is None or not queue.waiting:
+                continue
+            for late in queue.overdue(now_ns):
+                self._not_sent(late, "deadline", f"not written within {DEADLINE_MS} ms")
+            self._drain_one(queue)
+
+    def _drain_one(self, queue: AccountQueue) -> None:
+        sent: list[SentFact] = []
+        for _ in range(queue.waiting):
+            place = queue.pop()
+            if place is None or not self._attempt(place, sent):
+                break
+        if sent:
+            self._log.note(self._workspace_of(sent[0]), OrdersSent("", tuple(sent)))
+
+    @property
+    def waiting(self) -> int:
+        """Orders waiting in all queues."""
+        return sum(queue.waiting for queue in self._queues.values())
+
+    # cancels and replaces ----------------------------------------------------------------------------------
+
+    def request(self, child: ChildOrder | None) -> None:
+        """Send the cancel or the newest move that is wanted for a child, once the broker can be told."""
+        if child is None or child.order_id is None or child.state not in _REACHABLE:
+            return
+        fact = self._cancel(child) if child.cancel is not None else self._replace(child)
+        if fact is not None:
+            account = self._state.account(child.intent.account_id)
+            self._log.note(account.workspace if account else "", OrdersSent(child.intent.list_id, (fact,)))
+
+    def _cancel(self, child: ChildOrder) -> SentFact | None:
+        cancel = child.cancel
+        session = self._links.of(child.intent.account_id)
+        if cancel is None or child.cancel_sent:
+            return None
+        outcome = (
+            NotSent("session_down") if session is None else session.cancel(_ref(child), cancel.cl_ord_id)
+        )
+        if isinstance(outcome, NotSent):
+            self._want(child, outcome)
+            return None
+        return SentFact(cancel.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
+
+    def _replace(self, child: ChildOrder) -> SentFact | None:
+        wanted = child.replace
+        if (
+            wanted is None
+            or child.replace_sent
+            or self._state.clock.monotonic_ns() >= self._lease.valid_until_ns
+        ):
+            return None
+        session = self._links.of(child.intent.account_id)
+        numbers = NewNumbers(wanted.qty, wanted.price, wanted.stop_price, wanted.trail_offset)
+        outcome = (
+            NotSent("session_down")
+            if session is None
+            else session.replace(_ref(child), numbers, wanted.cl_ord_id)
+        )
+        if isinstance(outcome, NotSent):
+            self._want(child, outcome)
+            return None
+        return SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
+
+    def _want(self, child: ChildOrder, outcome: NotSent) -> None:
+        if outcome.reason in _WAITS:
+            self._wanting.setdefault(child.intent.account_id, {})[child.intent.cl_ord_id] = None
+            self._retry_later(max(RETRY_S, outcome.retry_after_s))
+
+    def _send_wanted(self, account_id: str) -> None:
+        for cl_ord_id in self._wanting.pop(account_id, ()):
+            self.request(self._state.book.orders.get(cl_ord_id))
+
+    def stop(self) -> None:
+        """No more retries; what waits stays unsent and is told so."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for queue in self._queues.values():
+            while (place := queue.pop()) is not None:
+                self._not_sent(place, "stopping", "the gateway stopped before the write")
+
+
+def _without_delay(place: Place) -> Place:
+    place.intent = place.intent._replace(delay_ms=0)
+    return place
+
+
+def _fact(place: Place, sent: Sent, cl_ord_id: str | None = None) -> SentFact:
+    stamp = place.stamp
+    base = stamp.received_ns
+    return SentFact(
+        cl_ord_id or place.intent.cl_ord_id,
+        (stamp.planned_ns - base) // 1000,
+        (stamp.durable_ns - base) // 1000,
+        (sent.at_ns - base) // 1000,
+        qty=place.intent.qty if place.intent.role == "exit" else None,
+    )
+
+
+def _ref(child: ChildOrder) -> OrderRef:
+    intent = child.intent
+    return OrderRef(
+        intent.cl_ord_id,
+        child.order_id or "",
+        intent.account_id,
+        intent.symbol,
+        intent.side,
+        intent.ord_type,
+        child.qty,
+        child.price,
+        child.stop_price,
+        child.trail_offset,
+        intent.time_in_force,
+    )

@@ -1,0 +1,140 @@
+"""The intake: every door ends here with the same Signal.
+
+`accept` runs in one turn of the loop: validity, decision, append, preparation of the bytes. Nothing leaves before
+the append's future says durable; then the fan-out runs in the turn in which the commit is known.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from gateway_container.engine.fanout import Fanout
+from gateway_container.engine.log import Log
+from gateway_container.engine.queue import Place, Stamp
+from gateway_container.engine.state import State
+from kopitra.domain.copy_rules import CopyRule
+from kopitra.domain.errors import SignalRefused
+from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.journal import SignalPlanned
+from kopitra.domain.plan import plan
+from kopitra.domain.signals import Signal, check_signal
+from kopitra.store.drafts import Committed, IdempotencyDraft, IdempotencyRecord
+
+#: first answers kept in memory, oldest leave first; older ones are found in the database
+ANSWERS_MAX: Final = 100_000
+
+
+class Pending(NamedTuple):
+    """An accepted signal whose commit is in flight."""
+
+    plan: FanoutPlan
+    committed: asyncio.Future[Committed]
+
+
+class AnswerKey(NamedTuple):
+    """Scope of an idempotency key (R-023)."""
+
+    workspace: str
+    principal: str
+    endpoint: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the composition root wants to hear; called on the loop, must be quick."""
+
+    planned: Callable[[Signal, FanoutPlan, Stamp], None]
+    dispatched: Callable[[FanoutPlan, Stamp, int], None]
+
+
+class Intake:
+    """Takes signals."""
+
+    def __init__(self, state: State, log: Log, fanout: Fanout, hooks: Hooks) -> None:
+        self._state = state
+        self._log = log
+        self._fanout = fanout
+        self._hooks = hooks
+        self._answers: OrderedDict[AnswerKey, IdempotencyRecord] = OrderedDict()
+        self._running: set[AnswerKey] = set()
+
+    def accept(
+        self, signal: Signal, record: IdempotencyDraft | None, received_ns: int | None = None
+    ) -> Pending:
+        """Decide and append. Raises SignalRefused (nothing changed), Unavailable, QueueFull or LeaseLost.
+
+        `received_ns`: monotonic time at which the bytes were read, for the hop times.
+        """
+        check_signal(signal)
+        clock = self._state.clock
+        started_ns = received_ns if received_ns is not None else clock.monotonic_ns()
+        rules = self._rules(signal)
+        now = clock.now()
+        made = plan(signal, self._state.book, rules, self._state.plan_inputs(signal.leader, rules, now))
+        stamp = Stamp(started_ns, clock.monotonic_ns(), 0)
+        future = self._log.decide(
+            signal.workspace, SignalPlanned(signal, made), signal_id=signal.signal_id, record=record
+        )
+        if record is not None:
+            self._remember(signal.workspace, record, future)
+        places = self._fanout.prepare(made, stamp)
+        future.add_done_callback(lambda done: self._committed(done, made, places, stamp))
+        self._hooks.planned(signal, made, stamp)
+        return Pending(made, future)
+
+    def _rules(self, signal: Signal) -> Sequence[CopyRule]:
+        leader = self._state.config.leaders.get(signal.leader)
+        if leader is None or leader.workspace != signal.workspace:
+            raise SignalRefused(
+                "This key's leader is not known here: create it with `kopitra leader create`.",
+                code="unknown-leader",
+            )
+        return self._state.config.rules_for(signal.leader)
+
+    def _committed(
+        self, done: asyncio.Future[Committed], made: FanoutPlan, places: list[Place], stamp: Stamp
+    ) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return  # the log has asked for the book to be read again; nothing was and nothing will be sent
+        durable_ns = self._state.clock.monotonic_ns()
+        self._fanout.dispatch(places, durable_ns)
+        book = self._state.book
+        for leg in made.legs:
+            for request in (*leg.cancels, *leg.replaces):
+                self._fanout.request(book.orders.get(request.orig_cl_ord_id))
+        self._hooks.dispatched(made, stamp, durable_ns)
+
+    # idempotency -------------------------------------------------------------------------------------------
+
+    def _remember(self, workspace: str, record: IdempotencyDraft, future: asyncio.Future[Committed]) -> None:
+        key = AnswerKey(workspace, record.principal, record.endpoint, record.key)
+        self._running.add(key)
+        future.add_done_callback(lambda done: self._answered(key, record, done))
+
+    def _answered(self, key: AnswerKey, record: IdempotencyDraft, done: asyncio.Future[Committed]) -> None:
+        self._running.discard(key)
+        if done.cancelled() or done.exception() is not None:
+            return  # only what is durable is remembered (R-026)
+        committed = done.result()
+        body = committed.answers[0]
+        if body is not None:
+            self.learn(IdempotencyRecord(*key, record.fingerprint, record.status, body, committed.rows[0].at))
+
+    def learn(self, record: IdempotencyRecord) -> None:
+        """Remember a first answer (also those read from the database at start)."""
+        self._answers[AnswerKey(record.workspace, record.principal, record.endpoint, record.key)] = record
+        if len(self._answers) > ANSWERS_MAX:
+            self._answers.popitem(last=False)
+
+    def first_answer(
+        self, workspace: str, principal: str, endpoint: str, key: str
+    ) -> IdempotencyRecord | None:
+        """The first answer to this key, from memory."""
+        return self._answers.get(AnswerKey(workspace, principal, endpoint, key))
+
+    def running(self, workspace: str, principal: str, endpoint: str, key: str) -> bool:
+        """The first call with this key has not been answered yet."""
+        return AnswerKey(workspace, principal, endpoint, key) in self._running

@@ -1,0 +1,125 @@
+"""Recording: fold an entry into the book and append it to the journal, in one order.
+
+Decisions (plans, follow-ups, switches) go through `decide`: nothing they order leaves before their future says
+durable. Facts that already happened (reports) go through `note`: they are folded at once, and when the database is
+away they wait in a bounded backlog, because what a broker did is true whether or not we can write it down.
+
+When a decision turns out not to be durable, or durable without anybody acting on it, the book holds something the
+journal does not say: `on_broken` asks for the book to be folded anew from the journal before the next decision.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from kopitra.domain.errors import StoreError, Unavailable
+from kopitra.domain.fold import Effect, fold
+from kopitra.domain.journal import KINDS, Entry
+from kopitra.store.drafts import Committed, Draft, IdempotencyDraft
+from kopitra.store.encoding import encode
+from kopitra.store.journal import JournalWriter
+
+from gateway_container.engine.state import State
+
+#: facts kept while the database is away; beyond it the oldest is lost to the journal (not to the broker) and the
+#: account's entries stop
+BACKLOG_MAX: Final = 20_000
+#: seconds between attempts to write the backlog
+RETRY_S: Final = 0.25
+
+
+class Log:
+    """The one place where entries enter the book."""
+
+    def __init__(self, state: State, writer: JournalWriter, on_broken: Callable[[str], None]) -> None:
+        self._state = state
+        self._writer = writer
+        self._on_broken = on_broken
+        self._backlog: deque[tuple[str, Entry]] = deque()
+        self._retry: asyncio.TimerHandle | None = None
+        #: False while the book is folded anew: no decision may be made on it
+        self.accepting = True
+
+    @property
+    def backlog(self) -> int:
+        """Facts that wait for the database."""
+        return len(self._backlog)
+
+    def decide(
+        self,
+        workspace: str,
+        *entries: Entry,
+        signal_id: str | None = None,
+        record: IdempotencyDraft | None = None,
+    ) -> asyncio.Future[Committed]:
+        """Append decisions and fold them. Raises Unavailable or LeaseLost before anything changed."""
+        if not self.accepting:
+            raise Unavailable("The gateway is reading its journal again; try again in a moment.")
+        future = self._writer.append([self._draft(workspace, e, signal_id, record) for e in entries])
+        for entry in entries:
+            fold(self._state.book, entry)
+        future.add_done_callback(self._decided)
+        return future
+
+    def _decided(self, future: asyncio.Future[Committed]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._on_broken(str(error))
+
+    def note(self, workspace: str, entry: Entry) -> Effect:
+        """Fold a fact now and append it; never raises."""
+        effect = fold(self._state.book, entry)
+        if self._backlog or not self.accepting:
+            self._keep(workspace, entry)
+        else:
+            self._append_fact(workspace, entry)
+        return effect
+
+    def _append_fact(self, workspace: str, entry: Entry) -> None:
+        try:
+            future = self._writer.append([self._draft(workspace, entry, None, None)])
+        except StoreError:
+            self._keep(workspace, entry)
+            return
+        future.add_done_callback(lambda done: self._noted(done, workspace, entry))
+
+    def _noted(self, future: asyncio.Future[Committed], workspace: str, entry: Entry) -> None:
+        # A fact may be journalled twice after an unclear commit: folding it twice changes nothing (execution ids).
+        if not future.cancelled() and isinstance(future.exception(), Unavailable):
+            self._keep(workspace, entry)
+
+    def _keep(self, workspace: str, entry: Entry) -> None:
+        if len(self._backlog) >= BACKLOG_MAX:
+            self._backlog.popleft()
+            self._on_broken("the backlog of facts is full: some will be missing from the journal")
+        self._backlog.append((workspace, entry))
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._flush)
+
+    def _flush(self) -> None:
+        self._retry = None
+        if not self._writer.available or not self.accepting:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._flush)
+            return
+        waiting, self._backlog = self._backlog, deque()
+        for workspace, entry in waiting:
+            self._append_fact(workspace, entry)
+
+    def refold_backlog(self) -> None:
+        """After the book was read again: what the journal does not hold yet is folded on top."""
+        for _, entry in self._backlog:
+            fold(self._state.book, entry)
+
+    def _draft(
+        self, workspace: str, entry: Entry, signal_id: str | None, record: IdempotencyDraft | None
+    ) -> Draft:
+        kind = type(entry)
+        return Draft(
+            KINDS[kind], kind.__name__, workspace, self._state.clock.now(), encode(entry), signal_id, record
+        )
+
+    def stop(self) -> None:
+        """No more retries."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None

@@ -1,0 +1,118 @@
+"""Start is recovery: the book is folded from the journal; what was claimed and never seen to leave is in doubt.
+
+The same fold runs when the process has lost track of what is durable (`Refold`): decisions stop, the book is read
+again, facts that the journal does not hold yet are folded on top, and decisions go on.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from gateway_container.engine.log import Log
+from gateway_container.engine.state import State
+from kopitra.domain.book import Book
+from kopitra.domain.errors import Corrupt, StoreError
+from kopitra.domain.fold import fold
+from kopitra.domain.journal import ENTRY_TYPES, Doubted, Entry, OrderNotSent
+from kopitra.domain.orders import ChildOrder
+from kopitra.store.drafts import JournalRow
+from kopitra.store.encoding import Decoder
+from kopitra.store.journal_reader import JournalReader
+
+#: rows per read
+PAGE_ROWS: Final = 2_000
+#: seconds between attempts to read the journal again
+RETRY_S: Final = 0.25
+
+_log = structlog.get_logger("kopitra.recovery")
+_DECODERS: Final[dict[str, Decoder[Entry]]] = {name: Decoder(cls) for name, cls in ENTRY_TYPES.items()}
+
+
+def decode_row(row: JournalRow) -> Entry:
+    """The entry of a row. Raises Corrupt for an unknown type: a newer build wrote it."""
+    decoder = _DECODERS.get(row.entry)
+    if decoder is None:
+        raise Corrupt(
+            f"Journal row {row.seq} is a {row.entry}, which this build does not know: start the newer build again."
+        )
+    return decoder(row.payload)
+
+
+async def read_book(reader: JournalReader, shard: str) -> Book:
+    """Fold the whole journal of a shard into a new book."""
+    book = Book()
+    async for row in reader.rows(shard, after=0, page_rows=PAGE_ROWS):
+        fold(book, decode_row(row))
+        book.seq = row.seq
+    return book
+
+
+def unresolved(book: Book) -> list[ChildOrder]:
+    """Children that may or may not have left: claimed, and no answer known."""
+    return [order for order in book.orders.values() if order.state == "claimed"]
+
+
+def doubt_unresolved(state: State, log: Log) -> int:
+    """After a start: what was claimed may have left with the old process, so it is in doubt, never sent late."""
+    orders = unresolved(state.book)
+    for order in orders:
+        account = state.account(order.intent.account_id)
+        log.note(
+            account.workspace if account else "",
+            Doubted(order.intent.cl_ord_id, order.intent.account_id, "the gateway restarted before an answer came"),
+        )
+    return len(orders)
+
+
+class Refold:
+    """Reads the book again when memory and journal may differ. One run at a time."""
+
+    def __init__(
+        self, state: State, reader: JournalReader, shard: str, sent: Callable[[str], bool]
+    ) -> None:
+        self._state = state
+        self._reader = reader
+        self._shard = shard
+        self._sent = sent
+        self._log: Log | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def attach(self, log: Log) -> None:
+        """The log asks for a refold and the refold pauses the log."""
+        self._log = log
+
+    def request(self, reason: str) -> None:
+        """Ask for it; repeated requests join the run under way."""
+        if self._log is None or (self._task is not None and not self._task.done()):
+            return
+        _log.warning("book_is_read_again", reason=reason)
+        self._log.accepting = False
+        self._task = asyncio.get_running_loop().create_task(self._run(self._log), name="refold")
+
+    async def _run(self, log: Log) -> None:
+        while True:
+            try:
+                book = await read_book(self._reader, self._shard)
+                break
+            except StoreError:
+                await asyncio.sleep(RETRY_S)
+        self._state.book = book
+        log.refold_backlog()
+        log.accepting = True
+        # This process knows what it wrote: a claim without a write never left.
+        for order in unresolved(book):
+            if not self._sent(order.intent.cl_ord_id):
+                account = self._state.account(order.intent.account_id)
+                log.note(
+                    account.workspace if account else "",
+                    OrderNotSent(order.intent.cl_ord_id, order.intent.account_id, "commit_unknown",
+                                 "the commit was unclear, so nothing was written"),
+                )
+
+    async def stop(self) -> None:
+        """End a run under way."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])

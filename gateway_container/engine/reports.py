@@ -1,0 +1,241 @@
+"""What brokers say: each event becomes a fact in the book and the journal, and what follows from it is decided.
+
+Called by the sessions on the event loop, in the order of the wire. Never raises: an event that does not fit stops
+the entries of its own account and raises an alert; other accounts do not notice.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from gateway_container.engine.fanout import Fanout
+from gateway_container.engine.leader_feed import LeaderFeed
+from gateway_container.engine.log import Log
+from gateway_container.engine.queue import Stamp
+from gateway_container.engine.state import State
+from kopitra.domain.errors import StoreError
+from kopitra.domain.executions import (
+    AccountSnapshot,
+    BalanceReport,
+    ExecutionReport,
+    PositionReport,
+    Quote,
+)
+from kopitra.domain.fold import Effect
+from kopitra.domain.journal import (
+    AlertRaised,
+    Doubted,
+    FollowUp,
+    PositionDiffers,
+    Reported,
+    RequestFailed,
+    SessionNoted,
+)
+from kopitra.domain.orders import ZERO, ChildOrder
+from kopitra.domain.react import overdue, react
+from kopitra.ports import (
+    OrderUnknown,
+    ProtocolAlert,
+    RequestUnknown,
+    SessionChanged,
+    SessionEvent,
+    Writable,
+)
+from kopitra.store.drafts import Committed
+
+#: seconds that a close waits for the cancels before it (R-038)
+CLOSE_WAIT_S: Final = 1.0
+#: reports that tell of a request's fate without moving the order
+_ANSWERS: Final = frozenset({"replaced", "replace_rejected", "cancel_rejected"})
+
+#: (child, report): for the hop times
+OnReport = Callable[[ChildOrder, ExecutionReport], None]
+
+
+class Reports:
+    """The sink of all sessions."""
+
+    def __init__(self, state: State, log: Log, fanout: Fanout, on_report: OnReport) -> None:
+        self._state = state
+        self._log = log
+        self._fanout = fanout
+        self._on_report = on_report
+        self._leaders: LeaderFeed | None = None
+        #: brokers of the logins, for messages
+        self._closes: dict[str, asyncio.TimerHandle] = {}
+
+    def attach(self, leaders: LeaderFeed) -> None:
+        """Leaders need the intake and the intake needs the fan-out: the composition root closes the circle."""
+        self._leaders = leaders
+
+    def handle(self, event: SessionEvent) -> None:
+        """One event."""
+        match event:
+            case ExecutionReport():
+                self._report(event)
+            case BalanceReport():
+                self._state.facts_of(event.account_id).balance = event
+            case PositionReport():
+                self._state.facts_of(event.account_id).positions[event.symbol] = event.net_qty
+            case Quote():
+                price = event.last if event.last is not None else event.bid
+                if price is not None:
+                    self._state.price_seen(event.symbol, price)
+            case AccountSnapshot():
+                self._snapshot(event)
+            case OrderUnknown():
+                self._unknown(event)
+            case RequestUnknown():
+                self._request_unknown(event)
+            case SessionChanged():
+                self._session(event)
+            case ProtocolAlert():
+                self.alert("broker-protocol", f"{event.text} {event.payload}".strip(), event.account_id or "")
+            case Writable():
+                self._fanout.drain(self._accounts_of(event.login_id))
+            case _:
+                assert_never(event)
+
+    # orders ------------------------------------------------------------------------------------------------
+
+    def _report(self, report: ExecutionReport) -> None:
+        effect = self._log.note(self._workspace(report.account_id), Reported(report))
+        if self._leaders is not None:
+            self._leaders.observe(report)
+        if report.exec_type == "trade" and report.last_px is not None:
+            self._state.price_seen(report.symbol, report.last_px)
+        if effect.fault:
+            self.alert("illegal-transition", effect.fault, report.account_id, report.cl_ord_id or "")
+        order = effect.order
+        if order is None:
+            return
+        self._on_report(order, report)
+        if _matters(effect, report):
+            self._follow(react(self._state.book, order), report.received_ns)
+        self._fanout.request(order)
+
+    def _follow(self, follow: FollowUp, received_ns: int) -> None:
+        """Make durable what follows, then send it."""
+        if follow.is_empty:
+            return
+        clock = self._state.clock
+        stamp = Stamp(received_ns or clock.monotonic_ns(), clock.monotonic_ns(), 0)
+        try:
+            future = self._log.decide(self._workspace(follow.account_id), follow)
+        except StoreError as error:
+            self.alert("follow-up-not-durable", f"{error.message} {follow.cause} waits.", follow.account_id)
+            return
+        places = self._fanout.encode(follow.released, stamp)
+
+        def committed(done: asyncio.Future[Committed]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                return
+            self._fanout.dispatch(places, clock.monotonic_ns())
+            for request in (*follow.cancels, *follow.replaces):
+                self._fanout.request(self._state.book.orders.get(request.orig_cl_ord_id))
+
+        future.add_done_callback(committed)
+
+    def watch_closes(self, orders: list[ChildOrder]) -> None:
+        """Give each held close its second."""
+        loop = asyncio.get_running_loop()
+        for order in orders:
+            name = order.intent.cl_ord_id
+            if name not in self._closes:
+                self._closes[name] = loop.call_later(CLOSE_WAIT_S, self._close_overdue, name)
+
+    def _close_overdue(self, cl_ord_id: str) -> None:
+        self._closes.pop(cl_ord_id, None)
+        held = self._state.book.orders.get(cl_ord_id)
+        if held is not None and held.state == "planned":
+            self._follow(overdue(self._state.book, held), 0)
+
+    def _unknown(self, event: OrderUnknown) -> None:
+        effect = self._log.note(
+            self._workspace(event.account_id), Doubted(event.cl_ord_id, event.account_id, event.reason)
+        )
+        text = f"the fate of {event.cl_ord_id} is unknown ({event.reason}): it is looked up, never sent again"
+        self.alert("order-in-doubt", effect.fault or text, event.account_id, event.cl_ord_id)
+
+    def _request_unknown(self, event: RequestUnknown) -> None:
+        child = self._state.book.orders.get(event.cl_ord_id)
+        is_cancel = (
+            child is not None and child.cancel is not None and child.cancel.cl_ord_id == event.request_id
+        )
+        kind = "cancel" if is_cancel else "replace"
+        failed = RequestFailed(event.cl_ord_id, event.account_id, kind, event.reason)
+        self._log.note(self._workspace(event.account_id), failed)
+        self.alert(f"{kind}-unknown", event.reason, event.account_id, event.cl_ord_id)
+
+    # accounts ----------------------------------------------------------------------------------------------
+
+    def _snapshot(self, snapshot: AccountSnapshot) -> None:
+        account_id = snapshot.account_id
+        facts = self._state.facts_of(account_id)
+        if snapshot.balance is not None:
+            facts.balance = snapshot.balance
+        if snapshot.positions is not None:
+            facts.positions = {p.symbol: p.net_qty for p in snapshot.positions}
+            if self._leaders is not None:
+                self._leaders.baseline(account_id, ((p.symbol, p.net_qty) for p in snapshot.positions))
+        for report in (*(snapshot.executions or ()), *(snapshot.orders or ())):
+            if self._is_ours(report):
+                self._report(report)
+        self._compare(snapshot)
+
+    def _is_ours(self, report: ExecutionReport) -> bool:
+        book = self._state.book
+        return (report.cl_ord_id or "") in book.orders or (
+            report.account_id,
+            report.order_id,
+        ) in book.by_order_id
+
+    def _compare(self, snapshot: AccountSnapshot) -> None:
+        """Drift is a fact in the journal, never silently repaired."""
+        if snapshot.positions is None:
+            return
+        book = self._state.book
+        for report in snapshot.positions:
+            known = book.positions.get((snapshot.account_id, report.symbol))
+            counted = known.qty if known is not None else ZERO
+            if counted != report.net_qty:
+                self._log.note(self._workspace(snapshot.account_id), PositionDiffers(report, counted))
+
+    def _session(self, event: SessionChanged) -> None:
+        accounts = self._accounts_of(event.login_id)
+        live = event.state in ("live", "draining")
+        for account_id in accounts:
+            self._state.facts_of(account_id).live = live
+        login = self._state.config.logins.get(event.login_id)
+        broker, workspace = (login.broker, login.workspace) if login is not None else ("", "")
+        self._log.note(
+            workspace, SessionNoted(event.login_id, broker, event.state, event.reason, event.fatal)
+        )
+        if event.fatal:
+            self.alert("session-fatal", f"login {event.login_id}: {event.reason}", "")
+        if live:
+            self._fanout.drain(accounts)
+
+    def _accounts_of(self, login_id: str) -> list[str]:
+        accounts = self._state.config.accounts.values()
+        return [a.account_id for a in accounts if a.login_id == login_id]
+
+    def _workspace(self, account_id: str) -> str:
+        account = self._state.account(account_id)
+        return account.workspace if account is not None else ""
+
+    def alert(self, code: str, text: str, account_id: str, cl_ord_id: str = "") -> None:
+        """Something a person must know."""
+        self._log.note(self._workspace(account_id), AlertRaised(code, text, account_id, cl_ord_id))
+
+    def stop(self) -> None:
+        """Forget the timers."""
+        for timer in self._closes.values():
+            timer.cancel()
+        self._closes.clear()
+
+
+def _matters(effect: Effect, report: ExecutionReport) -> bool:
+    if effect.new_execution or report.exec_type in _ANSWERS:
+        return True
+    return effect.order is not None and effect.order.state != effect.before

@@ -1,0 +1,109 @@
+"""The broker sessions of this process: one per login, each with an owner task; a fault stays inside its login."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import structlog
+
+from gateway_container.engine.config import GatewayConfig, LoginConfig
+from gateway_container.engine.state import State
+from kopitra.ports import AccountLink, BrokerAdapter, BrokerSession, LoginPlan, SessionChanged, SessionEvent
+
+#: seconds that a closing session still lets cancels pass
+DRAIN_S: Final = 1.0
+#: seconds for all sessions together to close
+CLOSE_S: Final = 5.0
+
+_log = structlog.get_logger("kopitra.sessions")
+
+
+class Sessions:
+    """Opens, finds and closes sessions."""
+
+    def __init__(
+        self, state: State, adapters: Mapping[str, BrokerAdapter], sink: Callable[[SessionEvent], None]
+    ) -> None:
+        self._state = state
+        self._adapters = adapters
+        self._sink = sink
+        self._sessions: dict[str, BrokerSession] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._opened: dict[str, LoginConfig] = {}
+        self._accounts: dict[str, frozenset[str]] = {}
+        self._by_account: dict[str, BrokerSession] = {}
+
+    def of(self, account_id: str) -> BrokerSession | None:
+        """The session that carries an account; None when there is none."""
+        return self._by_account.get(account_id)
+
+    def adapter_of(self, account_id: str) -> BrokerAdapter | None:
+        """The adapter of an account's broker."""
+        account = self._state.account(account_id)
+        return self._adapters.get(account.broker) if account is not None else None
+
+    async def apply(self, config: GatewayConfig) -> None:
+        """Open what is new, reopen what changed, close what is gone."""
+        wanted = {login_id: _accounts_of(config, login_id) for login_id in config.logins}
+        for login_id in list(self._sessions):
+            unchanged = (
+                self._opened.get(login_id) == config.logins.get(login_id)
+                and self._accounts.get(login_id) == wanted.get(login_id)
+            )
+            if not unchanged:
+                await self._close(login_id)
+        for login_id, login in config.logins.items():
+            if login_id not in self._sessions and wanted[login_id]:
+                self._open(config, login)
+
+    def _open(self, config: GatewayConfig, login: LoginConfig) -> None:
+        adapter = self._adapters.get(login.broker)
+        if adapter is None:
+            reason = f"no adapter for broker {login.broker}: is its folder in brokers/?"
+            self._sink(SessionChanged(login.login_id, "closed", reason, fatal=True))
+            return
+        accounts = [a for a in config.accounts.values() if a.login_id == login.login_id and a.active]
+        links = tuple(AccountLink(a.account_id, a.broker_account, a.settings) for a in accounts)
+        plan = LoginPlan(login.login_id, links, login.settings, login.credentials)
+        session = adapter.open_session(plan, self._sink, self._state.clock)
+        self._sessions[login.login_id] = session
+        self._opened[login.login_id] = login
+        self._accounts[login.login_id] = frozenset(a.account_id for a in accounts)
+        for account in accounts:
+            self._by_account[account.account_id] = session
+        task = asyncio.get_running_loop().create_task(session.run(), name=f"session {login.login_id}")
+        task.add_done_callback(lambda done: self._ended(login.login_id, done))
+        self._tasks[login.login_id] = task
+
+    def _ended(self, login_id: str, task: asyncio.Task[None]) -> None:
+        """A session that ends by itself has said why, unless it fell over: then only its accounts stop."""
+        if task.cancelled() or task.exception() is None:
+            return
+        _log.error("session_failed", login_id=login_id, error=type(task.exception()).__name__)
+        self._sink(SessionChanged(login_id, "closed", f"the session failed: {task.exception()!r}", fatal=True))
+
+    async def _close(self, login_id: str) -> None:
+        session = self._sessions.pop(login_id)
+        self._opened.pop(login_id, None)
+        for account_id in self._accounts.pop(login_id, frozenset()):
+            self._by_account.pop(account_id, None)
+        await session.close(drain_s=DRAIN_S)
+        task = self._tasks.pop(login_id)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def close(self) -> None:
+        """Close all, CLOSE_S at most."""
+        names = list(self._sessions)
+        if names:
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.gather(*(self._close(name) for name in names))
+
+    @property
+    def all(self) -> Mapping[str, BrokerSession]:
+        """Sessions by login."""
+        return self._sessions
+
+
+def _accounts_of(config: GatewayConfig, login_id: str) -> frozenset[str]:
+    return frozenset(a.account_id for a in config.accounts.values() if a.login_id == login_id and a.active)

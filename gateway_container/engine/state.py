@@ -1,0 +1,125 @@
+"""The gateway's memory: the book, the configuration, and live facts that are not journalled (money, prices, links)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from gateway_container.engine.config import EMPTY, AccountConfig, GatewayConfig
+from kopitra.domain.book import Book, root_of
+from kopitra.domain.copy_rules import CopyRule
+from kopitra.domain.executions import BalanceReport
+from kopitra.domain.fanout import AccountInputs, PlanInputs
+from kopitra.domain.instruments import INSTRUMENTS
+from kopitra.domain.orders import ZERO
+from kopitra.domain.switches import Covered
+from kopitra.ports import Clock
+
+#: futures trade dates turn in Chicago, at 17:00 local time
+_CHICAGO: Final = ZoneInfo("America/Chicago")
+_TRADE_DATE_TURNS_AT_HOUR: Final = 17
+
+
+@dataclass(slots=True)
+class AccountFacts:
+    """What a broker last said of an account."""
+
+    live: bool = False
+    balance: BalanceReport | None = None
+    #: money won or lost by our executions, for brokers that do not tell the day's result
+    realized: Decimal = ZERO
+    #: contract -> net position as last reported
+    positions: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
+
+    @property
+    def equity(self) -> Decimal | None:
+        """Equity where the broker tells it, else the balance."""
+        report = self.balance
+        if report is None:
+            return None
+        return report.equity if report.equity is not None else report.balance
+
+    @property
+    def day_pnl(self) -> Decimal | None:
+        """The day's result by the broker, else what our own executions made; None before the first balance."""
+        if self.balance is None:
+            return None
+        told = self.balance.realized_day
+        return told if told is not None else self.realized
+
+
+class State:
+    """One per process. Only the event loop touches it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.book = Book()
+        self.config: GatewayConfig = EMPTY
+        self.facts: dict[str, AccountFacts] = {}
+        #: last known price by product
+        self.prices: dict[str, Decimal] = {}
+        #: brokers whose entry, stop and target go in one request
+        self.bracket_brokers: frozenset[str] = frozenset()
+        self._today: tuple[int, date] = (0, date.min)
+
+    def account(self, account_id: str) -> AccountConfig | None:
+        """The configuration of an account."""
+        return self.config.accounts.get(account_id)
+
+    def facts_of(self, account_id: str) -> AccountFacts:
+        """Live facts of an account, made on first use."""
+        facts = self.facts.get(account_id)
+        if facts is None:
+            facts = self.facts[account_id] = AccountFacts()
+        return facts
+
+    def price_seen(self, contract: str, price: Decimal) -> None:
+        """Remember the newest price of a product."""
+        self.prices[root_of(contract)] = price
+
+    def trade_date(self, now: datetime) -> date:
+        """The exchange's trade date in Chicago; worked out once a minute."""
+        minute = int(now.timestamp()) // 60
+        if self._today[0] != minute:
+            local = now.astimezone(_CHICAGO)
+            day = local.date()
+            if local.hour >= _TRADE_DATE_TURNS_AT_HOUR:
+                day = date.fromordinal(day.toordinal() + 1)
+            self._today = (minute, day)
+        return self._today[1]
+
+    def plan_inputs(self, leader: str, rules: Sequence[CopyRule], now: datetime) -> PlanInputs:
+        """Capture everything from outside the book that the plan of these rules may look at."""
+        config = self.config
+        accounts: dict[str, AccountInputs] = {}
+        for rule in rules:
+            account = config.accounts.get(rule.account_id)
+            if account is not None and account.active:
+                accounts[rule.account_id] = self._account_inputs(account, leader, now)
+        known = config.leaders.get(leader)
+        leader_equity = None
+        if known is not None and known.account_id is not None:
+            leader_equity = self.facts_of(known.account_id).equity
+        return PlanInputs(now, self.trade_date(now), config.version, leader_equity, self.prices, accounts)
+
+    def _account_inputs(self, account: AccountConfig, leader: str, now: datetime) -> AccountInputs:
+        facts = self.facts_of(account.account_id)
+        limits = account.limits
+        covered = Covered(account.workspace, leader, account.broker, account.account_id)
+        return AccountInputs(
+            switch=self.book.switches.effective(covered),
+            session_live=facts.live,
+            equity=facts.equity,
+            day_pnl=facts.day_pnl,
+            in_hours=not limits.allowed_hours or any(w.is_open(now) for w in limits.allowed_hours),
+            brackets=account.broker in self.bracket_brokers,
+            limits=limits,
+            limits_version=account.version,
+            reported=facts.positions,
+        )
+
+    def realized(self, account_id: str, contract: str, points: Decimal) -> None:
+        """Add money won or lost by an execution of ours."""
+        self.facts_of(account_id).realized += points * INSTRUMENTS[root_of(contract)].point_value
