@@ -19,10 +19,9 @@ from kopitra.domain.journal import ENTRY_TYPES, Doubted, Entry, OrderNotSent
 from kopitra.domain.orders import ChildOrder
 from kopitra.store.drafts import JournalRow
 from kopitra.store.encoding import Decoder
-from kopitra.store.journal_reader import JournalReader
+from kopitra.store.journal_reader import replay
+from kopitra.store.pool import Database
 
-#: rows per read
-PAGE_ROWS: Final = 2_000
 #: seconds between attempts to read the journal again
 RETRY_S: Final = 0.25
 
@@ -40,10 +39,10 @@ def decode_row(row: JournalRow) -> Entry:
     return decoder(row.payload)
 
 
-async def read_book(reader: JournalReader, shard: str) -> Book:
+async def read_book(db: Database, shard: str) -> Book:
     """Fold the whole journal of a shard into a new book."""
     book = Book()
-    async for row in reader.rows(shard, after=0, page_rows=PAGE_ROWS):
+    async for row in replay(db, shard):
         fold(book, decode_row(row))
         book.seq = row.seq
     return book
@@ -61,7 +60,9 @@ def doubt_unresolved(state: State, log: Log) -> int:
         account = state.account(order.intent.account_id)
         log.note(
             account.workspace if account else "",
-            Doubted(order.intent.cl_ord_id, order.intent.account_id, "the gateway restarted before an answer came"),
+            Doubted(
+                order.intent.cl_ord_id, order.intent.account_id, "the gateway restarted before an answer came"
+            ),
         )
     return len(orders)
 
@@ -69,11 +70,9 @@ def doubt_unresolved(state: State, log: Log) -> int:
 class Refold:
     """Reads the book again when memory and journal may differ. One run at a time."""
 
-    def __init__(
-        self, state: State, reader: JournalReader, shard: str, sent: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, state: State, db: Database, shard: str, sent: Callable[[str], bool]) -> None:
         self._state = state
-        self._reader = reader
+        self._db = db
         self._shard = shard
         self._sent = sent
         self._log: Log | None = None
@@ -94,7 +93,7 @@ class Refold:
     async def _run(self, log: Log) -> None:
         while True:
             try:
-                book = await read_book(self._reader, self._shard)
+                book = await read_book(self._db, self._shard)
                 break
             except StoreError:
                 await asyncio.sleep(RETRY_S)
@@ -107,8 +106,12 @@ class Refold:
                 account = self._state.account(order.intent.account_id)
                 log.note(
                     account.workspace if account else "",
-                    OrderNotSent(order.intent.cl_ord_id, order.intent.account_id, "commit_unknown",
-                                 "the commit was unclear, so nothing was written"),
+                    OrderNotSent(
+                        order.intent.cl_ord_id,
+                        order.intent.account_id,
+                        "commit_unknown",
+                        "the commit was unclear, so nothing was written",
+                    ),
                 )
 
     async def stop(self) -> None:

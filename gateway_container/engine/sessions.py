@@ -46,10 +46,9 @@ class Sessions:
         """Open what is new, reopen what changed, close what is gone."""
         wanted = {login_id: _accounts_of(config, login_id) for login_id in config.logins}
         for login_id in list(self._sessions):
-            unchanged = (
-                self._opened.get(login_id) == config.logins.get(login_id)
-                and self._accounts.get(login_id) == wanted.get(login_id)
-            )
+            unchanged = self._opened.get(login_id) == config.logins.get(login_id) and self._accounts.get(
+                login_id
+            ) == wanted.get(login_id)
             if not unchanged:
                 await self._close(login_id)
         for login_id, login in config.logins.items():
@@ -80,7 +79,9 @@ class Sessions:
         if task.cancelled() or task.exception() is None:
             return
         _log.error("session_failed", login_id=login_id, error=type(task.exception()).__name__)
-        self._sink(SessionChanged(login_id, "closed", f"the session failed: {task.exception()!r}", fatal=True))
+        self._sink(
+            SessionChanged(login_id, "closed", f"the session failed: {task.exception()!r}", fatal=True)
+        )
 
     async def _close(self, login_id: str) -> None:
         session = self._sessions.pop(login_id)

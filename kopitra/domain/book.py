@@ -134,6 +134,8 @@ class Book:
     by_order_id: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     #: (leader, leader's order id) -> our children that mirror it
     mirrors: dict[tuple[str, str], list[str]] = field(default_factory=dict[tuple[str, str], list[str]])
+    #: list id -> our children of that signal, follow-ups included
+    lists: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     exec_ids: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
     order_times: dict[str, deque[datetime]] = field(default_factory=dict[str, deque[datetime]])
     last_entries: dict[tuple[str, str, Side], LastEntry] = field(
@@ -182,6 +184,7 @@ class Book:
         intent = order.intent
         self.orders[intent.cl_ord_id] = order
         self.open.setdefault((intent.account_id, intent.leader), {})[intent.cl_ord_id] = order
+        self.lists.setdefault(intent.list_id, []).append(intent.cl_ord_id)
         if intent.leader_order_id is not None:
             self.mirrors.setdefault((intent.leader, intent.leader_order_id), []).append(intent.cl_ord_id)
 
@@ -203,6 +206,7 @@ class Book:
         del self.orders[cl_ord_id]
         if order.order_id is not None:
             self.by_order_id.pop((order.intent.account_id, order.order_id), None)
+        self.lists.pop(order.intent.list_id, None)
         loid = order.intent.leader_order_id
         if loid is not None:
             self.mirrors.pop((order.intent.leader, loid), None)
@@ -231,6 +235,15 @@ class Book:
             ):
                 held += order.leaves_qty * sign(intent.side)
         return held
+
+    def went_flat(self, account_id: str) -> None:
+        """The broker confirmed twice that the account holds nothing: whatever we attributed is gone."""
+        for key in [k for k in self.holdings if k[0] == account_id]:
+            del self.holdings[key]
+        for key in [k for k in self.positions if k[0] == account_id]:
+            del self.positions[key]
+        for key in [k for k in self.episodes if k[1] == account_id]:
+            del self.episodes[key]
 
 
 def root_of(contract: str) -> str:

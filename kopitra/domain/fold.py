@@ -20,6 +20,7 @@ from kopitra.domain.journal import (
     Doubted,
     EntriesBlocked,
     Entry,
+    FlattenNoted,
     FollowUp,
     OrderNotSent,
     OrdersSent,
@@ -80,14 +81,21 @@ def fold(book: Book, entry: Entry) -> Effect:
         case SwitchChanged():
             book.switches.set(entry.switch)
         case EntriesBlocked():
-            if entry.reason:
-                book.blocked[entry.account_id] = entry.reason
-            else:
-                book.blocked.pop(entry.account_id, None)
+            _blocked(book, entry)
+        case FlattenNoted():
+            if entry.state == "flat_confirmed":
+                book.went_flat(entry.account_id)
         case _:
             # sessions, alerts, drift, configuration and heartbeats are evidence; they move no order and no position
             pass
     return NOTHING
+
+
+def _blocked(book: Book, entry: EntriesBlocked) -> None:
+    if entry.reason:
+        book.blocked[entry.account_id] = entry.reason
+    else:
+        book.blocked.pop(entry.account_id, None)
 
 
 def _planned(book: Book, signal: Signal, plan: FanoutPlan) -> None:

@@ -1,0 +1,223 @@
+"""Flatten: a loop on state, not a command (R-094).
+
+Per account: stop entries, cancel what works, close what is held, read again, until two reads in a row show nothing.
+It works without the database (what happens is journalled when it is back) and never judges by an accepted close:
+only the broker's own positions count, and a read that failed is no evidence.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final, Literal
+
+from gateway_container.engine.fanout import Fanout
+from gateway_container.engine.log import Log
+from gateway_container.engine.queue import Stamp
+from gateway_container.engine.sessions import Sessions
+from gateway_container.engine.state import State
+from kopitra.domain.errors import KopitraError, StoreError
+from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
+from kopitra.domain.ids import cl_ord_id, list_id
+from kopitra.domain.journal import EntriesBlocked, FlattenNoted, FollowUp
+from kopitra.domain.orders import TERMINAL, OrderIntent
+from kopitra.ports import OrderRef
+
+#: seconds between two reads of an account
+READ_EVERY_S: Final = 0.25
+#: seconds after which an account that is not flat is reported as failed; a person takes over
+GIVE_UP_S: Final = 60.0
+#: flat reads in a row that confirm
+FLAT_READS: Final = 2
+#: runs kept for their progress
+RUNS_MAX: Final = 100
+
+Progress = Literal["requested", "pending", "flat_confirmed", "failed"]
+BLOCKED: Final = "a flatten is under way"
+
+
+@dataclass(slots=True)
+class AccountProgress:
+    """Where one account stands."""
+
+    account_id: str
+    state: Progress = "requested"
+    detail: str = ""
+    positions: tuple[tuple[str, Decimal], ...] = ()
+
+
+@dataclass(slots=True)
+class FlattenRun:
+    """One request and its accounts."""
+
+    flatten_id: str
+    workspace: str
+    who: str
+    accounts: dict[str, AccountProgress] = field(default_factory=dict[str, AccountProgress])
+
+    @property
+    def done(self) -> bool:
+        """Every account is flat or given up."""
+        return all(a.state in ("flat_confirmed", "failed") for a in self.accounts.values())
+
+
+class Flattener:
+    """Runs flattens."""
+
+    def __init__(
+        self,
+        state: State,
+        log: Log,
+        fanout: Fanout,
+        sessions: Sessions,
+        alert: Callable[[str, str, str], None],
+    ) -> None:
+        self._state = state
+        self._log = log
+        self._fanout = fanout
+        self._sessions = sessions
+        self._alert = alert
+        self._runs: dict[str, FlattenRun] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, workspace: str, account_ids: Sequence[str], who: str, request_id: str) -> FlattenRun:
+        """Begin; the same request again returns the run under way."""
+        flatten_id = list_id(workspace, f"flatten {request_id}")
+        known = self._runs.get(flatten_id)
+        if known is not None:
+            return known
+        run = FlattenRun(flatten_id, workspace, who)
+        self._runs[flatten_id] = run
+        if len(self._runs) > RUNS_MAX:
+            del self._runs[next(iter(self._runs))]
+        for account_id in account_ids:
+            positions = tuple(sorted(self._state.facts_of(account_id).positions.items()))
+            run.accounts[account_id] = AccountProgress(account_id, positions=positions)
+            self._note(run, account_id, "requested", "")
+            task = asyncio.get_running_loop().create_task(self._account(run, account_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return run
+
+    def progress(self, flatten_id: str) -> FlattenRun | None:
+        """A run by its id."""
+        return self._runs.get(flatten_id)
+
+    def _note(self, run: FlattenRun, account_id: str, state: Progress, detail: str) -> None:
+        progress = run.accounts[account_id]
+        if (progress.state, progress.detail) == (state, detail) and state != "requested":
+            return
+        progress.state, progress.detail = state, detail
+        self._log.note(run.workspace, FlattenNoted(run.flatten_id, account_id, state, detail, run.who))
+
+    async def _account(self, run: FlattenRun, account_id: str) -> None:
+        self._log.note(run.workspace, EntriesBlocked(account_id, BLOCKED))
+        try:
+            async with asyncio.timeout(GIVE_UP_S):
+                await self._until_flat(run, account_id)
+        except TimeoutError:
+            detail = f"not flat after {GIVE_UP_S:g} s: {run.accounts[account_id].detail}"
+            self._note(run, account_id, "failed", detail)
+            self._alert("flatten-failed", f"{account_id}: {detail}; close it at the broker", account_id)
+            return
+        if self._state.book.blocked.get(account_id) == BLOCKED:
+            self._log.note(run.workspace, EntriesBlocked(account_id, ""))
+
+    async def _until_flat(self, run: FlattenRun, account_id: str) -> None:
+        flat_reads = attempt = 0
+        while flat_reads < FLAT_READS:
+            snapshot = await self._read(account_id)
+            if snapshot is None or snapshot.positions is None or snapshot.orders is None:
+                flat_reads = 0
+                self._note(run, account_id, "pending", "the broker's positions and orders cannot be read")
+            else:
+                working = [o for o in snapshot.orders if o.ord_status not in TERMINAL_STATUS]
+                held = [(p.symbol, p.net_qty) for p in snapshot.positions if p.net_qty != 0]
+                flat_reads = 0 if working or held else flat_reads + 1
+                if working or held:
+                    attempt += 1
+                    self._note(run, account_id, "pending", f"{len(working)} orders, {len(held)} positions")
+                    self._cancel(account_id, working)
+                    await self._close(run, account_id, held, attempt)
+            if flat_reads < FLAT_READS:
+                await asyncio.sleep(READ_EVERY_S)
+        self._note(run, account_id, "flat_confirmed", "two reads show no position and no working order")
+
+    async def _read(self, account_id: str) -> AccountSnapshot | None:
+        session = self._sessions.of(account_id)
+        if session is None:
+            return None
+        try:
+            return await session.snapshot(account_id, None)
+        except KopitraError:
+            return None  # a failed read is no evidence; the loop reads again
+
+    def _cancel(self, account_id: str, working: Sequence[ExecutionReport]) -> None:
+        session = self._sessions.of(account_id)
+        if session is None:
+            return
+        for number, report in enumerate(working):
+            name = report.cl_ord_id or report.order_id
+            session.cancel(_ref(report), cl_ord_id(name, account_id, f"fc{number}"))
+
+    async def _close(
+        self, run: FlattenRun, account_id: str, held: Sequence[tuple[str, Decimal]], attempt: int
+    ) -> None:
+        """One market close per contract; none while an earlier one of this run may still fill."""
+        if self._closing(run, account_id):
+            return
+        intents = tuple(
+            _closing_intent(run.flatten_id, account_id, contract, qty, f"f{attempt}-{number}")
+            for number, (contract, qty) in enumerate(held)
+        )
+        if not intents:
+            return
+        entry = FollowUp(run.flatten_id, account_id, released=intents)
+        try:
+            await self._log.decide(run.workspace, entry)
+        except StoreError:
+            self._log.note(run.workspace, entry)  # exits stay possible while the database is away
+        now_ns = self._state.clock.monotonic_ns()
+        self._fanout.dispatch(self._fanout.encode(intents, Stamp(now_ns, now_ns, now_ns)), now_ns)
+
+    def _closing(self, run: FlattenRun, account_id: str) -> bool:
+        children = self._state.book.open_children(account_id, "")
+        return any(c.intent.list_id == run.flatten_id and c.state not in TERMINAL for c in children)
+
+    async def stop(self) -> None:
+        """End the loops; what was closed stays closed."""
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+def _closing_intent(flatten_id: str, account_id: str, contract: str, qty: Decimal, leg: str) -> OrderIntent:
+    return OrderIntent(
+        cl_ord_id=cl_ord_id(flatten_id, account_id, leg),
+        list_id=flatten_id,
+        account_id=account_id,
+        leader="",
+        leg=leg,
+        role="exit",
+        symbol=contract,
+        side="sell" if qty > 0 else "buy",
+        qty=abs(qty),
+        reduce_only=True,
+    )
+
+
+def _ref(report: ExecutionReport) -> OrderRef:
+    return OrderRef(
+        report.cl_ord_id or "",
+        report.order_id,
+        report.account_id,
+        report.symbol,
+        report.side,
+        report.ord_type or "market",
+        report.order_qty or Decimal(0),
+        report.price,
+        report.stop_price,
+        None,
+        report.time_in_force or "day",
+    )
