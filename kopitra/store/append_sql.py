@@ -8,11 +8,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final, LiteralString, NamedTuple
 
-from kopitra.store.chain import link, unix_us
+from kopitra.store.chain import link, microseconds
 from kopitra.store.drafts import Draft, Head, IdempotencyDraft, JournalRow
-
-#: PostgreSQL counts microseconds from 2000-01-01
-_EPOCH_2000_US: Final = 946_684_800_000_000
 
 _int8: Final = struct.Struct("!q").pack
 _int4: Final = struct.Struct("!i").pack
@@ -85,7 +82,7 @@ def number(drafts: Sequence[Draft], shard: str, epoch: int, head: Head) -> list[
             shard=shard,
             seq=seq,
             epoch=epoch,
-            at_us=unix_us(draft.at),
+            at_us=microseconds(draft.at),
             workspace=draft.workspace,
             kind=draft.kind,
             entry=draft.entry,
@@ -113,7 +110,7 @@ def _one(row: JournalRow, draft: Draft, answer: bytes | None) -> Statement:
         row.shard.encode(),
         _int8(row.epoch),
         _int8(row.seq),
-        _int8(unix_us(row.at) - _EPOCH_2000_US),
+        _int8(microseconds(row.at)),
         row.kind.encode(),
         row.entry.encode(),
         row.workspace.encode(),
@@ -142,7 +139,7 @@ def _answer(record: IdempotencyDraft, body: bytes) -> list[bytes]:
 
 
 def _many(rows: Sequence[JournalRow], drafts: Sequence[Draft], answers: Sequence[bytes | None]) -> Statement:
-    at = [_int8(unix_us(row.at) - _EPOCH_2000_US) for row in rows]
+    at = [_int8(microseconds(row.at)) for row in rows]
     signals = [
         (row.workspace.encode(), draft.signal_id.encode(), _int8(row.seq))
         for row, draft in zip(rows, drafts, strict=True)

@@ -1,8 +1,9 @@
 """The hash chain of the journal, pure.
 
 hash = SHA-256(previous hash | seq | epoch | at | shard NUL workspace NUL kind NUL entry NUL payload), where
-the numbers are 8 bytes big-endian and `at` is microseconds since 1970. Texts cannot contain NUL (PostgreSQL
-refuses it), so no byte can move from one field to the next unseen. Every column of a row is covered.
+the numbers are 8 bytes big-endian and `at` is microseconds since 2000 (PostgreSQL's own form). Texts
+cannot contain NUL (PostgreSQL refuses it), so no byte can move from one field to the next unseen. Every
+column of a row is covered.
 """
 
 import hashlib
@@ -13,13 +14,13 @@ from typing import Final
 #: hash before the first row of a shard
 GENESIS: Final = bytes(32)
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _numbers: Final = struct.Struct("!qqq").pack
 
 
-def unix_us(at: datetime) -> int:
-    """Microseconds since 1970, exact (a float of seconds is not)."""
+def microseconds(at: datetime) -> int:
+    """Since 2000-01-01 UTC, exact (a float of seconds is not)."""
     return (at - _EPOCH) // _MICROSECOND
 
 

@@ -1,0 +1,149 @@
+"""Two holders, one shard."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from kopitra.domain.errors import Conflict, LeaseLost, Unavailable
+from kopitra.ports import Clock
+from kopitra.store.drafts import Draft
+from kopitra.store.journal import JournalWriter
+from kopitra.store.lease import Lease, LeaseSettings, read_lease
+from kopitra.store.pool import Database
+
+#: seconds; short enough to wait for, long enough for a busy machine
+QUICK = LeaseSettings(ttl_s=1.2, renew_s=0.3, margin_s=0.4)
+
+
+class Told:
+    """What a holder was told, and when it was."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self.event = asyncio.Event()
+
+    def __call__(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self.event.set()
+
+
+async def take(db: Database, clock: Clock, holder: str, told: Callable[[str], None]) -> Lease:
+    return await Lease.take(db, "s1", holder, clock=clock, build="b1", on_lost=told, settings=QUICK)
+
+
+async def take_when_free(db: Database, clock: Clock, holder: str, told: Callable[[str], None]) -> Lease:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await take(db, clock, holder, told)
+            except Conflict:
+                await asyncio.sleep(0.05)
+
+
+async def test_the_second_waits_while_the_first_renews(db: Database, clock: Clock) -> None:
+    first = await take(db, clock, "first", Told())
+    before = first.valid_until_ns
+    async with asyncio.timeout(5):
+        while first.valid_until_ns == before:
+            with pytest.raises(Conflict, match="held by first"):
+                await take(db, clock, "second", Told())
+            await asyncio.sleep(0.05)
+    assert first.valid
+    await first.release("done")
+
+
+async def test_a_clean_release_hands_over_at_once(db: Database, clock: Clock) -> None:
+    first = await take(db, clock, "first", Told())
+    await first.release("deploy 42")
+    assert first.valid_until_ns == 0
+    second = await take(db, clock, "second", Told())
+    assert (second.epoch, second.taken.dirty) == (first.epoch + 1, False)
+    assert (second.taken.previous_holder, second.taken.previous_note) == ("first", "deploy 42")
+    await second.release("")
+
+
+async def test_a_crashed_holder_stops_itself_before_its_successor_starts(db: Database, clock: Clock) -> None:
+    first = await take(db, clock, "first", Told())
+    deadline = first.valid_until_ns
+    first._task.cancel()  # it renews no more, as if its process were paused
+    second = await take_when_free(db, clock, "second", Told())
+    assert clock.monotonic_ns() > deadline
+    assert not first.valid
+    assert (second.epoch, second.taken.dirty) == (2, True)
+    await second.release("")
+
+
+async def test_a_superseded_holder_can_append_nothing(
+    db: Database, clock: Clock, draft: Callable[..., Draft]
+) -> None:
+    first = await take(db, clock, "first", Told())
+    old = await JournalWriter.open(db.dsn, shard="s1", epoch=first.epoch)
+    await old.append([draft(1)])
+    first._task.cancel()
+    second = await take_when_free(db, clock, "second", Told())
+    new = await JournalWriter.open(db.dsn, shard="s1", epoch=second.epoch)
+    with pytest.raises(LeaseLost):
+        await old.append([draft(2)])
+    assert (await new.append([draft(3)])).seq == 2
+    await old.close()
+    await new.close()
+    await second.release("")
+
+
+async def test_a_take_over_waits_for_the_append_that_holds_the_row(db: Database, clock: Clock) -> None:
+    first = await take(db, clock, "first", Told())
+    await first.release("")
+    async with db.transaction() as session:
+        await session.run("select from lease where shard = 's1' and epoch = 1 for share")
+        with pytest.raises(Unavailable):
+            await take(db, clock, "second", Told())
+    second = await take(db, clock, "second", Told())
+    await second.release("")
+
+
+async def test_a_holder_whose_row_was_taken_is_told_once(db: Database, clock: Clock) -> None:
+    told = Told()
+    first = await take(db, clock, "first", told)
+    await db.run("update lease set epoch = epoch + 1, holder = 'thief'")
+    await asyncio.wait_for(told.event.wait(), 5)
+    assert told.reasons == ["another process took the lease"]
+    assert first.valid_until_ns == 0
+    await first.abandon()
+
+
+async def test_a_holder_without_a_database_stops_at_its_own_deadline(db: Database, clock: Clock) -> None:
+    told = Told()
+    async with Database(db.dsn, "holder") as own:
+        first = await take(own, clock, "first", told)
+        deadline = first.valid_until_ns
+        await own.__aexit__()
+        await asyncio.wait_for(told.event.wait(), 5)
+    assert told.reasons == ["the lease ran out before it could be renewed"]
+    assert clock.monotonic_ns() >= deadline
+    await first.abandon()
+
+
+async def test_the_row_says_who_holds_it(db: Database, clock: Clock) -> None:
+    assert await read_lease(db, "s1") is None
+    first = await take(db, clock, "first", Told())
+    row = await read_lease(db, "s1")
+    assert row is not None
+    assert (row.holder, row.epoch, row.build, row.released) == ("first", 1, "b1", False)
+    assert 0 < row.left_s <= QUICK.ttl_s
+    await first.release("")
+
+
+@pytest.mark.parametrize(
+    "timers",
+    [
+        {"margin_s": 10.0},
+        {"margin_s": 0.0},
+        {"renew_s": 4.5},
+        {"renew_s": 0.0},
+        {"exit_grace_s": 61.0},
+    ],
+)
+def test_timers_that_are_not_safe_together_are_refused(timers: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        LeaseSettings(**timers)
