@@ -1,0 +1,221 @@
+"""The read side of the API, and login: typed lookups, each counted in the budget, repeated once after a 401.
+
+Never an order: those are written by `orders.py`, at most once.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, TypeVar
+
+import jwt
+import orjson
+
+from brokers._kit.budget import Budget, Denied, Lane
+from brokers._kit.rest import RestReply
+from brokers._kit.rest import RestClient, RestReply
+from brokers._kit.tokens import Issued, TokenHolder
+from brokers.projectx.answers import (
+    HTTP_NOT_FOUND,
+    HTTP_OK,
+    HTTP_UNAUTHORIZED,
+    LOGIN_REFUSED,
+)
+from brokers.projectx.settings import Settings
+from brokers.projectx.symbols import Listing
+from brokers.projectx.wire import (
+    WORKING_CODES,
+    AccountsReply,
+    ContractsReply,
+    Envelope,
+    LoginReply,
+    OrderReply,
+    OrdersReply,
+    PositionsReply,
+    TradesReply,
+    WireAccount,
+    WireOrder,
+    WirePosition,
+    WireTrade,
+    number,
+    read_reply,
+)
+from kopitra.domain.errors import BrokerRejected, Disconnected, LoginRefused, Throttled
+from kopitra.ports import Clock
+
+_TOKEN_LIFETIME_S: Final = 86_400.0  #: where the token does not say, "valid for 24 hours" by the docs
+_PAGE: Final = 500  #: orders per page of v2/query
+_PAGES_MAX: Final = 10  #: pages read of one query
+
+E = TypeVar("E", bound=Envelope)
+
+
+class _NotHere(Exception):
+    """HTTP 404: an older deployment has no such endpoint."""
+
+
+class Api:
+    """Lookups of one login."""
+
+    def __init__(
+        self,
+        rest: RestClient,
+        credentials: Mapping[str, str],
+        settings: Settings,
+        budget: Budget,
+        clock: Clock,
+    ) -> None:
+        self._rest = rest
+        self._user, self._api_key = credentials["user_name"], credentials["api_key"]
+        self._settings = settings
+        self._budget = budget
+        self._clock = clock
+        self._has_v2_query = True
+        self.tokens: TokenHolder[str] | None = None
+
+    # -- login -----------------------------------------------------------------------------------------
+
+    async def fetch_token(self, previous: str | None) -> Issued[str]:
+        """For the token holder: renew by `Auth/validate`, log in by `Auth/loginKey` where that fails."""
+        renewed = None if previous is None else await self._validate(previous)
+        token = renewed or await self._log_in()
+        return Issued(token, self._lifetime_s(token))
+
+    async def _validate(self, token: str) -> str | None:
+        reply = await self._rest.post("/api/Auth/validate", b"{}", headers=_bearer(token))
+        if reply.status != HTTP_OK:
+            return None
+        answer = read_reply(LoginReply, reply.body)
+        # No new token although the old one is good: log in, for the point of asking is a longer life.
+        return answer.new_token if answer.success is True else None
+
+    async def _log_in(self) -> str:
+        body = orjson.dumps({"userName": self._user, "apiKey": self._api_key})
+        reply = await self._rest.post("/api/Auth/loginKey", body)
+        self._check_status(reply)
+        answer = read_reply(LoginReply, reply.body)
+        if answer.success is True and answer.token:
+            return answer.token
+        reason = LOGIN_REFUSED.get(answer.error_code or 0)
+        if reason is None:
+            raise Disconnected(f"the login failed with errorCode {answer.error_code}; it is tried again")
+        raise LoginRefused(f"the firm refused the login: {reason}. Correct the user name or API key.")
+
+    async def log_out(self) -> None:
+        """End the token's life at the firm; what it answers does not matter."""
+        token = self.tokens.current if self.tokens is not None else None
+        if token is not None:
+            await self._rest.post("/api/Auth/logout", b"{}", headers=_bearer(token))
+
+    def _lifetime_s(self, token: str) -> float:
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False, "verify_exp": False})
+            expires_s = float(claims["exp"])
+        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
+            return _TOKEN_LIFETIME_S
+        return max(1.0, expires_s - self._clock.now().timestamp())
+
+    # -- lookups ---------------------------------------------------------------------------------------
+
+    async def accounts(self, lane: Lane = Lane.STATUS) -> list[WireAccount] | None:
+        """`Account/search`."""
+        reply = await self._ask(AccountsReply, "/api/Account/search", {"onlyActiveAccounts": True}, lane)
+        return reply.accounts
+
+    async def contracts(self) -> list[Listing]:
+        """`Contract/available`; an empty list is no contract list: raises."""
+        body: dict[str, object] = {"live": self._settings.live_data}
+        reply = await self._ask(ContractsReply, "/api/Contract/available", body, Lane.STATUS)
+        if not reply.contracts:
+            raise Disconnected("the contract list is empty; for practice accounts set live_data to false")
+        return [Listing(row.id, row.name, row.tick_size, row.tick_value) for row in reply.contracts]
+
+    async def working_orders(self, account: int, lane: Lane) -> list[WireOrder] | None:
+        """Every order that may still trade, suspended bracket children included where the firm shows them."""
+        if self._has_v2_query:
+            try:
+                return await self._query_working(account, lane)
+            except _NotHere:
+                self._has_v2_query = False
+        reply = await self._ask(OrdersReply, "/api/Order/searchOpen", {"accountId": account}, lane)
+        return reply.orders
+
+    async def _query_working(self, account: int, lane: Lane) -> list[WireOrder] | None:
+        found: list[WireOrder] = []
+        for page in range(_PAGES_MAX):
+            body: dict[str, object] = {
+                "filter": {"accountId": account, "statuses": list(WORKING_CODES)},
+                "pageSize": _PAGE, "pageOffset": page, "sortBy": 1, "sortDirection": 0, "includeTotalCount": False,
+            }  # fmt: skip
+            reply = await self._ask(OrdersReply, "/api/Order/v2/query", body, lane)
+            if reply.orders is None:
+                return None
+            found += reply.orders
+            if len(reply.orders) < _PAGE:
+                return found
+        return None
+
+    async def orders_since(self, account: int, since: datetime, lane: Lane) -> list[WireOrder] | None:
+        """`Order/search`: orders created since, whatever became of them."""
+        body: dict[str, object] = {"accountId": account, "startTimestamp": _iso(since)}
+        return (await self._ask(OrdersReply, "/api/Order/search", body, lane)).orders
+
+    async def order(self, account: int, order_id: int, lane: Lane) -> WireOrder | None:
+        """`Order/searchById`; None where the broker does not know it."""
+        body: dict[str, object] = {"accountId": account, "orderId": order_id}
+        try:
+            return (await self._ask(OrderReply, "/api/Order/searchById", body, lane)).order
+        except BrokerRejected:
+            return None
+
+    async def positions(self, account: int, lane: Lane) -> list[WirePosition] | None:
+        """`Position/searchOpen`."""
+        body: dict[str, object] = {"accountId": account}
+        return (await self._ask(PositionsReply, "/api/Position/searchOpen", body, lane)).positions
+
+    async def trades(self, account: int, since: datetime, lane: Lane) -> list[WireTrade] | None:
+        """`Trade/search`, oldest first."""
+        body: dict[str, object] = {"accountId": account, "startTimestamp": _iso(since)}
+        found = (await self._ask(TradesReply, "/api/Trade/search", body, lane)).trades
+        return None if found is None else sorted(found, key=lambda trade: number(trade.id))
+
+    async def _ask(self, kind: type[E], path: str, body: dict[str, object], lane: Lane) -> E:
+        tokens = self.tokens
+        if tokens is None:
+            raise Disconnected("lookups need a login first")
+        token = await tokens.get()
+        reply = await self._post(path, body, token, lane)
+        if reply.status == HTTP_UNAUTHORIZED:
+            tokens.invalidate(token)
+            reply = await self._post(path, body, await tokens.get(), lane)
+        self._check_status(reply)
+        answer = read_reply(kind, reply.body)
+        if answer.success is not True or answer.error_code:
+            text = answer.error_message or f"errorCode {answer.error_code}"
+            raise BrokerRejected(f"{path} was refused: {text}", text=text)
+        return answer
+
+    async def _post(self, path: str, body: dict[str, object], token: str, lane: Lane) -> RestReply:
+        room = self._budget.try_take(lane, self._clock.monotonic_ns())
+        if isinstance(room, Denied):
+            raise Throttled("the request budget of this login is used up", retry_after_s=room.retry_after_s)
+        return await self._rest.post(path, orjson.dumps(body), headers=_bearer(token))
+
+    def _check_status(self, reply: RestReply) -> None:
+        if reply.status == HTTP_OK:
+            return
+        if reply.status == HTTP_NOT_FOUND:
+            raise _NotHere
+        error = reply.as_error()
+        if isinstance(error, Throttled):
+            wait_s = error.retry_after_s if reply.retry_after else self._settings.throttled_s
+            self._budget.pause(self._clock.monotonic_ns(), wait_s)
+            raise Throttled(error.message, retry_after_s=wait_s)
+        raise error
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _iso(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,320 @@
+"""Order requests of one login: written at most once, each answer judged by the tables, silence told as unknown.
+
+Nothing here waits, retries or queues: a request leaves on a free warm connection now, or is refused as busy and the
+engine, which knows the lanes and the kill switch, decides what goes next when `Writable` comes.
+"""
+
+import ssl
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from random import Random
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+from brokers._kit.budget import Budget, Denied, Lane
+from brokers._kit.http_request import RequestTemplate
+from brokers._kit.order_http import HttpReply, Lost, OrderHttpPool, PoolSettings
+from brokers._kit.order_http import NotSent as PoolRefusal
+from brokers.projectx.accounts import AccountDirectory
+from brokers.projectx.answers import (
+    HTTP_TOO_MANY,
+    HTTP_UNAUTHORIZED,
+    Accepted,
+    Refused,
+    Unsure,
+    judge_place,
+    judge_request,
+)
+from brokers.projectx.codec import cancel_body, modify_body, read_placed
+from brokers.projectx.settings import Settings
+from brokers.projectx.symbols import ContractBook
+from brokers.projectx.tracker import OrderTracker
+from kopitra.domain.executions import ExecType, ExecutionReport, OrdStatus
+from kopitra.ports import (
+    Clock,
+    Encoded,
+    EventSink,
+    NewNumbers,
+    NotSent,
+    OrderRef,
+    OrderUnknown,
+    ProtocolAlert,
+    RequestUnknown,
+    Sent,
+    Writable,
+)
+
+_PLACE: Final = "/api/Order/place"
+_CANCEL: Final = "/api/Order/cancel"
+_MODIFY: Final = "/api/Order/modify"
+
+_DOWN: Final = NotSent("session_down", "no order connection is open: wait until the session has reconnected")
+_NO_TOKEN: Final = NotSent("session_down", "no token is held: wait until the login has been renewed")
+_BUSY: Final = NotSent("busy", "every order connection waits for an answer", 0.05)
+_UNKNOWN_ORDER: Final = NotSent(
+    "unknown_order", "the broker's order id is not known yet: wait for its report"
+)
+
+Kind = Literal["cancel", "modify"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """Request heads that carry one token."""
+
+    place: RequestTemplate
+    cancel: RequestTemplate
+    modify: RequestTemplate
+
+
+class OrderDesk:
+    """The order side of one session. `on_unauthorized` hears of a 401, `on_placed` of accepted order ids."""
+
+    def __init__(
+        self,
+        login_id: str,
+        settings: Settings,
+        *,
+        parts: tuple[AccountDirectory, ContractBook, OrderTracker, Budget],
+        clock: Clock,
+        rng: Random,
+        sink: EventSink,
+        on_unauthorized: Callable[[], None],
+    ) -> None:
+        self._login_id = login_id
+        self._settings = settings
+        self._accounts, self._contracts, self._tracker, self._budget = parts
+        self._clock = clock
+        self._sink = sink
+        self._on_unauthorized = on_unauthorized
+        self._heads: _Heads | None = None
+        self._host = urlsplit(settings.api_url).netloc
+        self._path = urlsplit(settings.api_url).path.rstrip("/")
+        self._rng = rng
+        self._pool: OrderHttpPool | None = None
+
+    def _make_pool(self) -> OrderHttpPool:
+        parts = urlsplit(self._settings.api_url)
+        secure = parts.scheme == "https"
+        return OrderHttpPool(
+            parts.hostname or "",
+            parts.port or (443 if secure else 80),
+            ssl.create_default_context() if secure else None,
+            clock_ns=self._clock.monotonic_ns,
+            rng=self._rng,
+            # Nothing queues here: a queue would hide from the engine what is written and what is not.
+            settings=PoolSettings(
+                links=self._settings.order_connections,
+                timeout_s=self._settings.order_timeout_s,
+                waiting_max=0,
+            ),
+            on_writable=lambda: self._sink(Writable(self._login_id)),
+        )
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the connections and keep them warm; returns when one of them is open."""
+        pool = self._pool = self._make_pool()
+        pool.start()
+        await pool.ready()
+
+    async def close(self) -> None:
+        """Close every connection; what is in flight ends as unknown."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close(0)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests whose answer is awaited."""
+        return 0 if self._pool is None else self._pool.in_flight
+
+    def use_token(self, token: str) -> None:
+        """From now on requests carry this token."""
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        place, cancel, modify = (
+            RequestTemplate(self._path + path, self._host, headers) for path in (_PLACE, _CANCEL, _MODIFY)
+        )
+        self._heads = _Heads(place, cancel, modify)
+
+    def drop_token(self) -> None:
+        """The firm refused the token: nothing is written until `use_token`."""
+        self._heads = None
+
+    # -- requests --------------------------------------------------------------------------------------
+
+    def submit(self, encoded: Encoded, lane: Lane) -> Sent | NotSent:
+        """Write a placement now, or say why not."""
+        if self._heads is None:
+            return _NO_TOKEN
+        return self._send(
+            self._heads.place, encoded.payload, partial(self._placed, encoded), encoded.cl_ord_id, lane
+        )
+
+    def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
+        """Ask for a cancel now, or say why not."""
+        account = self._accounts.ours(order.account_id)
+        if account is None or not order.order_id.isdecimal():
+            return _UNKNOWN_ORDER
+        if self._heads is None:
+            return _NO_TOKEN
+        body = cancel_body(account.number, int(order.order_id))
+        on_reply = partial(self._requested, "cancel", order, request_id)
+        return self._send(self._heads.cancel, body, on_reply, (request_id,), Lane.FLATTEN)
+
+    def replace(
+        self, order: OrderRef, numbers: NewNumbers, request_id: str, level: Decimal | None
+    ) -> Sent | NotSent:
+        """Ask for new numbers now, or say why not; `level` is the new price level of a trailing stop."""
+        account = self._accounts.ours(order.account_id)
+        if account is None or not order.order_id.isdecimal():
+            return _UNKNOWN_ORDER
+        if self._heads is None:
+            return _NO_TOKEN
+        body = modify_body(account.number, int(order.order_id), order, numbers, level)
+        if isinstance(body, NotSent):
+            return body
+        on_reply = partial(self._requested, "modify", order, request_id)
+        sent = self._send(self._heads.modify, body, on_reply, (request_id,), Lane.PROTECT)
+        if isinstance(sent, Sent):
+            self._tracker.asked(int(order.order_id))
+        return sent
+
+    def _send(
+        self,
+        head: RequestTemplate,
+        body: bytes,
+        on_reply: Callable[[HttpReply | Lost], None],
+        key: Hashable,
+        lane: Lane,
+    ) -> Sent | NotSent:
+        now_ns = self._clock.monotonic_ns()
+        pool = self._pool
+        if pool is None or pool.open_links == 0:
+            return _DOWN
+        room = self._budget.forecast(lane, now_ns, 1)
+        if isinstance(room, Denied):
+            reason = "penalty" if room.reason == "penalty" else "rate_budget"
+            return NotSent(reason, "the request budget of this login is used up", room.retry_after_s)
+        refused = pool.send(head.with_body(body), on_reply, key=key)
+        if isinstance(refused, PoolRefusal):
+            return _refusal(refused)
+        self._budget.try_take(
+            lane, now_ns
+        )  # counted only now: a refusal by the pool costs the broker nothing
+        return Sent(now_ns)
+
+    # -- answers ---------------------------------------------------------------------------------------
+
+    def _placed(self, encoded: Encoded, outcome: HttpReply | Lost) -> None:
+        if isinstance(outcome, Lost):
+            self._doubt(encoded, f"no answer: {outcome.reason}", 0)
+            return
+        verdict = judge_place(outcome.status, outcome.body)
+        match verdict:
+            case Accepted(order_id):
+                self._report_placement(encoded, "pending_new", str(order_id), outcome.received_ns)
+                size = int(read_placed(encoded.payload).size)
+                for report in self._tracker.placed(order_id, encoded.account_id, encoded.cl_ord_id, size):
+                    self._sink(report)
+            case Refused(reason, text):
+                self._report_placement(encoded, "rejected", "", outcome.received_ns, reason, text)
+            case Unsure(reason):
+                self._alert(encoded.account_id, verdict)
+                self._doubt(encoded, reason, outcome.received_ns)
+        self._look_at(outcome)
+
+    def _report_placement(
+        self,
+        encoded: Encoded,
+        status: Literal["pending_new", "rejected"],
+        order_id: str,
+        received_ns: int,
+        reason: str = "",
+        text: str = "",
+    ) -> None:
+        sent = read_placed(encoded.payload)
+        self._sink(
+            ExecutionReport(
+                account_id=encoded.account_id,
+                order_id=order_id,
+                exec_type=status,
+                ord_status=status,
+                symbol=self._contracts.symbol_of(sent.contract_id),
+                side=sent.ord_side,
+                transact_time=self._clock.now(),
+                cl_ord_id=encoded.cl_ord_id,
+                ord_type=sent.ord_type,
+                price=sent.limit_price,
+                stop_price=sent.stop_price,
+                text=text,
+                ord_rej_reason=reason,
+                received_ns=received_ns,
+            )
+        )
+
+    def _doubt(self, encoded: Encoded, reason: str, received_ns: int) -> None:
+        self._sink(OrderUnknown(encoded.account_id, encoded.cl_ord_id, reason, received_ns))
+
+    def _requested(self, kind: Kind, order: OrderRef, request_id: str, outcome: HttpReply | Lost) -> None:
+        if isinstance(outcome, Lost):
+            reason = f"no answer: {outcome.reason}"
+            self._sink(RequestUnknown(order.account_id, order.cl_ord_id, request_id, reason))
+            return
+        verdict = judge_request(kind, outcome.status, outcome.body)
+        match verdict:
+            case Accepted():
+                pass  # the order's own event confirms it
+            case Refused(reason, text):
+                self._report_refusal(kind, order, reason, text, outcome.received_ns)
+            case Unsure(reason):
+                self._alert(order.account_id, verdict)
+                self._sink(RequestUnknown(order.account_id, order.cl_ord_id, request_id, reason))
+        self._look_at(outcome)
+
+    def _report_refusal(self, kind: Kind, order: OrderRef, reason: str, text: str, received_ns: int) -> None:
+        exec_type: ExecType = "cancel_rejected" if kind == "cancel" else "replace_rejected"
+        ord_status: OrdStatus = self._tracker.last_status(int(order.order_id))
+        self._sink(
+            ExecutionReport(
+                account_id=order.account_id,
+                order_id=order.order_id,
+                exec_type=exec_type,
+                ord_status=ord_status,
+                symbol=order.symbol,
+                side=order.side,
+                transact_time=self._clock.now(),
+                cl_ord_id=order.cl_ord_id,
+                ord_type=order.ord_type,
+                text=text,
+                ord_rej_reason=reason,
+                received_ns=received_ns,
+            )
+        )
+
+    def _alert(self, account_id: str, verdict: Unsure) -> None:
+        if verdict.alert:
+            self._sink(ProtocolAlert(self._login_id, account_id, verdict.alert, verdict.payload))
+
+    def _look_at(self, reply: HttpReply) -> None:
+        if reply.status == HTTP_UNAUTHORIZED:
+            self._on_unauthorized()
+        elif reply.status == HTTP_TOO_MANY:
+            after = reply.header(b"retry-after") or b""
+            wait_s = float(after) if after.isdigit() else self._settings.throttled_s
+            self._budget.pause(self._clock.monotonic_ns(), wait_s)
+
+
+def _refusal(refused: PoolRefusal) -> NotSent:
+    if refused.reason == "busy":
+        return _BUSY
+    if refused.reason == "duplicate-key":
+        return NotSent("busy", "the same request is in flight already", 0.0)
+    return _DOWN
