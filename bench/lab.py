@@ -61,10 +61,12 @@ class Lab:
         return Floor(order_bytes=self.order_bytes)
 
     def interleave(self, cases: Sequence[Case]) -> Series:
-        again = self.again_max if self.elapsed_s() < self.again_until_s else 0
-        series = self.bench.interleave(cases, self.rounds, again)
+        series = self.bench.interleave(cases, self.rounds, self._may_repeat)
         if series.discarded:
             self.say(f"  {series.discarded} rounds were measured again because their floor was off")
-        if series.void:
-            self.say(f"  void: {series.void}")
+        for why in series.faults.values():
+            self.say(f"  void: {why}")
         return series
+
+    def _may_repeat(self, repeated: int) -> bool:
+        return repeated < self.again_max and self.elapsed_s() < self.again_until_s

@@ -43,6 +43,8 @@ class Sample:
 
 
 Round = dict[str, Sample]
+#: Asked with the number of rounds repeated so far.
+MayRepeat = Callable[[int], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,11 @@ class Series:
 
     rounds: tuple[Round, ...]
     discarded: int
-    void: str | None  #: why these figures may not be judged
+    faults: dict[str, str]  #: floors that did not hold still, and how
+
+    def void(self, *floors: str) -> str | None:
+        """Why a figure that rests on these floors may not be judged; without a name: on any of them."""
+        return next((self.faults[floor] for floor in floors or self.faults if floor in self.faults), None)
 
     def median(self, key: str, figure: Callable[[Sample], float]) -> float:
         return median(figure(one[key]) for one in self.rounds)
@@ -87,7 +93,7 @@ class Bench:
             raise Refused(f"{case.key}: {complaint}")
         return Sample(reading, spent / reading.signals)
 
-    def interleave(self, cases: Sequence[Case], rounds: int, again_max: int) -> Series:
+    def interleave(self, cases: Sequence[Case], rounds: int, may_repeat: MayRepeat) -> Series:
         """Round after round over all cases; every other one backwards, so that none is always first."""
         turn = count()
 
@@ -95,7 +101,7 @@ class Bench:
             order = cases if next(turn) % 2 == 0 else tuple(reversed(cases))
             return {case.key: self.measure(case) for case in order}
 
-        return collect(one_round, [c.key for c in cases if c.is_floor], rounds, again_max)
+        return collect(one_round, [c.key for c in cases if c.is_floor], rounds, may_repeat)
 
 
 def tail(sample: Sample) -> float:
@@ -116,25 +122,25 @@ def outlier(rounds: Sequence[Round], floor: str) -> int:
     return max(range(len(middles)), key=lambda i: max(middles[i] / middle, middle / middles[i]))
 
 
-def doubt(rounds: Sequence[Round], floors: Sequence[str]) -> tuple[int, str] | None:
-    """The round to measure again and why, or None when the floors held still. Looks at floors only."""
-    for floor in floors:
-        for i, one in enumerate(rounds):
-            if tail(one[floor]) > FLOOR_TAIL_MAX:
-                return i, f"{floor}: p99 is {tail(one[floor]):.1f} times p50 (over {FLOOR_TAIL_MAX})"
-    for floor in floors:
-        if (width := spread(rounds, floor)) > FLOOR_SPREAD_MAX:
-            return outlier(
-                rounds, floor
-            ), f"{floor}: rounds differ {width:.2f} times (over {FLOOR_SPREAD_MAX})"
+def fault(rounds: Sequence[Round], floor: str) -> tuple[int, str] | None:
+    """The round this floor makes doubtful and why, or None when it held still."""
+    for i, one in enumerate(rounds):
+        if (ratio := tail(one[floor])) > FLOOR_TAIL_MAX:
+            return i, f"{floor}: p99 is {ratio:.1f} times p50 (over {FLOOR_TAIL_MAX})"
+    if (width := spread(rounds, floor)) > FLOOR_SPREAD_MAX:
+        return outlier(rounds, floor), f"{floor}: rounds differ {width:.2f} times (over {FLOOR_SPREAD_MAX})"
     return None
 
 
-def collect(one_round: Callable[[], Round], floors: Sequence[str], rounds: int, again_max: int) -> Series:
-    """`rounds` rounds, with at most `again_max` of them replaced because their floor was off."""
+def collect(
+    one_round: Callable[[], Round], floors: Sequence[str], rounds: int, may_repeat: MayRepeat
+) -> Series:
+    """`rounds` rounds; one whose floor was off is replaced as long as `may_repeat` allows it."""
     kept = [one_round() for _ in range(rounds)]
     discarded = 0
-    while (found := doubt(kept, floors)) and discarded < again_max:
-        kept[found[0]] = one_round()
+    while True:
+        faults = {floor: found for floor in floors if (found := fault(kept, floor))}
+        if not faults or not may_repeat(discarded):
+            return Series(tuple(kept), discarded, {floor: why for floor, (_, why) in faults.items()})
+        kept[next(iter(faults.values()))[0]] = one_round()
         discarded += 1
-    return Series(tuple(kept), discarded, found[1] if found else None)

@@ -62,13 +62,13 @@ def dispatch(lab: Lab, up: Twenty, stack: ExitStack) -> Iterator[Figure]:
     )
     p50 = series.p50("product")
     yield from _dispatch_figures(series, "hot")
-    yield Figure("G2.20", series.p50("bare"), series.p50("fanout"), series.void)
-    yield Figure("G4", series.median("product", _ack), series.median("durable", _ack), series.void)
-    yield Figure("G6.burst", series.p50("burst"), p50, series.void)
-    yield Figure("G8.signal", series.cpu_us("product"), series.cpu_us("fanout"), series.void)
-    yield Figure("G10.aiohttp", p50, series.p50("aiohttp"), series.void)
-    yield Figure("G10.httpx", p50, series.p50("httpx"), series.void)
-    yield Figure("cap.p99", series.p99("product") / 1e3, None, series.void)
+    yield Figure("G2.20", series.p50("bare"), series.p50("fanout"), series.void("fanout"))
+    yield Figure("G4", series.median("product", _ack), series.median("durable", _ack), series.void("durable"))
+    yield Figure("G6.burst", series.p50("burst"), p50, series.void("durable"))
+    yield Figure("G8.signal", series.cpu_us("product"), series.cpu_us("fanout"), series.void("fanout"))
+    yield Figure("G10.aiohttp", p50, series.p50("aiohttp"), series.void("durable"))
+    yield Figure("G10.httpx", p50, series.p50("httpx"), series.void("durable"))
+    yield Figure("cap.p99", series.p99("product") / 1e3, None, series.void("durable"))
 
 
 def sparse(lab: Lab, up: Twenty, stack: ExitStack) -> Iterator[Figure]:
@@ -82,12 +82,12 @@ def sparse(lab: Lab, up: Twenty, stack: ExitStack) -> Iterator[Figure]:
         )
     )
     yield from _dispatch_figures(series, "sparse")
-    yield Figure("G6.sparse", series.p50("late"), series.p50("product"), series.void)
+    yield Figure("G6.sparse", series.p50("late"), series.p50("product"), series.void("durable"))
 
 
 def _dispatch_figures(series: Series, pace: str) -> Iterator[Figure]:
-    yield Figure(f"G1.{pace}.p50", series.p50("product"), series.p50("durable"), series.void)
-    yield Figure(f"G1.{pace}.p99", series.p99("product"), series.p99("durable"), series.void)
+    yield Figure(f"G1.{pace}.p50", series.p50("product"), series.p50("durable"), series.void("durable"))
+    yield Figure(f"G1.{pace}.p99", series.p99("product"), series.p99("durable"), series.void("durable"))
 
 
 def _ack(sample: Sample) -> float:
@@ -105,9 +105,9 @@ def saturation(lab: Lab, up: Twenty, stack: ExitStack) -> Iterator[Figure]:
         )
     )
     rate = series.signals_per_s("product")
-    yield Figure("G7.store", rate, series.signals_per_s("bare"), series.void)
-    yield Figure("G7.route", rate, series.signals_per_s("empty"), series.void)
-    yield Figure("cap.rate", rate, None, series.void)
+    yield Figure("G7.store", rate, series.signals_per_s("bare"))
+    yield Figure("G7.route", rate, series.signals_per_s("empty"))
+    yield Figure("cap.rate", rate)
 
 
 def stalls(lab: Lab, up: Twenty, stack: ExitStack) -> Iterator[Figure]:
@@ -127,7 +127,7 @@ def stalls(lab: Lab, up: Twenty, stack: ExitStack) -> Iterator[Figure]:
         )
     )
     for k in STALLED:
-        yield Figure(f"stall.{k}", series.p99(f"stalled-{k}"), series.p99("none"), series.void)
+        yield Figure(f"stall.{k}", series.p99(f"stalled-{k}"), series.p99("none"), series.void("durable"))
 
 
 def twenty(lab: Lab) -> Iterator[Figure]:
@@ -166,7 +166,9 @@ def scale(lab: Lab) -> Iterator[Figure]:
         series = lab.interleave(cases)
         memory = {n: usage(pid).rss_bytes for n, pid in pids.items()}
     for n in SCALES[1:]:
-        yield Figure(f"G2.{n}", series.p50(f"bare-{n}"), series.p50(f"fanout-{n}"), series.void)
+        yield Figure(
+            f"G2.{n}", series.p50(f"bare-{n}"), series.p50(f"fanout-{n}"), series.void(f"fanout-{n}")
+        )
     for low, high in pairwise(SCALES):
         yield _slope(f"G3.{high}", series, series.p50, low, high)
     yield _slope("G8.slope", series, series.cpu_us, SCALES[0], SCALES[-1])
@@ -178,7 +180,7 @@ def _slope(key: str, series: Series, figure: Callable[[str], float], low: int, h
     product, floor = (
         (figure(f"{kind}-{high}") - figure(f"{kind}-{low}")) / (high - low) for kind in ("product", "fanout")
     )
-    return Figure(key, product, floor, series.void)
+    return Figure(key, product, floor, series.void(f"fanout-{low}", f"fanout-{high}"))
 
 
 @contextmanager
@@ -231,6 +233,6 @@ def start(lab: Lab) -> Iterator[Figure]:
 SECTIONS: dict[str, Callable[[Lab], Iterator[Figure]]] = {
     "twenty": twenty,
     "scale": scale,
-    "trips": trips,
     "start": start,
+    "trips": trips,
 }
