@@ -72,8 +72,21 @@ def parse_props(payload: msgspec.Raw) -> list[tuple[Props, bytes]]:
     return [(event, bytes(part)) for event in events for part in _parts(event.entity)]
 
 
+def one_or_many(payload: bytes) -> list[bytes]:
+    """The entities of a lookup's answer. Raises msgspec.DecodeError."""
+    return [bytes(part) for part in _raws.decode(payload)] if payload[:1] == b"[" else [payload]
+
+
 def _parts(entity: msgspec.Raw) -> list[msgspec.Raw]:
     return _raws.decode(entity) if bytes(entity)[:1] == b"[" else [entity]
+
+
+def parse_shutdown(payload: msgspec.Raw) -> Shutdown:
+    """Why the server is about to close; an unreadable one is a shutdown all the same."""
+    try:
+        return msgspec.json.decode(payload, type=Shutdown)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Shutdown()
 
 
 def close_text(frame: bytes) -> str:

@@ -6,7 +6,8 @@ An Order has no quantity, price, type or client id; a Fill has no account and no
 our own fill would look like a stranger's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeVar
@@ -14,9 +15,9 @@ from typing import Final, Literal, TypeVar
 from brokers.tradovate.entities import Command, CommandReport, ExecReport, Fill, Order, OrderVersion
 from brokers.tradovate.failures import reason_of
 from brokers.tradovate.symbols import ContractBook
-from brokers.tradovate.tracks import DONE, RANK, RANK_MAX, SIDES, STATUS, Track, newest_version, report_of
+from brokers.tradovate.tracks import DONE, RANK, RANK_MAX, SIDES, STATUS, Track, report_of
 from kopitra.domain.errors import ProtocolViolation
-from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport
+from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport, OrdStatus
 from kopitra.domain.signals import Side
 
 #: orders of one login that are remembered; a day has a few thousand, the oldest go first
@@ -167,29 +168,33 @@ class Joiner:
             self._tell(report_of(track, exec_type, exec_type, self._now(), now_ns))
         self._advance(track, now_ns)
 
-    def absorb(
-        self, orders: list[Order], versions: list[OrderVersion], commands: list[Command],
-        reports: list[CommandReport], fills: list[Fill], now_ns: int, *, first: bool,
-    ) -> None:  # fmt: skip
-        """A whole snapshot: history at the first one (nothing is told), afterwards what a gap has hidden."""
-        self._muted = first
-        by_id = {command.id: command for command in commands}
-        for command in commands:
-            self.on_command(command, now_ns)
-        grouped: dict[int, list[OrderVersion]] = {}
-        for version in versions:
-            grouped.setdefault(version.order_id, []).append(version)
-        for order_id, rows in grouped.items():
-            newest = newest_version(rows, by_id)
-            if newest is not None:
-                self._adopt(self._track(order_id), newest, now_ns)
-        for report in reports:
-            self.on_command_report(report, now_ns)
-        for fill in sorted(fills, key=lambda fill: fill.id):
-            self.on_fill(fill, now_ns)
-        for order in orders:
-            self.on_order(order, now_ns)
-        self._muted = False
+    def identify(self, order_id: int, cl_ord_id: str, now_ns: int) -> None:
+        """The order of a native close is ours; its numbers come by the stream."""
+        track = self._track(order_id)
+        track.identified, track.cl_ord_id = True, cl_ord_id
+        self._advance(track, now_ns)
+
+    def status_of(self, order_id: str) -> OrdStatus | None:
+        """What was last told of an order."""
+        track = self._tracks.get(int(order_id)) if order_id.isdecimal() else None
+        return track.told if track is not None else None
+
+    def contract_name(self, contract_id: int) -> str:
+        """The name, or "" where it is not known."""
+        return self._contracts.name(contract_id) or ""
+
+    def adopt(self, version: OrderVersion, now_ns: int) -> None:
+        """A snapshot's word on an order's numbers."""
+        self._adopt(self._track(version.order_id), version, now_ns)
+
+    @contextmanager
+    def muted(self, silent: bool) -> Iterator[None]:
+        """While history is taken in, nothing is told."""
+        self._muted = silent
+        try:
+            yield
+        finally:
+            self._muted = False
 
     # -- waiting -----------------------------------------------------------------------------------------
 

@@ -48,8 +48,6 @@ class TradovateSettings:
     requests_per_hour: int = 5000
     #: share of both windows that only exits, cancels and replaces may use
     exit_reserve: float = 0.25
-    #: the token is renewed this long before it expires (at most a quarter of its life)
-    renew_margin_s: float = 900.0
     #: silence after an answer 429 or 423, doubling to throttle_wait_max_s
     throttle_wait_s: float = 60.0
     throttle_wait_max_s: float = 3600.0
@@ -57,8 +55,7 @@ class TradovateSettings:
     captcha_wait_s: float = 3600.0
     #: no connect for so long after a quota shutdown: somebody else took the slot
     quota_wait_s: float = 300.0
-    #: connects in progress at once, and their distance, for all logins of this process at one host
-    connects_at_once: int = 2
+    #: distance of connects, for all logins of this process at one host
     connect_interval_s: float = 3.0
     reconnect_first_s: float = 1.0
     reconnect_max_s: float = 60.0

@@ -184,7 +184,7 @@ class Feed:
         self._put(render.version(state, version_id, time_in_force, expiry, self._now_ns))
 
     def _order(self, state: OrderState) -> None:
-        self._put(render.order(state, self._contract_ids[state.symbol], self._at, self._now_ns))
+        self._put(render.order(state, self._contract_ids[state.symbol], self._now_ns))
 
     def _report(
         self, state: OrderState, command_id: int, status: str, refusal: tuple[str, str] | None = None

@@ -48,8 +48,9 @@ def _optional(**fields: Decimal | int | str | None) -> str:
                    for key, value in fields.items() if value is not None)  # fmt: skip
 
 
-def order(state: OrderState, contract_id: int, at: str, seen_ns: int) -> Row:
-    """Status and ownership only: no quantity, price or client id."""
+def order(state: OrderState, contract_id: int, seen_ns: int) -> Row:
+    """Status and ownership only: no quantity, price or client id. The timestamp is the creation's."""
+    at = stamp(state.created_ns)
     more = _optional(ocoId=state.oco_group, parentId=state.parent_id)
     text = (
         f'{{"id":{state.order_id},"accountId":{state.account_id},"contractId":{contract_id},'

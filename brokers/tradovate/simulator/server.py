@@ -71,7 +71,7 @@ class Simulator:
             "snapshot_quiet_s": "0.05",
             "requests_per_minute": "1000000",
             "requests_per_hour": "10000000",
-            "connects_at_once": "16",
+            "quotes": "on",
             "connect_interval_s": "0",
         }
         return settings, {

@@ -1,0 +1,350 @@
+"""One login: a socket that carries orders and events, REST for login and lists, and the steps of its life."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from random import Random
+from typing import Final
+
+from brokers._kit.backoff import BackoffPolicy
+from brokers._kit.budget import Budget, BudgetPolicy, Denied, Lane, Window
+from brokers._kit.rest import RestClient, RestSettings
+from brokers._kit.runner import RunnerPolicy, SessionPlan, SessionRunner
+from brokers._kit.tokens import TokenHolder
+from brokers.tradovate import codec, frames
+from brokers.tradovate.accounts import Accounts
+from brokers.tradovate.answers import Penalty
+from brokers.tradovate.auth import Login, Token
+from brokers.tradovate.events import Events
+from brokers.tradovate.gate import ConnectGate
+from brokers.tradovate.join import Joiner
+from brokers.tradovate.link import Link, TokenNotTaken
+from brokers.tradovate.orders import Doors, OrderDesk
+from brokers.tradovate.quotes import QuoteFeed
+from brokers.tradovate.settings import parse_settings
+from brokers.tradovate.snapshot import Reader, absorb, account_snapshot
+from brokers.tradovate.symbols import ContractBook
+from brokers.tradovate.sync import Snapshotter
+from kopitra.domain.errors import Disconnected, LoginRefused, SessionError, Throttled
+from kopitra.domain.executions import AccountSnapshot
+from kopitra.domain.orders import OrderIntent
+from kopitra.ports import (
+    Clock,
+    Encoded,
+    EventSink,
+    LoginPlan,
+    NewNumbers,
+    NotSent,
+    OrderRef,
+    ProtocolAlert,
+    Sent,
+    SessionState,
+    Writable,
+)
+
+#: seconds; each step has its own shorter limits, and the connect gate of many logins may take long
+_STEP_MAX_S: Final = 900.0
+_BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+_BUSY_S: Final = 0.05
+
+
+class TradovateSession:
+    """A BrokerSession. Made by the adapter; `run` owns it."""
+
+    def __init__(
+        self, plan: LoginPlan, sink: EventSink, clock: Clock, rng: Random, gate: ConnectGate
+    ) -> None:
+        settings = self._settings = parse_settings(plan.settings)
+        self._plan = plan
+        self._sink = sink
+        self._clock = clock
+        self._gate = gate
+        self._tls = settings.tls()
+        rest_settings = RestSettings(timeout_s=settings.connect_timeout_s, body_bytes_max=_BODY_BYTES_MAX)
+        self._rest = RestClient(settings.base_url, tls=self._tls or True, settings=rest_settings)
+        login = Login(plan, settings, self._rest, clock, self._alert)
+        self._tokens: TokenHolder[Token] = TokenHolder(login.fetch, clock_ns=clock.monotonic_ns, rng=rng)
+        self._budget = Budget(
+            _budget_policy(settings.requests_per_minute, settings.requests_per_hour, settings.exit_reserve)
+        )
+        self._contracts = ContractBook()
+        self._accounts = Accounts(plan.accounts)
+        self._reader = Reader(self._rest, self._access, self._spend, self._contracts, clock.monotonic_ns)
+        self._joiner = Joiner(
+            self._accounts.ours, self._contracts, sink, self._look_up, clock.now, wait_s=settings.join_wait_s
+        )
+        self._events = Events(plan.login_id, self._joiner, self._accounts, self._contracts, sink)
+        self._sync = Snapshotter(settings.snapshot_quiet_s)
+        self._throttle_s = settings.throttle_wait_s
+        self._desk = OrderDesk(
+            plan.login_id, self._joiner, self._budget, self._doors(), settings.request_timeout_s
+        )
+        self._quotes = QuoteFeed(settings, self._tls, clock, self._market_token, self._contracts, sink)
+        self._link: Link | None = None
+        self._first = True
+        self._look_ups: set[asyncio.Task[None]] = set()
+        self._overdue: asyncio.TimerHandle | None = None
+        steps = SessionPlan(
+            self._connect, self._log_in, self._subscribe, self._reconcile, self._live, self._release,
+            settled=lambda: self._desk.settled,
+        )  # fmt: skip
+        backoff = BackoffPolicy(first_s=settings.reconnect_first_s, max_s=settings.reconnect_max_s)
+        policy = RunnerPolicy(reconnect=backoff, step_max_s=_STEP_MAX_S)
+        self._runner = SessionRunner(
+            plan.login_id, steps, sink, clock_ns=clock.monotonic_ns, rng=rng, policy=policy
+        )
+
+    # -- BrokerSession -----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> SessionState:
+        """Where the session is in its life."""
+        return self._runner.state
+
+    async def run(self) -> None:
+        """Own the session until `close` or a fatal error."""
+        try:
+            await self._runner.run()
+        finally:
+            await self._quotes.aclose()
+            await self._rest.aclose()
+
+    def encode(self, intent: OrderIntent, attached: Sequence[OrderIntent] = ()) -> Encoded | NotSent:
+        """The order's body; accounts are known once the session was live."""
+        heads = self._accounts.heads.get(intent.account_id)
+        if heads is None:
+            return self._accounts.missing(intent.account_id)
+        if attached:
+            body = codec.encode_bracket(heads, intent, attached, self._settings.peg_factor)
+        elif intent.leader == "" and self._settings.native_close:
+            body = self._native_close(heads, intent)
+        else:
+            body = codec.encode_order(heads, intent, self._settings.peg_factor)
+        if isinstance(body, NotSent):
+            return body
+        ids = tuple([child.cl_ord_id for child in attached]) if attached else ()
+        return Encoded(intent.cl_ord_id, intent.account_id, f"{body}}}".encode(), ids)
+
+    def _native_close(self, heads: codec.Heads, intent: OrderIntent) -> str | NotSent:
+        closes = intent.role == "exit" and intent.reduce_only and intent.ord_type == "market"
+        contract_id = self._contracts.id_of(intent.symbol) if closes else None
+        if contract_id is None:
+            return codec.encode_order(heads, intent, self._settings.peg_factor)
+        return codec.encode_liquidate(heads.account_id, contract_id)
+
+    def submit(self, encoded: Encoded, lane_exit: bool) -> Sent | NotSent:
+        """Write the order now."""
+        return self._desk.submit(encoded, lane_exit=lane_exit)
+
+    def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
+        """Ask for a cancel."""
+        return self._desk.cancel(order, request_id)
+
+    def replace(self, order: OrderRef, numbers: NewNumbers, request_id: str) -> Sent | NotSent:
+        """Ask for new numbers."""
+        expire_time = self._joiner.expire_time(order.order_id)
+        body = codec.encode_modify(order, numbers, self._settings.peg_factor, expire_time)
+        return self._desk.replace(order, body, request_id)
+
+    async def snapshot(self, account_id: str, since: datetime | None) -> AccountSnapshot:
+        """Read the account over REST; raises a SessionError when it cannot be read."""
+        broker_id = self._accounts.broker_id(account_id)
+        started_ns, seen = await self._reader.lists()
+        cash = await self._reader.cash(broker_id)
+        return account_snapshot(
+            seen, broker_id, account_id, self._contracts, since=since, started_ns=started_ns, cash=cash
+        )
+
+    def watch(self, symbols: Sequence[str]) -> None:
+        """Stream quotes of these contracts, where the login's settings allow it."""
+        self._quotes.watch(symbols)
+
+    async def close(self, *, drain_s: float) -> None:
+        """Drain, then closed."""
+        await self._runner.close(drain_s=drain_s)
+
+    # -- steps of a life ---------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        await self._tokens.get()
+        if self._accounts.unresolved:
+            self._spend(1)
+            for text in await self._accounts.resolve(self._reader):
+                self._alert(text)
+
+    async def _log_in(self) -> None:
+        distance_s = self._settings.connect_interval_s
+        await asyncio.sleep(self._gate.reserve(self._clock.monotonic_ns(), distance_s))
+        token = await self._tokens.get()
+        link = self._link = Link(self._settings, self._clock.monotonic_ns, self._on_item)
+        await link.open(self._settings.socket_url, self._tls)
+        try:
+            await link.authorize(token.access)
+        except TokenNotTaken:
+            self._tokens.invalidate(token)
+            raise
+        self._desk.use(link)
+
+    async def _subscribe(self) -> None:
+        token = await self._tokens.get()
+        self._spend(1)
+        self._sync.begin(self._open_link(), token.user_id)
+
+    async def _reconcile(self) -> None:
+        started_ns = self._clock.monotonic_ns()
+        async with asyncio.timeout(self._settings.snapshot_timeout_s):
+            seen = await self._sync.complete()
+        self._contracts.learn(seen.contracts)
+        rows = (*seen.orders, *seen.positions)
+        await self._reader.learn({row.contract_id for row in rows if row.contract_id is not None})
+        absorb(seen, self._joiner, self._clock.monotonic_ns(), first=self._first)
+        self._first = False
+        for broker_id, account_id in self._accounts.ours.items():
+            self._sink(
+                account_snapshot(
+                    seen, broker_id, account_id, self._contracts, since=None, started_ns=started_ns
+                )
+            )
+        self._events.release(self._clock.monotonic_ns())
+
+    async def _live(self) -> None:
+        link = self._open_link()
+        renewing = asyncio.create_task(self._keep_fresh(), name=f"token {self._plan.login_id}")
+        try:
+            raise await link.ended()
+        finally:
+            renewing.cancel()
+            with suppress(asyncio.CancelledError):
+                await renewing
+
+    async def _keep_fresh(self) -> None:
+        try:
+            await self._tokens.keep_fresh()
+        except LoginRefused as refused:
+            # The socket still lives, and it watches open positions: it goes on until it ends by itself.
+            self._alert(f"The token cannot be renewed: {refused.message}")
+
+    async def _release(self) -> None:
+        link, self._link = self._link, None
+        self._desk.use(None)
+        self._events.hold()
+        if link is not None:
+            await link.aclose()
+        self._desk.lose_all("the socket ended before the answer")
+        for task in list(self._look_ups):
+            task.cancel()
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+    def _open_link(self) -> Link:
+        if self._link is None:
+            raise Disconnected("there is no socket")
+        return self._link
+
+    # -- messages ----------------------------------------------------------------------------------------
+
+    def _on_item(self, item: frames.Item, now_ns: int) -> None:
+        if item.e == "props":
+            self._events.on_props(item.d, now_ns)
+        elif item.e is not None:
+            return  # shutdown is read by the link, chart and clock are nobody's here
+        elif item.i == self._sync.request_id:
+            self._sync.take(item)
+        else:
+            self._desk.on_answer(item, now_ns)
+        if self._overdue is None and self._joiner.next_due_ns is not None:
+            self._arm_overdue()
+
+    def _arm_overdue(self) -> None:
+        due_ns = self._joiner.next_due_ns
+        if due_ns is not None:
+            wait_s = max(0.0, (due_ns - self._clock.monotonic_ns()) / 1e9)
+            self._overdue = asyncio.get_running_loop().call_later(wait_s, self._on_overdue)
+
+    def _on_overdue(self) -> None:
+        self._overdue = None
+        for order_id in self._joiner.overdue(self._clock.monotonic_ns()):
+            self._alert(
+                f"The vendor told of order {order_id} and not all that belongs to it; compare by snapshot."
+            )
+        self._arm_overdue()
+
+    def _look_up(self, missing: str, key: int) -> None:
+        link = self._link
+        if link is None:
+            return
+        task = asyncio.get_running_loop().create_task(
+            self._events.look_up(link, missing, key, self._clock.monotonic_ns)
+        )
+        self._look_ups.add(task)
+        task.add_done_callback(self._look_ups.discard)
+
+    # -- small things ------------------------------------------------------------------------------------
+
+    def _doors(self) -> Doors:
+        return Doors(
+            takes_placements=lambda: self._runner.takes_placements,
+            takes_cancels=lambda: self._runner.takes_cancels,
+            sink=self._sink,
+            now=self._clock.now,
+            clock_ns=self._clock.monotonic_ns,
+            token_refused=self._token_refused,
+            throttled=self._throttled,
+            busy=self._busy,
+        )
+
+    async def _access(self) -> str:
+        return (await self._tokens.get()).access
+
+    async def _market_token(self) -> str:
+        return (await self._tokens.get()).market_data
+
+    def _spend(self, requests: int) -> None:
+        granted = self._budget.try_take(Lane.EXIT, self._clock.monotonic_ns(), requests)
+        if isinstance(granted, Denied):
+            raise Throttled("the login's request budget is used up", retry_after_s=granted.retry_after_s)
+
+    def _token_refused(self) -> None:
+        token = self._tokens.current
+        if token is not None:
+            self._tokens.invalidate(token)
+            task = asyncio.get_running_loop().create_task(self._renew_now())
+            self._look_ups.add(task)
+            task.add_done_callback(self._look_ups.discard)
+
+    async def _renew_now(self) -> None:
+        with suppress(SessionError):
+            await self._tokens.get()
+
+    def _throttled(self, what: Penalty | int) -> None:
+        now_ns = self._clock.monotonic_ns()
+        if isinstance(what, int):
+            self._budget.pause(now_ns, self._throttle_s)
+            self._alert(f"The vendor answered {what}: silence for {self._throttle_s:.0f} s.")
+            self._throttle_s = min(self._throttle_s * 2, self._settings.throttle_wait_max_s)
+            return
+        wait_s = self._settings.captcha_wait_s if what.captcha else max(what.wait_s, 1.0)
+        self._budget.pause(now_ns, wait_s)
+        hint = "It asks for a captcha: log in once by hand." if what.captcha else "It is a time penalty."
+        self._alert(f"The vendor gave a penalty ticket: silence for {wait_s:.0f} s. {hint}")
+
+    def _busy(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(_BUSY_S, self._sink, Writable(self._plan.login_id))
+
+    def _alert(self, text: str) -> None:
+        self._sink(ProtocolAlert(self._plan.login_id, None, text))
+
+
+def _budget_policy(per_minute: int, per_hour: int, exit_reserve: float) -> BudgetPolicy:
+    share = min(1.0 - exit_reserve, 0.75)
+    ceilings = {
+        Lane.FLATTEN: 1.0,
+        Lane.EXIT: 1.0,
+        Lane.PROTECT: share,
+        Lane.ENTRY: share,
+        Lane.STATUS: share * 0.8,
+    }
+    return BudgetPolicy((Window(per_minute, 60.0), Window(per_hour, 3600.0)), ceilings)

@@ -1,0 +1,226 @@
+"""All the vendor tells of an account at one time, from the socket's snapshot or from REST lists alike."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeVar
+
+import msgspec
+
+from brokers._kit.rest import RestClient, decoded
+from brokers.tradovate.entities import (
+    CashBalance,
+    CashSnapshot,
+    Command,
+    Contract,
+    Fill,
+    Order,
+    OrderVersion,
+    Position,
+    SyncMessage,
+)
+from brokers.tradovate.join import Joiner
+from brokers.tradovate.symbols import ContractBook
+from brokers.tradovate.tracks import DONE, SIDES, STATUS, ZERO, Track, newest_version, report_of
+from kopitra.domain.errors import Disconnected, Throttled
+from kopitra.domain.executions import (
+    AccountSnapshot,
+    BalanceReport,
+    ExecutionReport,
+    OrdStatus,
+    PositionReport,
+)
+
+T = TypeVar("T")
+#: ids in one items request
+_IDS_MAX = 100
+
+
+def account_snapshot(
+    seen: SyncMessage,
+    broker_id: int,
+    account_id: str,
+    contracts: ContractBook,
+    *,
+    since: datetime | None,
+    started_ns: int,
+    cash: CashSnapshot | None = None,
+) -> AccountSnapshot:
+    """One account's part. Orders as `order_status`, executions since `since` as `trade` reports."""
+    executions: list[ExecutionReport] = []
+    tracks = _tracks(seen, broker_id, account_id, contracts)
+    for fill in sorted(seen.fills, key=lambda fill: fill.id):
+        track = tracks.get(fill.order_id)
+        if track is None or not fill.active:
+            continue
+        track.cum_qty += fill.qty
+        track.turnover += fill.price * fill.qty
+        if since is None or fill.timestamp >= since:
+            whole = track.version is not None and track.cum_qty >= track.version.order_qty
+            status: OrdStatus = "filled" if whole else "partially_filled"
+            executions.append(report_of(track, "trade", status, fill.timestamp, 0, fill=fill))
+    orders = tuple(
+        report_of(track, "order_status", _status(track), track.order.timestamp, 0)
+        for track in tracks.values()
+        if track.order is not None and track.order.ord_status != "Unknown"
+    )
+    positions = tuple(
+        PositionReport(account_id, name, Decimal(row.net_pos), row.net_price, row.timestamp)
+        for row in seen.positions
+        if row.account_id == broker_id and (name := contracts.name(row.contract_id))
+    )
+    balance = _balance(seen, broker_id, account_id, cash)
+    return AccountSnapshot(account_id, positions, orders, tuple(executions), balance, started_ns)
+
+
+def _tracks(seen: SyncMessage, broker_id: int, account_id: str, contracts: ContractBook) -> dict[int, Track]:
+    tracks: dict[int, Track] = {}
+    for order in seen.orders:
+        name = contracts.name(order.contract_id)
+        if order.account_id == broker_id and name is not None:
+            tracks[order.id] = Track(
+                order.id,
+                order,
+                parent_id=order.parent_id,
+                account_id=account_id,
+                symbol=name,
+                side=SIDES[order.action],
+            )
+    by_id = {command.id: command for command in seen.commands}
+    for command in seen.commands:
+        track = tracks.get(command.order_id)
+        if track is not None and command.command_type == "New":
+            track.cl_ord_id = command.cl_ord_id or None
+    for order_id, versions in _by_order(seen.order_versions).items():
+        if order_id in tracks:
+            tracks[order_id].version = newest_version(versions, by_id)
+    return tracks
+
+
+def _status(track: Track) -> OrdStatus:
+    order = track.order
+    if order is None or order.ord_status in DONE:
+        return "filled"
+    status = STATUS[order.ord_status][1]
+    return "partially_filled" if status == "new" and track.cum_qty > ZERO else status
+
+
+def _balance(
+    seen: SyncMessage, broker_id: int, account_id: str, cash: CashSnapshot | None
+) -> BalanceReport | None:
+    row = next((row for row in seen.cash_balances if row.account_id == broker_id), None)
+    return None if row is None else balance_report(row, account_id, cash)
+
+
+def balance_report(row: CashBalance, account_id: str, cash: CashSnapshot | None = None) -> BalanceReport:
+    """Cash, the day's realised profit, and equity (net liquidation) where the snapshot call told it."""
+    told = cash.realized_pn_l if cash is not None and cash.realized_pn_l is not None else row.realized_pn_l
+    return BalanceReport(
+        account_id, row.amount, cash.net_liq if cash is not None else None, told, row.timestamp
+    )
+
+
+def absorb(seen: SyncMessage, joiner: Joiner, now_ns: int, *, first: bool) -> None:
+    """Take in a whole snapshot: history at the first one (nothing is told), afterwards what a gap has hidden."""
+    by_id = {command.id: command for command in seen.commands}
+    with joiner.muted(silent=first):
+        for command in seen.commands:
+            joiner.on_command(command, now_ns)
+        for versions in _by_order(seen.order_versions).values():
+            newest = newest_version(versions, by_id)
+            if newest is not None:
+                joiner.adopt(newest, now_ns)
+        for report in seen.command_reports:
+            joiner.on_command_report(report, now_ns)
+        for fill in sorted(seen.fills, key=lambda fill: fill.id):
+            joiner.on_fill(fill, now_ns)
+        for order in seen.orders:
+            joiner.on_order(order, now_ns)
+
+
+def _by_order(versions: Iterable[OrderVersion]) -> dict[int, list[OrderVersion]]:
+    grouped: dict[int, list[OrderVersion]] = {}
+    for version in versions:
+        grouped.setdefault(version.order_id, []).append(version)
+    return grouped
+
+
+class Reader:
+    """Reads the entity lists of a login. One read serves every account that asked before it began."""
+
+    def __init__(
+        self,
+        rest: RestClient,
+        token: Callable[[], Awaitable[str]],
+        spend: Callable[[int], None],
+        contracts: ContractBook,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        """`spend` takes requests from the login's budget and raises Throttled when there are none."""
+        self._rest = rest
+        self._token = token
+        self._spend = spend
+        self._contracts = contracts
+        self._clock_ns = clock_ns
+        self._lock = asyncio.Lock()
+        self._last: tuple[int, SyncMessage] | None = None
+
+    async def lists(self) -> tuple[int, SyncMessage]:
+        """(monotonic start, everything); begun after this call."""
+        wanted_ns = self._clock_ns()
+        async with self._lock:
+            if self._last is not None and self._last[0] >= wanted_ns:
+                return self._last
+            self._last = (self._clock_ns(), await self._read())
+            return self._last
+
+    async def _read(self) -> SyncMessage:
+        self._spend(6)
+        # Fills last: a fill's order is in the lists before, or the fill is younger than them.
+        orders = await self.get("/order/list", list[Order])
+        versions = await self.get("/orderVersion/list", list[OrderVersion])
+        commands = await self.get("/command/list", list[Command])
+        positions = await self.get("/position/list", list[Position])
+        cash = await self.get("/cashBalance/list", list[CashBalance])
+        fills = await self.get("/fill/list", list[Fill])
+        wanted = {row.contract_id for row in (*orders, *positions)}
+        await self.learn({contract_id for contract_id in wanted if contract_id is not None})
+        return SyncMessage(
+            orders=orders, order_versions=versions, commands=commands, positions=positions, cash_balances=cash,
+            fills=fills,
+        )  # fmt: skip
+
+    async def learn(self, contract_ids: set[int]) -> None:
+        """Look up the names of contracts that are not known yet."""
+        unknown = sorted(number for number in contract_ids if self._contracts.name(number) is None)
+        for start in range(0, len(unknown), _IDS_MAX):
+            self._spend(1)
+            ids = ",".join(str(number) for number in unknown[start : start + _IDS_MAX])
+            self._contracts.learn(await self.get("/contract/items", list[Contract], ids=ids))
+
+    async def cash(self, broker_id: int) -> CashSnapshot | None:
+        """Net liquidation and the day's profit; None where the vendor does not tell them."""
+        self._spend(1)
+        body = msgspec.json.encode({"accountId": broker_id})
+        headers = {"Authorization": f"Bearer {await self._token()}"}
+        reply = await self._rest.post("/cashBalance/getcashbalancesnapshot", body, headers=headers)
+        answer = decoded(_unpenalised(reply.ok()), CashSnapshot)
+        return None if answer.error_text else answer
+
+    async def get(self, path: str, shape: type[T], **query: str) -> T:
+        """One list; raises a SessionError."""
+        headers = {"Authorization": f"Bearer {await self._token()}"}
+        reply = await self._rest.get(path, query=query, headers=headers)
+        if reply.status == 423:
+            raise Throttled("the vendor asks for silence (HTTP 423)", retry_after_s=60.0)
+        if reply.status == 404:
+            raise Disconnected(f"{path} is not there (HTTP 404): check base_url")
+        return decoded(_unpenalised(reply.ok()), shape)
+
+
+def _unpenalised(body: bytes) -> bytes:
+    """HTTP 200 can carry a penalty instead of the answer."""
+    if body[:200].lstrip().startswith(b"{") and b'"p-ticket"' in body[:400]:
+        raise Throttled("the vendor gave a time penalty", retry_after_s=60.0)
+    return body

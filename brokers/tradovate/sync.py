@@ -1,0 +1,110 @@
+"""The snapshot of the socket: user/syncrequest in parts without an end marker (vendor docs)."""
+
+import asyncio
+
+import msgspec
+
+from brokers.tradovate import frames
+from brokers.tradovate.answers import Penalty, classify
+from brokers.tradovate.entities import SyncMessage
+from brokers.tradovate.link import Link
+from kopitra.domain.errors import Disconnected, ProtocolViolation, Throttled
+
+#: parts of one snapshot
+PARTS_MAX = 10_000
+_decode = msgspec.json.Decoder(SyncMessage)
+_FIELDS = tuple(spec.name for spec in msgspec.structs.fields(SyncMessage))
+
+
+class Snapshotter:
+    """Collects the parts of one request. Complete when no further part came for `quiet_s`."""
+
+    def __init__(self, quiet_s: float) -> None:
+        self._quiet_s = quiet_s
+        self._link: Link | None = None
+        self._parts: list[frames.Item] = []
+        self._news = asyncio.Event()
+        self.request_id = 0
+        self._user_id = 0
+
+    def begin(self, link: Link, user_id: int) -> None:
+        """Ask; exactly once per socket."""
+        self._link, self._user_id = link, user_id
+        self._ask("")
+
+    def _ask(self, ticket: str) -> None:
+        self._parts.clear()
+        self._news.clear()
+        link = self._open_link()
+        self.request_id = link.next_id()
+        more = f',"p-ticket":{msgspec.json.encode(ticket).decode()}' if ticket else ""
+        body = f'{{"users":[{self._user_id}],"splitResponses":true{more}}}'
+        if not link.send(frames.request("user/syncrequest", self.request_id, body)):
+            raise Disconnected("the snapshot could not be asked for; connect again")
+
+    def _open_link(self) -> Link:
+        if self._link is None:
+            raise Disconnected("there is no socket for the snapshot")
+        return self._link
+
+    def take(self, item: frames.Item) -> None:
+        """One part."""
+        if len(self._parts) >= PARTS_MAX:
+            raise ProtocolViolation("a snapshot of endless parts")
+        self._parts.append(item)
+        self._news.set()
+
+    async def complete(self) -> SyncMessage:
+        """Everything; raises Throttled or Disconnected when it is refused. Bound it with a timeout."""
+        await self._first_part()
+        while True:
+            self._news.clear()
+            try:
+                async with asyncio.timeout(self._quiet_s):
+                    await self._news.wait()
+            except TimeoutError:
+                break
+        self.request_id = 0
+        return self._joined()
+
+    async def _first_part(self) -> None:
+        await self._wait()
+        penalty = self._penalty()
+        if penalty is not None:
+            # The one request beside the login that may be repeated with its ticket.
+            await asyncio.sleep(penalty.wait_s)
+            self._ask(penalty.ticket)
+            await self._wait()
+            if self._penalty() is not None:
+                raise Throttled("the snapshot was penalised twice", retry_after_s=max(penalty.wait_s, 1.0))
+
+    async def _wait(self) -> None:
+        news = asyncio.ensure_future(self._news.wait())
+        end = asyncio.ensure_future(self._open_link().ended())
+        try:
+            await asyncio.wait({news, end}, return_when=asyncio.FIRST_COMPLETED)
+            if not news.done():
+                raise end.result()
+        finally:
+            news.cancel()
+            end.cancel()
+
+    def _penalty(self) -> Penalty | None:
+        first = self._parts[0]
+        if first.s in (423, 429):
+            raise Throttled(f"the snapshot was answered {first.s}", retry_after_s=60.0)
+        if first.s != 200:
+            raise Disconnected(f"the snapshot was answered {first.s}: {frames.text_of(bytes(first.d))}")
+        verdict = classify(first.s, bytes(first.d)) if b'"p-t' in bytes(first.d)[:200] else None
+        if isinstance(verdict, Penalty) and verdict.captcha:
+            raise Throttled("the snapshot asks for a captcha", retry_after_s=3600.0)
+        return verdict if isinstance(verdict, Penalty) else None
+
+    def _joined(self) -> SyncMessage:
+        parts, self._parts = self._parts, []
+        try:
+            messages = [_decode.decode(part.d) for part in parts if bytes(part.d)]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ProtocolViolation(f"the snapshot does not parse: {error}") from None
+        joined = {name: [row for message in messages for row in getattr(message, name)] for name in _FIELDS}
+        return SyncMessage(**joined)
