@@ -22,6 +22,8 @@ from kopitra.ports import BrokerSession, Encoded, NewNumbers, NotSent, OrderRef,
 
 #: milliseconds from acceptance in which an entry must be written (R-048)
 DEADLINE_MS: Final = 2_500
+#: ids of written orders that are remembered
+WRITTEN_MAX: Final = 100_000
 #: seconds after which orders that wait for a session or for budget are tried again
 RETRY_S: Final = 0.05
 #: an order that the broker has acknowledged and that is not over
@@ -55,6 +57,10 @@ class Fanout:
         self._wanting: dict[str, dict[str, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.draining = False
+        #: monotonic; entries before it wait out a predecessor that may still be alive (R-085)
+        self.entries_from_ns = 0
+        #: orders that this process wrote, oldest leave first
+        self._written: dict[str, None] = {}
 
     # before the commit -------------------------------------------------------------------------------------
 
@@ -128,6 +134,9 @@ class Fanout:
             return True
         outcome = self._write(place)
         if isinstance(outcome, Sent):
+            self._written[place.intent.cl_ord_id] = None
+            if len(self._written) > WRITTEN_MAX:
+                del self._written[next(iter(self._written))]
             sent.append(_fact(place, outcome))
             sent.extend(_fact(place, outcome, child.cl_ord_id) for child in place.attached)
             return True
@@ -151,6 +160,8 @@ class Fanout:
             return self._cap(place, child)
         if self.draining:
             return "draining"
+        if now_ns < self.entries_from_ns:
+            return "take_over_wait"
         if now_ns >= place.deadline_ns:
             return "deadline"
         account = self._state.account(intent.account_id)
@@ -242,6 +253,10 @@ class Fanout:
                 break
         if sent:
             self._log.note(self._workspace_of(sent[0]), OrdersSent("", tuple(sent)))
+
+    def was_written(self, cl_ord_id: str) -> bool:
+        """True when this process handed the order's bytes to a socket."""
+        return cl_ord_id in self._written
 
     @property
     def waiting(self) -> int:

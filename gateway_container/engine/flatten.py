@@ -181,8 +181,13 @@ class Flattener:
         self._fanout.dispatch(self._fanout.encode(intents, Stamp(now_ns, now_ns, now_ns)), now_ns)
 
     def _closing(self, run: FlattenRun, account_id: str) -> bool:
+        # A close in doubt does not hold up the next: doubt comes 2.5 s after the write, and the position that was
+        # read since is what is really open (R-012).
         children = self._state.book.open_children(account_id, "")
-        return any(c.intent.list_id == run.flatten_id and c.state not in TERMINAL for c in children)
+        return any(
+            c.intent.list_id == run.flatten_id and c.state not in TERMINAL and c.state != "in_doubt"
+            for c in children
+        )
 
     async def stop(self) -> None:
         """End the loops; what was closed stays closed."""

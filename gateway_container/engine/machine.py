@@ -1,0 +1,212 @@
+"""The engine as one machine: its parts, wired once, with start and stop in the only right order.
+
+Start is recovery: lease, journal, fold, doubt, sessions; then the door may open. Stop is the reverse: no new
+entries, what is in flight may finish, sessions close, the journal closes, the lease is handed over last.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+import structlog
+from opentelemetry.trace import Tracer
+
+from gateway_container.engine.broadcast import Broadcast
+from gateway_container.engine.config import GatewayConfig
+from gateway_container.engine.control import Control
+from gateway_container.engine.fanout import Fanout
+from gateway_container.engine.flatten import Flattener
+from gateway_container.engine.intake import Hooks, Intake
+from gateway_container.engine.leader_feed import LeaderFeed
+from gateway_container.engine.log import Log
+from gateway_container.engine.observe import Observer
+from gateway_container.engine.recovery import Refold, doubt_unresolved, read_book
+from gateway_container.engine.reports import Reports
+from gateway_container.engine.sessions import Sessions
+from gateway_container.engine.state import State
+from gateway_container.engine.views import HealthView, Views
+from kopitra.domain.journal import Heartbeat
+from kopitra.ports import BrokerAdapter, Clock
+from kopitra.store.journal import JournalWriter
+from kopitra.store.lease import Lease, LeaseSettings
+from kopitra.store.pool import Database
+from kopitra.telemetry import Metrics
+
+#: seconds between two looks of the watchdog
+WATCH_EVERY_S: Final = 0.25
+_NS: Final = 1_000_000_000
+
+_log = structlog.get_logger("kopitra.machine")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this process is in the lease and the journal."""
+
+    shard: str
+    holder: str
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
+class Supplies:
+    """What the machine is built from."""
+
+    dsn: str
+    db: Database
+    clock: Clock
+    adapters: Mapping[str, BrokerAdapter]
+    metrics: Metrics
+    tracer: Tracer | None = None
+    lease_settings: LeaseSettings = LeaseSettings()
+
+
+class Machine:
+    """A running engine. Made by `Machine.start`."""
+
+    def __init__(self, identity: Identity, supplies: Supplies, lease: Lease, writer: JournalWriter) -> None:
+        self.identity = identity
+        self._supplies = supplies
+        self.lease = lease
+        self.writer = writer
+        self.state = state = State(supplies.clock)
+        self.refold = Refold(state, supplies.db, identity.shard, self._was_sent)
+        self.log = log = Log(state, writer, self.refold.request)
+        self.refold.attach(log)
+        self.sessions = Sessions(state, supplies.adapters, self._heard)
+        self.fanout = fanout = Fanout(state, log, self.sessions, lease)
+        self.observer = Observer(state, supplies.metrics, supplies.tracer)
+        self.reports = Reports(state, log, fanout, self.observer.report)
+        self.observer.attach(self.reports)
+        hooks = Hooks(self.observer.planned, self.observer.dispatched)
+        self.intake = Intake(state, log, fanout, hooks)
+        self.leaders = LeaderFeed(state, self.intake, self.reports.alert)
+        self.reports.attach(self.leaders)
+        self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
+        self.control = Control(state, log, self.flattener)
+        self.views = Views(state, supplies.db, self.sessions)
+        self._watch: asyncio.Task[None] | None = None
+        self.accepting = False
+
+    def _heard(self, event: object) -> None:
+        self.reports.handle(event)  # pyright: ignore[reportArgumentType] - the sink's union, bound late
+
+    def _was_sent(self, cl_ord_id: str) -> bool:
+        return self.fanout.was_written(cl_ord_id)
+
+    @classmethod
+    async def start(
+        cls,
+        identity: Identity,
+        supplies: Supplies,
+        config: GatewayConfig,
+        broadcast: Broadcast,
+        on_lost: Callable[[str], None],
+    ) -> Self:
+        """Take the shard and bring everything up. Raises Conflict while another process holds the shard."""
+        lost: list[Callable[[str], None]] = []
+
+        def tell(reason: str) -> None:
+            for listener in lost:
+                listener(reason)
+
+        lease = await Lease.take(
+            supplies.db,
+            identity.shard,
+            identity.holder,
+            clock=supplies.clock,
+            build=identity.build,
+            on_lost=tell,
+            settings=supplies.lease_settings,
+        )
+        writer = await JournalWriter.open(
+            supplies.dsn, shard=identity.shard, epoch=lease.epoch, on_committed=broadcast.committed
+        )
+        machine = cls(identity, supplies, lease, writer)
+        lost += [writer.fence, on_lost]
+        await machine._recover(config)
+        return machine
+
+    async def _recover(self, config: GatewayConfig) -> None:
+        state, supplies = self.state, self._supplies
+        state.bracket_brokers = frozenset(
+            code for code, adapter in supplies.adapters.items() if adapter.capabilities.brackets
+        )
+        state.book = await read_book(supplies.db, self.identity.shard)
+        state.config = config
+        in_doubt = doubt_unresolved(state, self.log)
+        if self.lease.taken.dirty:
+            # A predecessor that was paused, not dead, may still write until its own deadline and grace are over.
+            settings = supplies.lease_settings
+            wait_ns = int((settings.ttl_s + settings.exit_grace_s) * _NS)
+            self.fanout.entries_from_ns = supplies.clock.monotonic_ns() + wait_ns
+            _log.warning(
+                "dirty_take_over", entries_wait_s=wait_ns / _NS, previous=self.lease.taken.previous_holder
+            )
+        self.leaders.configure()
+        await self.sessions.apply(config)
+        self.log.note("", Heartbeat(self.identity.build, "recovered", supplies.clock.now()))
+        self._watch = asyncio.get_running_loop().create_task(self._watching(), name="watchdog")
+        self.accepting = True
+        _log.info("recovered", rows=state.book.seq, in_doubt=in_doubt, epoch=self.lease.epoch)
+
+    async def reconfigure(self, config: GatewayConfig) -> None:
+        """Take a new configuration: rules at once, sessions as far as they changed."""
+        self.state.config = config
+        self.leaders.configure()
+        await self.sessions.apply(config)
+
+    def health(self) -> HealthView:
+        """Readiness."""
+        return self.views.health(
+            self.writer.available, self.lease.valid, self.accepting and self.log.accepting
+        )
+
+    async def _watching(self) -> None:
+        """Measures how late the loop wakes, and keeps the gauges."""
+        loop = asyncio.get_running_loop()
+        metrics = self._supplies.metrics
+        while True:
+            due = loop.time() + WATCH_EVERY_S
+            await asyncio.sleep(WATCH_EVERY_S)
+            metrics.loop_lag.observe(max(0.0, loop.time() - due))
+            metrics.queue_depth.labels("orders").set(self.fanout.waiting)
+            metrics.queue_depth.labels("journal").set(self.writer.waiting_rows)
+            metrics.queue_depth.labels("backlog").set(self.log.backlog)
+            metrics.sessions.clear()
+            for login_id, session in self.sessions.all.items():
+                login = self.state.config.logins.get(login_id)
+                metrics.sessions.labels(login.broker if login else "", session.state).inc()
+
+    async def stop(self, drain_s: float) -> None:
+        """Drain and hand over (R-087)."""
+        self.accepting = False
+        self.fanout.draining = True
+        await self._drained(drain_s)
+        for part in (self.leaders, self.reports, self.fanout):
+            part.stop()
+        await self.flattener.stop()
+        await self.sessions.close()
+        self.log.note("", Heartbeat(self.identity.build, "stopped", self._supplies.clock.now()))
+        self.log.stop()
+        await self.refold.stop()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        await self.writer.close()
+        await self.lease.release("stopped")
+
+    async def _drained(self, drain_s: float) -> None:
+        """Wait until no placement is unanswered, `drain_s` at most."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + drain_s
+        while loop.time() < end and (self.fanout.waiting or self._unanswered()):
+            await asyncio.sleep(0.02)
+
+    def _unanswered(self) -> bool:
+        return any(
+            child.state == "claimed"
+            for children in self.state.book.open.values()
+            for child in children.values()
+        )

@@ -1,0 +1,101 @@
+"""Hop times and traces, taken after the fact: nothing here runs before the last order of a signal is written."""
+
+from collections.abc import Callable
+from typing import Final
+
+from opentelemetry.trace import Span, Tracer, set_span_in_context
+
+from gateway_container.engine.queue import Stamp
+from gateway_container.engine.reports import Reports
+from gateway_container.engine.state import State
+from kopitra.domain.executions import ExecutionReport
+from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.orders import TERMINAL, ChildOrder
+from kopitra.domain.react import waiting_closes
+from kopitra.domain.signals import Signal
+from kopitra.telemetry import Metrics
+
+#: signals whose receipt is remembered until their reports are in
+RECEIPTS_MAX: Final = 10_000
+_S: Final = 1e9
+
+
+class Observer:
+    """Feeds the histograms, the traces and the children's own hop times."""
+
+    def __init__(self, state: State, metrics: Metrics, tracer: Tracer | None) -> None:
+        self._state = state
+        self._metrics = metrics
+        self._tracer = tracer
+        self._received: dict[str, int] = {}
+        self._reports: Reports | None = None
+        hops = metrics.hops
+        self._plan = hops.labels("plan").observe
+        self._durable = hops.labels("durable").observe
+        self._sent = hops.labels("last_sent").observe
+        self._detected = hops.labels("detected").observe
+        self._ack = hops.labels("broker_ack").observe
+        self._fill = hops.labels("broker_fill").observe
+
+    def attach(self, reports: Reports) -> None:
+        """Held closes get their timers from the reports."""
+        self._reports = reports
+
+    def planned(self, signal: Signal, plan: FanoutPlan, stamp: Stamp) -> None:
+        """A plan is made; its commit is in flight."""
+        self._received[plan.list_id] = stamp.received_ns
+        if len(self._received) > RECEIPTS_MAX:
+            del self._received[next(iter(self._received))]
+        self._metrics.signals.labels(signal.source).inc()
+        self._detected(max(0.0, (signal.received_at - signal.occurred_at).total_seconds()))
+
+    def dispatched(self, plan: FanoutPlan, stamp: Stamp, durable_ns: int) -> None:
+        """Everything that can leave at once has left."""
+        now_ns = self._state.clock.monotonic_ns()
+        self._plan((stamp.planned_ns - stamp.received_ns) / _S)
+        self._durable((durable_ns - stamp.received_ns) / _S)
+        self._sent((now_ns - stamp.received_ns) / _S)
+        for leg in plan.legs:
+            self._metrics.legs.labels(leg.outcome).inc()
+            if self._reports is not None and leg.orders:
+                held = (self._state.book.orders.get(a.intent.cl_ord_id) for a in leg.orders if a.intent.after)
+                self._reports.watch_closes(waiting_closes([o for o in held if o is not None]))
+        if self._tracer is not None:
+            _trace(self._tracer, self._state.clock.now().timestamp(), plan, stamp, durable_ns, now_ns)
+
+    def report(self, order: ChildOrder, report: ExecutionReport) -> None:
+        """A broker answered."""
+        base = self._received.get(order.intent.list_id)
+        if base is None or report.received_ns == 0:
+            return
+        since_us = (report.received_ns - base) // 1000
+        if "acked" not in order.hops:
+            order.hops["acked"] = since_us
+            self._ack(max(0, since_us - order.hops.get("sent", 0)) / 1e6)
+        if order.state == "filled" and "filled" not in order.hops:
+            order.hops["filled"] = since_us
+            self._fill(since_us / 1e6)
+        if order.state in TERMINAL:
+            self._metrics.orders.labels(order.state).inc()
+
+
+def _trace(
+    tracer: Tracer, wall_s: float, plan: FanoutPlan, stamp: Stamp, durable_ns: int, now_ns: int
+) -> None:
+    """The signal as root span with its hops as children; times are laid on the wall clock."""
+    shift = int(wall_s * _S) - now_ns
+    at: Callable[[int], int] = lambda ns: ns + shift  # noqa: E731 - one expression, used four times below
+    root: Span = tracer.start_span(
+        "signal",
+        start_time=at(stamp.received_ns),
+        attributes={"signalId": plan.signal_id, "listId": plan.list_id, "legs": len(plan.legs)},
+    )
+    inside = set_span_in_context(root)
+    hops = (
+        ("plan", stamp.received_ns, stamp.planned_ns),
+        ("durable", stamp.planned_ns, durable_ns),
+        ("dispatch", durable_ns, now_ns),
+    )
+    for name, start_ns, end_ns in hops:
+        tracer.start_span(name, context=inside, start_time=at(start_ns)).end(end_time=at(end_ns))
+    root.end(end_time=at(now_ns))
