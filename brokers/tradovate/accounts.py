@@ -9,11 +9,11 @@ from brokers.tradovate.snapshot import Reader
 from kopitra.domain.errors import Disconnected
 from kopitra.ports import AccountLink, NotSent
 
-_NOT_LIVE: Final = NotSent("session_down", "The session was not live yet and does not know the account.")
+_NOT_LIVE: Final = NotSent("session_down", "The session was not live yet: wait until it is.")
 
 
 class Accounts:
-    """`ours`: the broker's account id -> our account id; `heads`: our account id -> the start of its orders."""
+    """`ours`: the broker's account id -> our account id; `heads`: ours -> the start of its orders."""
 
     def __init__(self, links: Sequence[AccountLink]) -> None:
         self._links = links

@@ -6,7 +6,7 @@ An Order has no quantity, price, type or client id; a Fill has no account and no
 our own fill would look like a stranger's.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,17 @@ from typing import Final, Literal, TypeVar
 from brokers.tradovate.entities import Command, CommandReport, ExecReport, Fill, Order, OrderVersion
 from brokers.tradovate.failures import reason_of
 from brokers.tradovate.symbols import ContractBook
-from brokers.tradovate.tracks import DONE, RANK, RANK_MAX, SIDES, STATUS, Track, report_of
+from brokers.tradovate.tracks import (
+    DONE,
+    RANK,
+    RANK_MAX,
+    SIDES,
+    STATUS,
+    Missing,
+    Track,
+    missing_of,
+    report_of,
+)
 from kopitra.domain.errors import ProtocolViolation
 from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport, OrdStatus
 from kopitra.domain.signals import Side
@@ -32,8 +42,6 @@ ASK_WAIT_S: Final = 2.0
 _NS: Final = 1_000_000_000
 _T = TypeVar("_T")
 _REJECTIONS: Final = frozenset({"RiskRejected", "ExecutionRejected"})
-
-Missing = Literal["order", "command", "version", "fills", "contract"]
 
 
 @dataclass(slots=True)
@@ -188,7 +196,7 @@ class Joiner:
         self._adopt(self._track(version.order_id), version, now_ns)
 
     @contextmanager
-    def muted(self, silent: bool) -> Iterator[None]:
+    def muted(self, silent: bool) -> Generator[None]:
         """While history is taken in, nothing is told."""
         self._muted = silent
         try:
@@ -213,7 +221,7 @@ class Joiner:
                 self._give_up(track, now_ns)
                 continue
             track.asked, track.due_ns = True, now_ns + int(ASK_WAIT_S * _NS)
-            missing = self._missing(track)
+            missing = missing_of(track, self._contracts)
             for kind, key in missing:
                 self._ask(kind, key)
             if not missing:
@@ -229,25 +237,6 @@ class Joiner:
         """The expiry of a gtd order, which a replacement must repeat."""
         track = self._tracks.get(int(order_id)) if order_id.isdecimal() else None
         return track.version.expire_time if track is not None and track.version is not None else None
-
-    def _missing(self, track: Track) -> list[tuple[Missing, int]]:
-        found: list[tuple[Missing, int]] = []
-        order = track.order
-        if order is None and track.account_id is None:
-            found.append(("order", track.order_id))
-        if not track.identified:
-            found.append(("command", track.order_id))
-        if track.version is None:
-            found.append(("version", track.order_id))
-        if (
-            order is not None
-            and order.contract_id is not None
-            and not self._contracts.name(order.contract_id)
-        ):
-            found.append(("contract", order.contract_id))
-        if track.is_short_of_fills:
-            found.append(("fills", track.order_id))
-        return found
 
     def _give_up(self, track: Track, now_ns: int) -> None:
         # Better a fill without its client id than no fill: the position at least is right.

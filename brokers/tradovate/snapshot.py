@@ -122,7 +122,7 @@ def balance_report(row: CashBalance, account_id: str, cash: CashSnapshot | None 
 
 
 def absorb(seen: SyncMessage, joiner: Joiner, now_ns: int, *, first: bool) -> None:
-    """Take in a whole snapshot: history at the first one (nothing is told), afterwards what a gap has hidden."""
+    """Take in a whole snapshot: the first is history (nothing is told), later ones show what a gap hid."""
     by_id = {command.id: command for command in seen.commands}
     with joiner.muted(silent=first):
         for command in seen.commands:
@@ -187,8 +187,8 @@ class Reader:
         wanted = {row.contract_id for row in (*orders, *positions)}
         await self.learn({contract_id for contract_id in wanted if contract_id is not None})
         return SyncMessage(
-            orders=orders, order_versions=versions, commands=commands, positions=positions, cash_balances=cash,
-            fills=fills,
+            orders=orders, order_versions=versions, commands=commands, positions=positions,
+            cash_balances=cash, fills=fills,
         )  # fmt: skip
 
     async def learn(self, contract_ids: set[int]) -> None:

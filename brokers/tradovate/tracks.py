@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal
 
 from brokers.tradovate.entities import Command, Fill, Order, OrderTypeWord, OrderVersion, OrdStatusWord
+from brokers.tradovate.symbols import ContractBook
 from kopitra.domain.executions import ExecType, ExecutionReport, OrdStatus
 from kopitra.domain.signals import OrdType, Side, TimeInForce
+
+Missing = Literal["order", "command", "version", "fills", "contract"]
 
 ZERO: Final = Decimal(0)
 SIDES: Final[dict[str, Side]] = {"Buy": "buy", "Sell": "sell"}
@@ -141,6 +144,23 @@ def report_of(
         parent_order_id=str(track.parent_id) if track.parent_id else None,
         received_ns=received_ns,
     )
+
+
+def missing_of(track: Track, contracts: ContractBook) -> list[tuple[Missing, int]]:
+    """What has to be looked up before the track can be told, with the id to look it up by."""
+    found: list[tuple[Missing, int]] = []
+    order = track.order
+    if order is None and track.account_id is None:
+        found.append(("order", track.order_id))
+    if not track.identified:
+        found.append(("command", track.order_id))
+    if track.version is None:
+        found.append(("version", track.order_id))
+    if order is not None and order.contract_id is not None and contracts.name(order.contract_id) is None:
+        found.append(("contract", order.contract_id))
+    if track.is_short_of_fills:
+        found.append(("fills", track.order_id))
+    return found
 
 
 def newest_version(versions: list[OrderVersion], commands: dict[int, Command]) -> OrderVersion | None:
