@@ -220,7 +220,7 @@ class HttpLink(asyncio.Protocol):
             done = True
         finally:
             # A callback that raised makes asyncio close this transport: do not hand it out again.
-            if reusable and done:
+            if reusable and done and self.alive:
                 self._owner.on_link_free(self)
             else:
                 self.fail("disconnected")

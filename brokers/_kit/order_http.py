@@ -8,14 +8,14 @@ times the CPU of this (measured, see bench/), and may resend after a dropped con
 import asyncio
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
 from ssl import SSLContext
 from typing import Final, Literal
 
-from brokers._kit.backoff import BackoffPolicy, backoff
-from brokers._kit.http_link import HttpLink, HttpReply, LinkLimits, Lost, LostReason, OnReply
+from brokers._kit.http_link import HttpLink, HttpReply, Lost, LostReason, OnReply
+from brokers._kit.warm_links import PoolSettings, WarmLinks
 
 __all__ = ["HttpReply", "Lost", "NotSent", "OnReply", "OrderHttpPool", "PoolSettings", "Sent"]
 
@@ -34,22 +34,6 @@ class NotSent:
     """Refused here and now; no byte was written and `on_reply` will not be called."""
 
     reason: Literal["no-connection", "busy", "duplicate-key", "closed"]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSettings:
-    """Limits of one pool. `links` is the number of warm connections, `waiting_max` of queued requests."""
-
-    links: int = 4
-    timeout_s: float = 2.5  #: from the write to the complete answer; afterwards the outcome is unknown
-    waiting_max: int = 64
-    waiting_max_s: float = 1.0  #: a request queued longer is given back unwritten
-    connect_timeout_s: float = 5.0
-    #: an unused link is replaced after this, before a server or NAT drops it (usual server limits: 30-130 s)
-    idle_max_s: float = 25.0
-    young_s: float = 1.0  #: a link that dies younger than this counts as a failed connect
-    limits: LinkLimits = field(default_factory=LinkLimits)
-    reconnect: BackoffPolicy = field(default_factory=lambda: BackoffPolicy(first_s=0.25, max_s=30.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +72,16 @@ class OrderHttpPool:
 
         `on_writable` is called once after `send` had refused with "busy" and a link is free again.
         """
-        self._host, self._port, self._tls = host, port, tls
         self._clock_ns = clock_ns
-        self._rng = rng
         self._settings = settings or PoolSettings()
+        self._warm = WarmLinks(
+            host, port, tls, owner=self, clock_ns=clock_ns, rng=rng, settings=self._settings
+        )
+        self._links = self._warm.links
+        self._idle = self._warm.idle
         self._may_write = may_write
         self._on_writable = on_writable
         self._refused_busy = False
-        self._links: list[HttpLink] = []
-        # A stack, so that the link proven alive last is used first; sorted by free_since_ns by construction.
-        self._idle: list[HttpLink] = []
         self._waiting: dict[Hashable, _Request] = {}  # in order of arrival
         self._keys: set[Hashable] = set()  # in flight or waiting
         self._serials: set[Hashable] = set()  # in flight
@@ -105,43 +89,38 @@ class OrderHttpPool:
         self._timer_due_ns = 0
         self._timeout_ns = int(self._settings.timeout_s * _NS_PER_S)
         self._waiting_max_ns = int(self._settings.waiting_max_s * _NS_PER_S)
-        self._keeper: asyncio.Task[None] | None = None
-        self._wanted = asyncio.Event()
-        self._changed = asyncio.Event()
-        self._failing = False
         self._closed = False
-        self.last_error: OSError | None = None
 
     # -- life ------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to open and keep open `settings.links` connections, in the background."""
-        self._keeper = asyncio.get_running_loop().create_task(self._keep_warm(), name=f"warm {self._host}")
+        self._warm.start()
 
     async def ready(self, links: int = 1) -> None:
         """Return when at least `links` connections are open; bound it with `asyncio.timeout`."""
-        while len(self._links) < links:
-            await self._changed.wait()
+        await self._warm.until(lambda: len(self._links) >= links)
 
     async def close(self, drain_s: float = 2.5) -> None:
         """Give back what waits, let answers in flight arrive for at most `drain_s`, then close everything."""
         self._closed = True
         for request in list(self._waiting.values()):
             self._give_back(request, "closed")
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+        await self._warm.stop()
         for link in list(self._idle):
             link.fail("closed")
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
-                while self._links:
-                    await self._changed.wait()
+                await self._warm.until(lambda: not self._links)
         for link in list(self._links):
             link.fail("closed")
         if self._timer is not None:
             self._timer.cancel()
+
+    @property
+    def last_error(self) -> OSError | None:
+        """Why the latest connect failed, if one did."""
+        return self._warm.last_error
 
     @property
     def open_links(self) -> int:
@@ -246,14 +225,7 @@ class OrderHttpPool:
 
     def on_link_gone(self, link: HttpLink) -> None:
         self._release(link)
-        with suppress(ValueError):
-            self._idle.remove(link)
-        with suppress(ValueError):
-            self._links.remove(link)
-        if self._clock_ns() - link.opened_ns < self._settings.young_s * _NS_PER_S:
-            self._failing = True
-        self._wanted.set()
-        self._notify()
+        self._warm.forget(link)
         if self._links:
             self._pump()
             return
@@ -294,69 +266,3 @@ class OrderHttpPool:
         dues += [request.since_ns + self._waiting_max_ns for request in self._waiting.values()]
         if dues:
             self._arm(min(dues), now_ns)
-
-    # -- keeping warm ----------------------------------------------------------------------------------
-
-    async def _keep_warm(self) -> None:
-        waits = backoff(self._settings.reconnect, self._rng)
-        while not self._closed:
-            stale = self._stale_link()
-            if stale is None and len(self._links) >= self._settings.links:
-                await self._until_wanted()
-                continue
-            if self._failing:
-                await asyncio.sleep(next(waits))
-            link = await self._open()
-            if link is None or not await self._survives(link):
-                self._failing = True
-                continue
-            self._failing = False
-            waits = backoff(self._settings.reconnect, self._rng)
-            if stale is not None and stale in self._idle:
-                stale.fail("closed")
-
-    async def _open(self) -> HttpLink | None:
-        link = HttpLink(self, self._settings.limits, self._clock_ns)
-        name = self._host if self._tls is not None else None
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                await loop.create_connection(
-                    lambda: link, self._host, self._port, ssl=self._tls, server_hostname=name
-                )
-        except OSError as error:  # TimeoutError and every TLS error are OSErrors
-            self.last_error = error
-            return None
-        if not link.alive:
-            return None
-        self._links.append(link)
-        self._idle.append(link)
-        self._notify()
-        self._pump()
-        return link
-
-    async def _survives(self, link: HttpLink) -> bool:
-        """While failing, trust a new link only after it lived: some servers accept and hang up at once."""
-        if self._failing:
-            await asyncio.sleep(self._settings.young_s)
-        return link.alive
-
-    def _stale_link(self) -> HttpLink | None:
-        oldest = self._idle[0] if self._idle else None
-        if oldest is None:
-            return None
-        return (
-            oldest
-            if self._clock_ns() - oldest.free_since_ns > self._settings.idle_max_s * _NS_PER_S
-            else None
-        )
-
-    async def _until_wanted(self) -> None:
-        self._wanted.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.idle_max_s / 2):
-                await self._wanted.wait()
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()

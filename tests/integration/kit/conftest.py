@@ -6,6 +6,16 @@ from dataclasses import dataclass, field
 
 import pytest
 import uvloop
+from picows import (
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_create_server,  # pyright: ignore[reportUnknownVariableType]
+)
 
 Script = Callable[["Peer"], Awaitable[None]]
 
@@ -76,10 +86,72 @@ async def server() -> AsyncIterator[ScriptedServer]:
         listener.close()
 
 
+class Wire(WSListener):
+    """The server's side: what it heard, and hands to misbehave with."""
+
+    def __init__(self, server: "WireServer") -> None:
+        self.server = server
+        self.heard: list[bytes] = []
+        self.pongs = 0
+        self.closed_with: int | None = None
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+        self.server.wires.append(self)
+        if self.server.greet is not None:
+            self.server.greet(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            self.heard.append(frame.get_payload_as_bytes())
+        elif frame.msg_type == WSMsgType.PONG:
+            self.pongs += 1
+        elif frame.msg_type == WSMsgType.CLOSE:
+            self.closed_with = int.from_bytes(frame.get_payload_as_bytes()[:2])
+            transport.disconnect()
+
+    def say(self, text: bytes, *, fin: bool = True, kind: WSMsgType = WSMsgType.TEXT) -> None:
+        self.transport.send(kind, text, fin=fin)
+
+    def raw(self, data: bytes) -> None:
+        self.transport.underlying_transport.write(data)
+
+
+class WireServer:
+    def __init__(self) -> None:
+        self.wires: list[Wire] = []
+        self.greet: Callable[[Wire], None] | None = None
+        self.refuse: WSUpgradeResponse | None = None
+        self.requests: list[WSUpgradeRequest] = []
+        self.port = 0
+
+    def on_request(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
+        self.requests.append(request)
+        if self.refuse is not None:
+            return WSUpgradeResponseWithListener(self.refuse, None)
+        return Wire(self)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/hub?access_token=t"
+
+
+@pytest.fixture
+async def wires() -> AsyncIterator[WireServer]:
+    server = WireServer()
+    listener = await ws_create_server(server.on_request, "127.0.0.1", 0, enable_auto_pong=False)
+    server.port = listener.sockets[0].getsockname()[1]
+    yield server
+    listener.close()
+    for wire in server.wires:
+        wire.transport.disconnect(graceful=False)
+    await asyncio.gather(*(wire.transport.wait_disconnected() for wire in server.wires))
+
+
 async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:
     """Yield to the loop until the condition holds."""
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - what is awaited has no event of its own
+        while not condition():
             await asyncio.sleep(0.001)
 
 

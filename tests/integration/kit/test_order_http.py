@@ -526,6 +526,42 @@ async def test_close_gives_back_what_waits_and_lets_an_answer_arrive(
     assert desk.pool.open_links == 0
 
 
+async def test_a_link_that_dies_inside_its_own_callback_is_not_used_again(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    server.script = echo_ok
+    desk = await opened(FAST)
+    link = desk.pool._links[0]
+    answers: list[HttpReply | Lost] = []
+
+    def die(answer: HttpReply | Lost) -> None:
+        answers.append(answer)
+        link.fail("disconnected")
+
+    assert desk.pool.send(ORDER, die, key="a") is Sent.WRITTEN
+    await eventually(lambda: len(answers) == 1)
+    assert link not in desk.pool._idle
+    await eventually(lambda: desk.pool.open_links == 1)
+    assert isinstance(await desk.ask("b"), HttpReply)
+
+
+async def test_a_callback_that_raises_costs_its_link_and_nothing_else(
+    server: ScriptedServer, opened: Open, eventually: Eventually
+) -> None:
+    server.script = echo_ok
+    desk = await opened(FAST)
+    loop_errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: loop_errors.append(context))
+
+    def defect(_: HttpReply | Lost) -> None:
+        raise RuntimeError("defect")
+
+    assert desk.pool.send(ORDER, defect, key="a") is Sent.WRITTEN
+    await eventually(lambda: server.accepted == 2 and desk.pool.open_links == 1)
+    assert loop_errors
+    assert isinstance(await desk.ask("a"), HttpReply)
+
+
 async def test_an_unused_link_is_replaced_before_it_goes_stale(
     server: ScriptedServer, opened: Open, eventually: Eventually
 ) -> None:

@@ -2,21 +2,10 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable
 from random import Random
 
 import pytest
-from picows import (
-    WSCloseCode,
-    WSFrame,
-    WSListener,
-    WSMsgType,
-    WSTransport,
-    WSUpgradeRequest,
-    WSUpgradeResponse,
-    WSUpgradeResponseWithListener,
-    ws_create_server,  # pyright: ignore[reportUnknownVariableType]
-)
+from picows import WSCloseCode, WSMsgType, WSUpgradeResponse
 
 from brokers._kit.backoff import BackoffPolicy
 from brokers._kit.stream import (
@@ -29,57 +18,7 @@ from brokers._kit.stream import (
     reconnecting,
 )
 from kopitra.domain.errors import Disconnected, ProtocolViolation, Throttled
-from tests.integration.kit.conftest import Peer, ScriptedServer, until
-
-
-class Wire(WSListener):
-    """The server's side: what it heard, and hands to misbehave with."""
-
-    def __init__(self, server: "WireServer") -> None:
-        self.server = server
-        self.heard: list[bytes] = []
-        self.pongs = 0
-        self.closed_with: int | None = None
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        self.transport = transport
-        self.server.wires.append(self)
-        if self.server.greet is not None:
-            self.server.greet(self)
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type == WSMsgType.TEXT:
-            self.heard.append(frame.get_payload_as_bytes())
-        elif frame.msg_type == WSMsgType.PONG:
-            self.pongs += 1
-        elif frame.msg_type == WSMsgType.CLOSE:
-            self.closed_with = int.from_bytes(frame.get_payload_as_bytes()[:2])
-            transport.disconnect()
-
-    def say(self, text: bytes, *, fin: bool = True, kind: WSMsgType = WSMsgType.TEXT) -> None:
-        self.transport.send(kind, text, fin=fin)
-
-    def raw(self, data: bytes) -> None:
-        self.transport.underlying_transport.write(data)
-
-
-class WireServer:
-    def __init__(self) -> None:
-        self.wires: list[Wire] = []
-        self.greet: Callable[[Wire], None] | None = None
-        self.refuse: WSUpgradeResponse | None = None
-        self.requests: list[WSUpgradeRequest] = []
-        self.port = 0
-
-    def on_request(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
-        self.requests.append(request)
-        if self.refuse is not None:
-            return WSUpgradeResponseWithListener(self.refuse, None)
-        return Wire(self)
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/hub?access_token=t"
+from tests.integration.kit.conftest import Peer, ScriptedServer, Wire, WireServer, until
 
 
 class Ear:
@@ -91,18 +30,6 @@ class Ear:
 
     async def open(self, url: str, settings: StreamSettings | None = None) -> TextStream:
         return await open_stream(url, self.texts.append, self.ends.append, settings=settings)
-
-
-@pytest.fixture
-async def wires() -> AsyncIterator[WireServer]:
-    server = WireServer()
-    listener = await ws_create_server(server.on_request, "127.0.0.1", 0, enable_auto_pong=False)
-    server.port = listener.sockets[0].getsockname()[1]
-    yield server
-    listener.close()
-    for wire in server.wires:
-        wire.transport.disconnect(graceful=False)
-    await asyncio.gather(*(wire.transport.wait_disconnected() for wire in server.wires))
 
 
 @pytest.fixture

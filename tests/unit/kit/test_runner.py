@@ -65,7 +65,7 @@ class Stage:
 
     async def reaches(self, state: SessionState, times: int = 1) -> None:
         async with asyncio.timeout(5):
-            while self.states.count(state) < times or (state == "live" and self.link_end.done()):  # noqa: ASYNC110
+            while self.states.count(state) < times or (state == "live" and self.link_end.done()):
                 await asyncio.sleep(0)
             await asyncio.sleep(0)
 
