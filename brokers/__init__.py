@@ -1,10 +1,10 @@
 """How each broker speaks: one folder per broker, and `_kit` with the technique they share."""
 
 import importlib
-import pkgutil
 from collections.abc import Mapping
 from functools import lru_cache
 from inspect import iscoroutinefunction
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, cast, get_args
 
@@ -28,8 +28,8 @@ def registry() -> Mapping[str, BrokerAdapter]:
 
 @lru_cache(maxsize=_REGISTRIES_MAX)
 def _registry(path: tuple[str, ...]) -> Mapping[str, BrokerAdapter]:
-    folders = (module.name for module in pkgutil.iter_modules(path) if module.ispkg)
-    return MappingProxyType({name: _adapter(name) for name in sorted(folders) if not name.startswith("_")})
+    folders = sorted(folder.name for root in path for folder in Path(root).iterdir() if folder.is_dir())
+    return MappingProxyType({name: _adapter(name) for name in folders if not name.startswith(("_", "."))})
 
 
 def _adapter(folder: str) -> BrokerAdapter:

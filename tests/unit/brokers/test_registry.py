@@ -77,3 +77,10 @@ def test_a_broker_that_cannot_be_stops_the_start_by_name(smallville: Path, chang
 
     with pytest.raises(TypeError, match=f"brokers/smallville.*{told}"):
         brokers.registry()
+
+
+def test_a_folder_that_is_no_package_yet_stops_the_start_by_name(smallville: Path) -> None:
+    smallville.unlink()
+
+    with pytest.raises(TypeError, match="brokers/smallville has no ADAPTER"):
+        brokers.registry()
