@@ -47,7 +47,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, default=ROUNDS_MIN, help="five or more for a figure to be quoted"
     )
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, help="default: bench/results.json, for a whole run only")
     return parser.parse_args()
 
 
@@ -65,9 +65,11 @@ def main() -> int:
             again_until_s=AGAIN_UNTIL_S,
         )
         results = judge_all(figures_of(lab, args.only))
-    write(args.out, results)
     print(table(results))
-    say(f"{time.monotonic() - begun:.0f} s; written to {args.out}")
+    out = args.out or (RESULTS if args.only == list(SECTIONS) else None)
+    if out:
+        write(out, results)
+    say(f"{time.monotonic() - begun:.0f} s; {f'written to {out}' if out else 'not written: not a whole run'}")
     for line in lab.refused:
         say(f"REFUSED {line}")
     return 1 if lab.refused else 0

