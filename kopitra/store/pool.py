@@ -6,10 +6,10 @@ small pool for everything else. Both give up early: a statement takes at most a 
 
 import contextlib
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, LiteralString, Self, TypeVar
+from typing import TYPE_CHECKING, Final, LiteralString, Self, TypeVar
 
 import msgspec
 import psycopg
@@ -21,6 +21,10 @@ from psycopg.rows import TupleRow, class_row, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from kopitra.domain.errors import Conflict, Corrupt, Unavailable
+from kopitra.store.encoding import encode
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 #: values of a statement's parameters
@@ -210,6 +214,15 @@ class Database:
         """One statement; the number of rows that it touched."""
         async with self.session() as session:
             return await session.run(sql, values)
+
+
+def values_of(row: "DataclassInstance") -> dict[str, object]:
+    """A row's fields as named parameters; mappings become JSON text for `jsonb` columns."""
+    values: dict[str, object] = {}
+    for field in fields(row):
+        value: object = getattr(row, field.name)
+        values[field.name] = encode(value).decode() if isinstance(value, Mapping) else value
+    return values
 
 
 async def _configure(connection: AsyncConnection[TupleRow]) -> None:

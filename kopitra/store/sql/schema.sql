@@ -33,8 +33,9 @@ create table logins (
     sealed     bytea,                    -- credentials, AES-256-GCM (sealing.py); null until given
     active     boolean not null default true,
     version    bigint not null default 1, -- compare and swap
-    primary key (workspace, login_id)
-);
+    primary key (workspace, login_id),
+    unique (login_id)                    -- ids of logins, accounts and leaders are unique across workspaces:
+);                                       -- nothing that is keyed by one can ever reach another tenant
 
 create table accounts (
     workspace      text not null,
@@ -48,6 +49,7 @@ create table accounts (
     version        bigint not null default 1,
     primary key (workspace, account_id),
     foreign key (workspace, login_id) references logins,
+    unique (account_id),
     unique (workspace, login_id, broker_account)
 );
 
@@ -61,6 +63,7 @@ create table leaders (
     active     boolean not null default true,
     version    bigint not null default 1,
     primary key (workspace, leader_id),
+    unique (leader_id),
     foreign key (workspace, account_id) references accounts
 );
 
@@ -127,7 +130,7 @@ create index hooks_by_leader on hooks (workspace, leader_id);
 -- Absence means active. `epoch` only grows, so that a late reader never takes an old state for a new one.
 create table kill_switches (
     scope     text not null check (scope in ('global', 'workspace', 'leader', 'broker', 'account')),
-    scope_id  text not null,             -- '' for global, '<workspace>/<id>' below a workspace
+    scope_id  text not null,             -- id of the workspace, leader, broker or account; '' for global
     workspace text not null,             -- '' for global and broker
     state     text not null check (state in ('active', 'reducing', 'halted')),
     epoch     bigint not null,
@@ -294,7 +297,8 @@ create table orders (
     applied_seq bigint not null,
     primary key (workspace, cl_ord_id)
 );
-create index orders_by_account on orders (workspace, account_id, ord_status, created_at desc);
+create index orders_by_account on orders (workspace, account_id, created_at desc);
+create index orders_by_status on orders (workspace, account_id, ord_status, created_at desc);
 create index orders_by_time on orders (workspace, created_at desc);
 create index orders_by_signal on orders (workspace, signal_id);
 

@@ -54,7 +54,7 @@ async def writer(faulty_dsn: str, lease: Lease, orphans: list[JournalRow]) -> As
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - a condition of the writer, which has no event for it
+        while not condition():
             await asyncio.sleep(0.01)
 
 

@@ -1,0 +1,113 @@
+"""Logins and the accounts they carry."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from kopitra.domain.errors import Conflict
+from kopitra.store.pool import Database, values_of
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRow:
+    """One login at one broker. `sealed` are its credentials (sealing.py), None until they were given."""
+
+    workspace: str
+    login_id: str
+    broker: str
+    title: str
+    settings: Mapping[str, str]
+    sealed: bytes | None = None
+    active: bool = True
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """One broker account. `limits` is JSON that the domain reads (risk limits)."""
+
+    workspace: str
+    account_id: str
+    login_id: str
+    broker_account: str
+    title: str
+    settings: Mapping[str, str]
+    limits: bytes
+    active: bool = True
+    version: int = 1
+
+
+async def create_login(db: Database, row: LoginRow) -> None:
+    """Raises Conflict if the id is taken or the workspace unknown."""
+    text = """
+        insert into logins (workspace, login_id, broker, title, settings, sealed, active, version)
+        values (%(workspace)s, %(login_id)s, %(broker)s, %(title)s, %(settings)s, %(sealed)s, %(active)s,
+                %(version)s)"""
+    await db.run(text, values_of(row))
+
+
+async def change_login(db: Database, row: LoginRow) -> LoginRow:
+    """Write a row that was read before. Raises Conflict if somebody else changed it since."""
+    text = """
+        update logins set title = %(title)s, settings = %(settings)s, sealed = %(sealed)s, active =
+        %(active)s,
+            version = version + 1
+        where workspace = %(workspace)s and login_id = %(login_id)s and version = %(version)s"""
+    _one(await db.run(text, values_of(row)), "login", row.login_id)
+    return replace(row, version=row.version + 1)
+
+
+async def list_logins(db: Database, workspace: str) -> list[LoginRow]:
+    """All logins of a workspace."""
+    text = """
+        select workspace, login_id, broker, title, settings, sealed, active, version
+        from logins where workspace = %s order by login_id"""
+    return await db.rows(LoginRow, text, (workspace,))
+
+
+async def get_login(db: Database, workspace: str, login_id: str) -> LoginRow | None:
+    """One login; None also for another workspace's."""
+    text = """
+        select workspace, login_id, broker, title, settings, sealed, active, version
+        from logins where workspace = %s and login_id = %s"""
+    return await db.row(LoginRow, text, (workspace, login_id))
+
+
+async def create_account(db: Database, row: AccountRow) -> None:
+    """Raises Conflict if the id or the broker's account is taken, or the login unknown."""
+    text = """
+        insert into accounts
+            (workspace, account_id, login_id, broker_account, title, settings, limits, active, version)
+        values (%(workspace)s, %(account_id)s, %(login_id)s, %(broker_account)s, %(title)s, %(settings)s,
+                convert_from(%(limits)s, 'UTF8')::json, %(active)s, %(version)s)"""
+    await db.run(text, values_of(row))
+
+
+async def change_account(db: Database, row: AccountRow) -> AccountRow:
+    """Write a row that was read before. Raises Conflict if somebody else changed it since."""
+    text = """
+        update accounts set broker_account = %(broker_account)s, title = %(title)s, settings = %(settings)s,
+            limits = convert_from(%(limits)s, 'UTF8')::json, active = %(active)s, version = version + 1
+        where workspace = %(workspace)s and account_id = %(account_id)s and version = %(version)s"""
+    _one(await db.run(text, values_of(row)), "account", row.account_id)
+    return replace(row, version=row.version + 1)
+
+
+async def list_accounts(db: Database, workspace: str) -> list[AccountRow]:
+    """All accounts of a workspace."""
+    text = """
+        select workspace, account_id, login_id, broker_account, title, settings, limits, active, version
+        from accounts where workspace = %s order by account_id"""
+    return await db.rows(AccountRow, text, (workspace,))
+
+
+async def get_account(db: Database, workspace: str, account_id: str) -> AccountRow | None:
+    """One account; None also for another workspace's."""
+    text = """
+        select workspace, account_id, login_id, broker_account, title, settings, limits, active, version
+        from accounts where workspace = %s and account_id = %s"""
+    return await db.row(AccountRow, text, (workspace, account_id))
+
+
+def _one(touched: int, what: str, name: str) -> None:
+    if touched != 1:
+        raise Conflict(f"The {what} {name} was changed by somebody else, or is not there: read it again.")
