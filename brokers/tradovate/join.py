@@ -77,6 +77,8 @@ class Joiner:
         self._seen: dict[int, bool] = {}  # execution id -> still active
         self._waiting: dict[int, Track] = {}
         self._muted = False
+        #: orders of our accounts that were told and have not ended, by the broker's id
+        self.open_orders: set[str] = set()
         #: (account, contract) pairs with a native close in flight: its order names no client id
         self.closing: dict[tuple[int, int], int] = {}
 
@@ -380,6 +382,10 @@ class Joiner:
         self._tell(report_of(track, "trade_cancel", status, fill.timestamp, now_ns, fill=fill))
 
     def _tell(self, report: ExecutionReport) -> None:
+        if report.ord_status in TERMINAL_STATUS:
+            self.open_orders.discard(report.order_id)
+        elif report.account_id:
+            self.open_orders.add(report.order_id)
         if report.account_id and not self._muted:
             self._emit_report(report)
 

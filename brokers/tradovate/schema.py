@@ -13,25 +13,13 @@ def _text(title: str, **more: object) -> dict[str, object]:
 
 SCHEMA: Final[Mapping[str, object]] = {
     "type": "object",
+    "required": ["name", "password"],
+    "additionalProperties": False,
     "properties": {
-        "credentials": {
-            "type": "object",
-            "required": ["name", "password"],
-            "additionalProperties": False,
-            "properties": {
-                "name": _text("Login name"),
-                "password": _text("Password, or a dedicated API password", format="password"),
-                "cid": _text("API key id"),
-                "sec": _text("API key secret", format="password", maxLength=8192),
-            },
-        },
-        "settings": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                spec.name: {"type": "string", "default": str(spec.default)}
-                for spec in fields(TradovateSettings)
-            },
-        },
+        "name": _text("Login name"),
+        "password": _text("Password, or a dedicated API password", format="password"),
+        "cid": _text("API key id"),
+        "sec": _text("API key secret", format="password", maxLength=8192),
+        **{spec.name: {"type": "string", "default": str(spec.default)} for spec in fields(TradovateSettings)},
     },
 }

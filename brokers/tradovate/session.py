@@ -24,7 +24,7 @@ from brokers.tradovate.orders import Doors, OrderDesk
 from brokers.tradovate.quotes import QuoteFeed
 from brokers.tradovate.settings import parse_settings
 from brokers.tradovate.snapshot import Reader, absorb, account_snapshot
-from brokers.tradovate.symbols import ContractBook
+from brokers.tradovate.symbols import ContractBook, is_known
 from brokers.tradovate.sync import Snapshotter
 from kopitra.domain.errors import Disconnected, LoginRefused, SessionError, Throttled
 from kopitra.domain.executions import AccountSnapshot
@@ -87,7 +87,7 @@ class TradovateSession:
         self._overdue: asyncio.TimerHandle | None = None
         steps = SessionPlan(
             self._connect, self._log_in, self._subscribe, self._reconcile, self._live, self._release,
-            settled=lambda: self._desk.settled,
+            settled=lambda: self._desk.settled and not self._joiner.open_orders,
         )  # fmt: skip
         backoff = BackoffPolicy(first_s=settings.reconnect_first_s, max_s=settings.reconnect_max_s)
         policy = RunnerPolicy(reconnect=backoff, step_max_s=_STEP_MAX_S)
@@ -123,6 +123,8 @@ class TradovateSession:
             body = codec.encode_order(heads, intent, self._settings.peg_factor)
         if isinstance(body, NotSent):
             return body
+        if not is_known(intent.symbol) and self._contracts.id_of(intent.symbol) is None:
+            return NotSent("unknown_contract", f"Nobody knows a contract {intent.symbol}; check the symbol.")
         ids = tuple([child.cl_ord_id for child in attached]) if attached else ()
         return Encoded(intent.cl_ord_id, intent.account_id, f"{body}}}".encode(), ids)
 
@@ -167,16 +169,16 @@ class TradovateSession:
     # -- steps of a life ---------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
-        await self._tokens.get()
+        distance_s = self._settings.connect_interval_s
+        await asyncio.sleep(self._gate.reserve(self._clock.monotonic_ns(), distance_s))
+
+    async def _log_in(self) -> None:
+        token = await self._tokens.get()
         if self._accounts.unresolved:
             self._spend(1)
             for text in await self._accounts.resolve(self._reader):
                 self._alert(text)
 
-    async def _log_in(self) -> None:
-        distance_s = self._settings.connect_interval_s
-        await asyncio.sleep(self._gate.reserve(self._clock.monotonic_ns(), distance_s))
-        token = await self._tokens.get()
         link = self._link = Link(self._settings, self._clock.monotonic_ns, self._on_item)
         await link.open(self._settings.socket_url, self._tls)
         try:

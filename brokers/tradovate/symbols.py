@@ -2,19 +2,29 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from brokers.tradovate.entities import Contract
+from kopitra.domain.instruments import INSTRUMENTS
 
 #: product root, month code, one digit of the year
 _CONTRACT: Final = re.compile(r"[A-Z0-9]{1,6}[FGHJKMNQUVXZ][0-9]")
 #: contracts; a login sees a few dozen, the rest is refused rather than grown into
 CONTRACTS_MAX: Final = 10_000
+NAMES_MAX: Final = 4_096  #: symbols whose spelling was checked
 
 
+@lru_cache(maxsize=NAMES_MAX)
 def is_contract(symbol: str) -> bool:
     """True for a name such as ESZ6 or M2KH7: safe to write into JSON as it is."""
     return _CONTRACT.fullmatch(symbol) is not None
+
+
+@lru_cache(maxsize=NAMES_MAX)
+def is_known(symbol: str) -> bool:
+    """True for a contract of a product that the house trades; others must be learnt from the broker."""
+    return symbol[:-2] in INSTRUMENTS
 
 
 class ContractBook:

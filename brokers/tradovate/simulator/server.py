@@ -61,7 +61,7 @@ class Simulator:
     def login(self, name: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """(settings, credentials) that make a LoginPlan. KeyError for an unknown login.
 
-        The settings lift what only protects the real vendor: the request budget and the distance of connects.
+        The settings lift what only protects the real vendor: budget, distance of connects, long backoff.
         """
         if name not in self.firm.logins.users:
             raise KeyError(f"the simulator has no login {name!r}")
@@ -73,6 +73,8 @@ class Simulator:
             "requests_per_hour": "10000000",
             "quotes": "on",
             "connect_interval_s": "0",
+            "reconnect_first_s": "0.1",
+            "reconnect_max_s": "1",
         }
         return settings, {
             "name": name,
