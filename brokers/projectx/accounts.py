@@ -33,7 +33,7 @@ class AccountDirectory:
         self._by_number: dict[int, Account] = {}
 
     def resolve(self, rows: Iterable[WireAccount]) -> tuple[AccountLink, ...]:
-        """Match links with the broker's list by number or name; the links that the login does not see come back."""
+        """Match links with the broker's list by number or name; links that the login does not see return."""
         by_key: dict[str, WireAccount] = {}
         for row in rows:
             by_key[row.name] = by_key[str(number(row.id))] = row

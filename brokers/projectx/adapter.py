@@ -44,31 +44,19 @@ _DEFAULTS: Final = Settings()
 
 
 def _schema() -> Mapping[str, object]:
-    settings: dict[str, object] = {
-        spec.name: {"type": "string", "default": str(getattr(_DEFAULTS, spec.name))}
+    properties: dict[str, object] = {
+        spec.name: {"type": "string", "default": str(getattr(_DEFAULTS, spec.name)).lower()}
         for spec in fields(Settings)
     }
-    settings["api_url"] = {
-        "type": "string",
-        "title": "API base URL",
-        "description": "https://api.topstepx.com, or the one your firm names",
-        "default": _DEFAULTS.api_url,
+    properties |= {
+        "user_name": {"type": "string", "title": "User name", "minLength": 1},
+        "api_key": {"type": "string", "title": "API key", "minLength": 1, "format": "password"},
     }
     return {
         "type": "object",
-        "properties": {
-            "credentials": {
-                "type": "object",
-                "required": ["user_name", "api_key"],
-                "additionalProperties": False,
-                "properties": {
-                    "user_name": {"type": "string", "title": "User name", "minLength": 1},
-                    "api_key": {"type": "string", "title": "API key", "minLength": 1, "writeOnly": True},
-                },
-            },
-            "settings": {"type": "object", "additionalProperties": False, "properties": settings},
-        },
-        "required": ["credentials"],
+        "required": ["user_name", "api_key"],
+        "additionalProperties": False,
+        "properties": properties,
     }
 
 

@@ -1,7 +1,8 @@
 """What an answer to an order request proves: the error tables of the docs as data, and one function each.
 
-The same number means different things per endpoint. Anything that is not listed as definitive is ambiguous: the
-action may have happened (R-014). Source: ProjectX Gateway API error codes per endpoint; live `errorMessage` texts.
+The same number means different things per endpoint. Anything that is not listed as definitive is ambiguous:
+the action may have happened (R-014). Source: ProjectX Gateway API error codes per endpoint; live
+`errorMessage` texts.
 """
 
 from collections.abc import Mapping
@@ -101,7 +102,7 @@ Verdict = Accepted | Refused | Unsure
 
 
 def judge_place(status: int, body: bytes) -> Verdict:
-    """The verdict on `Order/place`. A duplicate tag proves that an earlier order exists: unsure, look it up."""
+    """The verdict on `Order/place`. A tag in use proves that an earlier order exists: look it up."""
     verdict = _judge(status, body, PLACE_REFUSED, placing=True)
     if isinstance(verdict, Refused) and _TAG_IN_USE in verdict.text:
         return Unsure("custom tag already in use: an earlier order with this id exists, look it up")

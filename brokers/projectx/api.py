@@ -11,7 +11,6 @@ import jwt
 import orjson
 
 from brokers._kit.budget import Budget, Denied, Lane
-from brokers._kit.rest import RestReply
 from brokers._kit.rest import RestClient, RestReply
 from brokers._kit.tokens import Issued, TokenHolder
 from brokers.projectx.answers import (
@@ -144,8 +143,12 @@ class Api:
         for page in range(_PAGES_MAX):
             body: dict[str, object] = {
                 "filter": {"accountId": account, "statuses": list(WORKING_CODES)},
-                "pageSize": _PAGE, "pageOffset": page, "sortBy": 1, "sortDirection": 0, "includeTotalCount": False,
-            }  # fmt: skip
+                "pageSize": _PAGE,
+                "pageOffset": page,
+                "sortBy": 1,
+                "sortDirection": 0,
+                "includeTotalCount": False,
+            }
             reply = await self._ask(OrdersReply, "/api/Order/v2/query", body, lane)
             if reply.orders is None:
                 return None

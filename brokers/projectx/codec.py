@@ -1,7 +1,8 @@
-"""Domain to bytes: the bodies of order requests. Pure, and built from parts rendered once per account and contract.
+"""Domain to bytes: the bodies of order requests. Pure, and built from parts rendered once per account and
+contract.
 
-Source: ProjectX Gateway API docs, "Place an Order", "Modify an Order", "Cancel an Order". There is no time in force
-on this wire: orders rest until canceled or until the firm's session rules end them, which serves `day` and `gtc`.
+Source: ProjectX Gateway API docs, "Place an Order", "Modify an Order", "Cancel an Order". There is no time
+in force on this wire: orders rest until canceled or until the firm's session rules end them, which is `day`.
 """
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -18,13 +19,12 @@ from kopitra.ports import NewNumbers, NotSent, OrderRef
 
 #: children of broker-side brackets get suffixes, so tags stay below what the broker may cut [unconfirmed]
 TAG_LENGTH_MAX: Final = 60
-TIMES_IN_FORCE: Final[frozenset[TimeInForce]] = frozenset({"day", "gtc"})
+TIMES_IN_FORCE: Final[frozenset[TimeInForce]] = frozenset({"day"})
 ORD_TYPES: Final[frozenset[OrdType]] = frozenset({"market", "limit", "stop", "trailing_stop"})
 
-_BUY: Final = {"market": b'2,"side":0,"size":', "limit": b'1,"side":0,"size":', "stop": b'4,"side":0,"size":',
-               "trailing_stop": b'5,"side":0,"size":'}  # fmt: skip
-_SELL: Final = {"market": b'2,"side":1,"size":', "limit": b'1,"side":1,"size":', "stop": b'4,"side":1,"size":',
-                "trailing_stop": b'5,"side":1,"size":'}  # fmt: skip
+_CODES: Final[dict[OrdType, int]] = {"limit": 1, "market": 2, "stop": 4, "trailing_stop": 5}
+_BUY: Final = {ord_type: b'%d,"side":0,"size":' % code for ord_type, code in _CODES.items()}
+_SELL: Final = {ord_type: b'%d,"side":1,"size":' % code for ord_type, code in _CODES.items()}
 
 
 def place_head(account_number: int, contract_id: str) -> bytes:
@@ -39,7 +39,7 @@ def place_body(head: bytes, intent: OrderIntent, trail_level: Decimal | None) ->
     if kind is None:
         return NotSent("not_supported", f"{ord_type} orders are not offered here: send a stop or a limit")
     if intent.time_in_force not in TIMES_IN_FORCE:
-        return NotSent("not_supported", f"{intent.time_in_force} is not offered here: use day or gtc")
+        return NotSent("not_supported", f"{intent.time_in_force} is not offered here: use day")
     if len(intent.cl_ord_id) > TAG_LENGTH_MAX:
         return NotSent("not_supported", f"the client order id is longer than {TAG_LENGTH_MAX} characters")
     size = whole(intent.qty)
@@ -117,7 +117,7 @@ def modify_body(
 
 
 class PlacedBody(msgspec.Struct, rename="camel", gc=False):
-    """Our own placement read back, for the report of its answer (nothing is remembered per order in flight)."""
+    """Our own placement read back for its report: nothing is remembered per order in flight."""
 
     account_id: int
     contract_id: str

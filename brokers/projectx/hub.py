@@ -1,7 +1,7 @@
 """SignalR's JSON hub protocol, version 1, as two pure halves: records out of frames, frames out of calls.
 
-Source: ASP.NET Core "SignalR Hub Protocol" (HubProtocol.md), JSON encoding. Each message is JSON and one 0x1E;
-a frame may carry several, and messages may follow the handshake's answer in the same frame.
+Source: ASP.NET Core "SignalR Hub Protocol" (HubProtocol.md), JSON encoding. Each message is JSON and one
+0x1E; a frame may carry several, and messages may follow the handshake's answer in the same frame.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ RECORD_BYTES_MAX: Final = 4 * 1024 * 1024  #: longest record; depth snapshots br
 
 
 class Message(msgspec.Struct, gc=False, rename="camel"):
-    """One hub message; which fields count depends on `type`. `arguments` stay raw until somebody wants them."""
+    """One hub message; which fields count depends on `type`. `arguments` stay raw until wanted."""
 
     type: int = 0
     target: str = ""
@@ -47,7 +47,7 @@ _handshake = msgspec.json.Decoder(_HandshakeReply)
 
 
 class HubReader:
-    """Frames of one connection in, messages out. Pings are swallowed; their arrival is the owner's liveness."""
+    """Frames of one connection in, messages out. Pings are swallowed: arrival is liveness."""
 
     __slots__ = ("_greeted", "_rest")
 
@@ -61,7 +61,7 @@ class HubReader:
         return self._greeted
 
     def feed(self, frame: bytes) -> Iterator[Message]:
-        """The messages that end in this frame, in order. Raises ProtocolViolation; the connection is then dead."""
+        """The messages that end in this frame, in order. ProtocolViolation: the connection is dead."""
         if self._rest:
             frame = self._rest + frame
         *records, self._rest = frame.split(SEPARATOR)
@@ -99,13 +99,13 @@ def _shown(record: bytes) -> str:
 
 
 def invocation(invocation_id: str, target: str, *arguments: int | str) -> bytes:
-    """A call; the server answers with a completion of the same id (without an id errors would be invisible)."""
+    """A call. With an id the server must complete it; without one errors would be invisible."""
     call = {"type": INVOCATION, "invocationId": invocation_id, "target": target, "arguments": list(arguments)}
     return msgspec.json.encode(call) + SEPARATOR
 
 
 def connect_url(rtc_url: str, hub: str, token: str) -> str:
-    """`wss://…/hubs/user?access_token=…`: WebSocket directly, no negotiation. Holds the token: never log it."""
+    """`wss://…/hubs/user?access_token=…`: no negotiation. Holds the token: never log it."""
     scheme, _, rest = rtc_url.rstrip("/").partition("://")
     secure = "wss" if scheme == "https" else "ws"
     return f"{secure}://{rest}/hubs/{hub}?access_token={quote(token, safe='')}"

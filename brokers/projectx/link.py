@@ -70,7 +70,7 @@ class HubLink:
             raise Disconnected(f"the hub hung up during the handshake: {self._goodbye or 'no reason given'}")
 
     async def call(self, target: str, *arguments: int | str) -> None:
-        """Invoke a method and wait for its completion. Raises Disconnected or ProtocolViolation (its error)."""
+        """Invoke a method, wait for its completion. Raises Disconnected, or ProtocolViolation."""
         if len(self._calls) >= CALLS_MAX:
             raise Disconnected(f"{CALLS_MAX} hub calls have no completion; connect again")
         self._last_call += 1

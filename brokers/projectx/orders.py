@@ -1,7 +1,8 @@
-"""Order requests of one login: written at most once, each answer judged by the tables, silence told as unknown.
+"""Order requests of one login: written at most once, each answer judged by the tables, silence told as
+unknown.
 
-Nothing here waits, retries or queues: a request leaves on a free warm connection now, or is refused as busy and the
-engine, which knows the lanes and the kill switch, decides what goes next when `Writable` comes.
+Nothing here waits, retries or queues: a request leaves on a free warm connection now, or is refused as busy
+and the engine, which knows the lanes and the kill switch, decides what goes next when `Writable` comes.
 """
 
 import ssl
@@ -94,6 +95,9 @@ class OrderDesk:
         self._path = urlsplit(settings.api_url).path.rstrip("/")
         self._rng = rng
         self._pool: OrderHttpPool | None = None
+        #: client ids of placements in flight, with the rejection that the hub told meanwhile (bounded by the
+        #: links)
+        self._open: dict[str, ExecutionReport | None] = {}
 
     def _make_pool(self) -> OrderHttpPool:
         parts = urlsplit(self._settings.api_url)
@@ -154,9 +158,19 @@ class OrderDesk:
         """Write a placement now, or say why not."""
         if self._heads is None:
             return _NO_TOKEN
-        return self._send(
+        sent = self._send(
             self._heads.place, encoded.payload, partial(self._placed, encoded), encoded.cl_ord_id, lane
         )
+        if isinstance(sent, Sent):
+            self._open[encoded.cl_ord_id] = None
+        return sent
+
+    def holds(self, report: ExecutionReport) -> bool:
+        """True: the placement's answer, which has the reason, is on its way; the bare word waits."""
+        if report.exec_type != "rejected" or report.cl_ord_id not in self._open:
+            return False
+        self._open[report.cl_ord_id] = report
+        return True
 
     def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
         """Ask for a cancel now, or say why not."""
@@ -214,8 +228,10 @@ class OrderDesk:
     # -- answers ---------------------------------------------------------------------------------------
 
     def _placed(self, encoded: Encoded, outcome: HttpReply | Lost) -> None:
+        held = self._open.pop(encoded.cl_ord_id, None)
         if isinstance(outcome, Lost):
             self._doubt(encoded, f"no answer: {outcome.reason}", 0)
+            self._release(held)
             return
         verdict = judge_place(outcome.status, outcome.body)
         match verdict:
@@ -229,7 +245,12 @@ class OrderDesk:
             case Unsure(reason):
                 self._alert(encoded.account_id, verdict)
                 self._doubt(encoded, reason, outcome.received_ns)
+                self._release(held)
         self._look_at(outcome)
+
+    def _release(self, held: ExecutionReport | None) -> None:
+        if held is not None:
+            self._sink(held)
 
     def _report_placement(
         self,

@@ -1,7 +1,7 @@
 """What the user hub would have told, asked for by REST while it is away.
 
-Periods are those of one account; a login with more accounts asks each of them less often, so that the sum stays
-inside the share of the request budget that polling may use.
+Periods are those of one account; a login with more accounts asks each of them less often, so that the sum
+stays inside the share of the request budget that polling may use.
 """
 
 import asyncio

@@ -41,7 +41,7 @@ class QuoteBook:
         return Quote(symbol, price.bid, price.ask, price.last, at)
 
     def last(self, symbol: str, not_before_ns: int) -> Decimal | None:
-        """The last price (or the middle where nothing has traded), None when it is older than `not_before_ns`."""
+        """The last price (the middle where nothing traded); None when older than `not_before_ns`."""
         price = self._prices.get(symbol)
         if price is None or price.at_ns < not_before_ns:
             return None

@@ -28,7 +28,7 @@ from brokers.projectx.symbols import ContractBook
 from brokers.projectx.tracker import OrderTracker
 from brokers.projectx.userhub import HubParts, UserHub
 from kopitra.domain.errors import Disconnected, SessionError
-from kopitra.domain.executions import AccountSnapshot
+from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.signals import Side
 from kopitra.ports import (
@@ -42,6 +42,7 @@ from kopitra.ports import (
     ProtocolAlert,
     Sent,
     SessionChanged,
+    SessionEvent,
     SessionState,
 )
 
@@ -63,7 +64,7 @@ class ProjectXSession:
         self._login_id = login.login_id
         self._sink = sink
         self._clock = clock
-        self._rng = Random(login.login_id)  # noqa: S311 - jitter, no secret
+        self._rng = Random(login.login_id)
         self._tls = ssl.create_default_context() if settings.rtc_url.startswith("https") else None
         self._accounts = AccountDirectory(login.accounts)
         self._contracts = ContractBook()
@@ -110,7 +111,7 @@ class ProjectXSession:
 
     def _make_hub(self) -> UserHub:
         events = UserEvents(
-            self._accounts, self._tracker, self._reader, self._books, self._clock, self._sink, self._orphaned
+            self._accounts, self._tracker, self._reader, self._books, self._clock, self._tell, self._orphaned
         )
         poller = Poller(
             self._login_id, self._settings, self._api, self._accounts, self._reader, self._tracker,
@@ -301,6 +302,10 @@ class ProjectXSession:
         await asyncio.Event().wait()
 
     # -- small duties ------------------------------------------------------------------------------------
+
+    def _tell(self, event: SessionEvent) -> None:
+        if not (isinstance(event, ExecutionReport) and self._desk.holds(event)):
+            self._sink(event)
 
     def _since(self, since: datetime | None) -> datetime:
         now = self._clock.now()

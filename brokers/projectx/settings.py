@@ -13,7 +13,7 @@ TEXT_LENGTH_MAX: Final = 512  #: characters of one setting
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Times in seconds. Numbers marked [unconfirmed] in README.md are the ones to check on a practice account."""
+    """Times in seconds. README.md marks the numbers to check on a practice account."""
 
     api_url: str = "https://api.topstepx.com"
     rtc_url: str = "https://rtc.topstepx.com"
@@ -21,7 +21,8 @@ class Settings:
     live_data: bool = False
     #: warm order connections of the login: one order in flight on each
     order_connections: int = 6
-    #: requests per `budget_window_s` of the login, under the published 200 per 60 s; a quarter is for exits only
+    #: requests per `budget_window_s` of the login, under the published 200 per 60 s; a quarter is for exits
+    #: only
     budget_per_window: int = 180
     budget_window_s: float = 60.0
     #: silence after a 429 that names no time of its own

@@ -1,7 +1,7 @@
 """Contract ids both ways: `CON.F.US.ENQ.U26` at ProjectX is `NQU6` here and at the other brokers.
 
-The contract list of the API gives both spellings (`id`, `name`), so the roots are learned from it. Contracts that
-the list leaves out (a position still held after the roll) follow from the learned roots.
+The contract list of the API gives both spellings (`id`, `name`), so the roots are learned from it.
+Contracts that the list leaves out (a position still held after the roll) follow from the learned roots.
 Source: docs of the ProjectX Gateway API, "Search for Contracts", and the live list of August 2026.
 """
 
@@ -68,7 +68,7 @@ class ContractBook:
         self._markets[by_symbol["root"]] = f"CON.F.{by_id['market']}.{by_id['root']}."
 
     def listing(self, symbol: str) -> Listing | None:
-        """Tick data of a listed contract; another month of the root serves, for ticks belong to the product."""
+        """Tick data; another month of the root serves, for ticks belong to the product."""
         found = self._by_symbol.get(symbol)
         if found is not None:
             return found

@@ -1,7 +1,8 @@
 """Broker messages to execution reports: each order's last known state, each execution exactly once.
 
-A trade on this wire names only its order, so the client id comes from the order's own events or from the answer to
-its placement. A trade that comes before both waits here as an orphan (`take_orphans`), bounded in number.
+A trade on this wire names only its order, so the client id comes from the order's own events or from the
+answer to its placement. A trade that comes before both waits here as an orphan (`take_orphans`), bounded in
+number.
 """
 
 from collections.abc import Iterator
@@ -200,7 +201,7 @@ class OrderTracker:
     # -- executions ------------------------------------------------------------------------------------
 
     def trade(self, wire: WireTrade, account_id: str, received_ns: int) -> ExecutionReport | int | None:
-        """The report of an execution; None when it is known; the order's id when the order is not: keep looking.
+        """The report of an execution; None when it is known; the order's id when that order is not.
 
         A voided trade takes an execution back (`trade_cancel` with the same exec_id).
         """

@@ -1,7 +1,7 @@
 """The user hub of a live session: its events, its reconnects, and the poll that replaces it meanwhile.
 
-A hub drop does not end the session: orders travel by REST. While the hub is away, positions, trades and working
-orders are polled inside the request budget and the link is told as degraded.
+A hub drop does not end the session: orders travel by REST. While the hub is away, positions, trades and
+working orders are polled inside the request budget and the link is told as degraded.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class UserHub:
         self._logouts = 0
 
     async def open(self) -> None:
-        """First connect and subscribe, for at most `hub_patience_s`; without success the poll begins later."""
+        """First connect and subscribe, for at most `hub_patience_s`; without success polling begins."""
         try:
             async with asyncio.timeout(self._settings.hub_patience_s):
                 self._link = await self._connect()

@@ -1,9 +1,9 @@
 """The broker's objects as they stand on the wire, and its closed word lists.
 
 Tolerant where firms and versions differ (ids as text, null or missing fields, payloads bare or wrapped in
-`{"action", "data"}`), strict where money depends on it: sizes are whole, prices keep their decimal text, unknown
-numbers in the word lists raise. Source: ProjectX Gateway API docs, "Realtime Data Overview" and "Orders";
-live payloads of August 2026.
+`{"action", "data"}`), strict where money depends on it: sizes are whole, prices keep their decimal text,
+unknown numbers in the word lists raise. Source: ProjectX Gateway API docs, "Realtime Data Overview" and
+"Orders"; live payloads of August 2026.
 """
 
 from datetime import UTC, datetime

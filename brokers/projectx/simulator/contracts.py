@@ -1,7 +1,7 @@
 """The contract list that the simulator serves: front and next month of the products the firm lists.
 
-Roots, ticks and descriptions as in the live list of August 2026 (README.md, sources). Fees are per contract and
-side; prices are where a fresh simulator starts, and are round numbers, not the market's.
+Roots, ticks and descriptions as in the live list of August 2026 (README.md, sources). Fees are per contract
+and side; prices are where a fresh simulator starts, and are round numbers, not the market's.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Order requests at the simulated firm: the firm's own rules in front of the matching core, and its answer codes.
+"""Order requests at the simulated firm: the firm's own rules in front of the matching core, and its answer
+codes.
 
 Each command returns the answer and the core's events; the caller decides when (and whether) both travel.
 """
@@ -6,7 +7,7 @@ Each command returns the answer and the core's events; the caller decides when (
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, cast
 
 from brokers._kit.matching import (
     CoreEvent,
@@ -132,9 +133,13 @@ class Desk:
         if row is None:
             return Done(envelope(8, None, orderId=None))
         bare = NewOrder(
-            account_id, row.name, side, _TYPES.get(kind, "stop_limit"), size, cl_ord_id=tag if isinstance(tag, str) else None,
-            time_in_force="gtc",
-        )  # fmt: skip
+            account_id,
+            row.name,
+            side,
+            _TYPES.get(kind, "stop_limit"),
+            size,
+            cl_ord_id=tag if isinstance(tag, str) else None,
+        )
         try:
             order = self._priced(bare, kind, body, row)
             children = self._children(order, body, row)
@@ -143,7 +148,9 @@ class Desk:
         return self._answer_place(self._core.place(order, now_ns, children))
 
     def _answer_place(self, events: list[CoreEvent]) -> Done:
-        first = events[0]
+        # The answer waits for the exchange's word, so a rejection after the acceptance is in it too.
+        refused = next((event for event in events if isinstance(event, OrderRejected)), None)
+        first = refused or events[0]
         if isinstance(first, OrderRejected):
             code, message = _PLACE.get(first.reason, (2, None))
             shown = message or first.text or None
@@ -197,9 +204,10 @@ class Desk:
             bracket = body.get(key)
             if bracket is None:
                 continue
-            if not isinstance(bracket, Mapping):
+            if not isinstance(bracket, dict):
                 raise BadBody(f"The {key} field takes an object.")
-            legs.append(self._child(order, bracket, (name, sign, kinds), row))  # pyright: ignore[reportUnknownArgumentType]
+            fields = cast("dict[str, object]", bracket)
+            legs.append(self._child(order, fields, (name, sign, kinds), row))
         if legs and self._is_position_mode(order.account_id):
             raise Refused("brackets_refused", "Brackets cannot be used with Position Brackets")
         return legs
@@ -238,7 +246,7 @@ class Desk:
             _TYPES[kind],
             order.qty,
             offset=ticks * Decimal(row.product.tick_size),
-            time_in_force="gtc",
+            time_in_force="day",
             cl_ord_id=order.cl_ord_id + suffix if order.cl_ord_id else None,
             suspended=True,
         )

@@ -1,7 +1,7 @@
 """Core events to user hub events, in the order of the live captures.
 
-A bracket entry shows its suspended children first, then itself; a market order goes from pending to filled without
-ever being open; a position that closes is action 2 with type 0 and size 0 and keeps its last average.
+A bracket entry shows its suspended children first, then itself; a market order goes from pending to filled
+without ever being open; a position that closes is action 2 with type 0 and size 0 and keeps its last average.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -86,7 +86,7 @@ class Logins:
                 login.generation += 1
 
     def admit(self, login: Login, limit: int, window_s: int, *, bars: bool = False) -> bool:
-        """Count one request in its sliding window; False when the window is full (the request is not counted)."""
+        """Count one request in its sliding window; False when the window is full."""
         stamps = login.bar_requests if bars else login.requests
         now_ns = self._now_ns()
         while stamps and now_ns - stamps[0] >= window_s * _NS_PER_S:

@@ -1,13 +1,14 @@
 """The simulated firm on the wire: REST under `/api`, the two hubs, and the control API.
 
-Routes answer at once unless a setting delays them; what a request changes is done, and told on the hubs, before its
-answer leaves (the firm's hub is often faster than its REST answer too).
+Routes answer at once unless a setting delays them; what a request changes is done, and told on the hubs,
+before its answer leaves (the firm's hub is often faster than its REST answer too).
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Final, Literal, cast
 from urllib.parse import parse_qs
 
@@ -29,7 +30,7 @@ Body = Mapping[str, object]
 Query = Callable[[Body, int], Json]
 Command = Callable[[Body, int], Done]
 
-_decode: Final = msgspec.json.Decoder(float_hook=None, type=dict[str, object])
+_decode: Final = msgspec.json.Decoder(float_hook=Decimal, type=dict[str, object])
 _MS_PER_S: Final = 1_000
 _TICKETS_MAX: Final = 10_000  #: negotiated connection ids that were not used yet
 _QUIRKS: Final = "quirks"

@@ -10,6 +10,8 @@ import msgspec
 
 HubName = Literal["user", "market"]
 
+_NO_METHOD: Final = "HubException: Method does not exist."
+
 RECORD_END: Final = "\x1e"
 PING: Final = '{"type":6}\x1e'
 USER_TOPICS: Final = {
@@ -92,7 +94,7 @@ class Peer:
                 return "Failed to invoke due to an error on the server."
             keys = [(topics[what], key)]
         else:
-            return f"Failed to invoke '{target}' due to an error on the server. HubException: Method does not exist."
+            return f"Failed to invoke '{target}' due to an error on the server. {_NO_METHOD}"
         return self._change(verb, keys)
 
     def _change(self, verb: str, keys: list[tuple[str, int | str]]) -> str | None:
