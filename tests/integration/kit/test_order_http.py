@@ -16,7 +16,7 @@ from tests.integration.kit.conftest import Peer, ScriptedServer, until
 Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ORDER = RequestTemplate("/order", "broker", {"Authorization": "Bearer t"}).with_body(b'{"qty":1}')
-FAST = PoolSettings(links=1, timeout_s=0.2, waiting_max_s=0.2, young_s=0.01)
+ONE = PoolSettings(links=1, timeout_s=5, waiting_max_s=5, young_s=0.01)
 
 
 class Desk:
@@ -71,7 +71,7 @@ async def silent(peer: Peer) -> None:
 
 async def test_a_request_is_written_at_once_and_answered_once(server: ScriptedServer, opened: Open) -> None:
     server.script = echo_ok
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     reply = await desk.ask()
     assert isinstance(reply, HttpReply)
     assert (reply.status, reply.body, reply.header(b"content-length")) == (200, b"ok", b"2")
@@ -82,7 +82,7 @@ async def test_a_request_is_written_at_once_and_answered_once(server: ScriptedSe
 
 async def test_a_link_is_reused_for_the_next_request(server: ScriptedServer, opened: Open) -> None:
     server.script = echo_ok
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     for key in "abc":
         await desk.ask(key)
     assert server.accepted == 1
@@ -107,7 +107,7 @@ async def test_an_answer_cut_anywhere_is_put_together(server: ScriptedServer, op
         await peer.gone()
 
     server.script = in_two_pieces
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     for cut in cuts:
         reply = await desk.ask(f"cut at {cut}")
         assert isinstance(reply, HttpReply), cut
@@ -123,7 +123,7 @@ async def test_an_answer_byte_by_byte_is_put_together(server: ScriptedServer, op
             await asyncio.sleep(0)
 
     server.script = dribble
-    desk = await opened(replace(FAST, timeout_s=5))
+    desk = await opened(ONE)
     reply = await desk.ask()
     assert isinstance(reply, HttpReply)
     assert reply.body == b"abcdefg"
@@ -142,7 +142,7 @@ async def test_no_answer_in_time_is_unknown_and_a_late_one_is_never_matched(
         await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
 
     server.script = answers_late
-    desk = await opened(FAST)
+    desk = await opened(replace(ONE, timeout_s=0.1))
     assert await desk.ask("slow") == Lost("timeout", written=True, sent_ns=desk.answers[0].sent_ns)
     late.set()
     await eventually(lambda: desk.pool.open_links == 1)
@@ -161,7 +161,7 @@ async def test_a_drop_after_the_write_is_unknown_and_never_sent_again(
             await peer.say(OK)
 
     server.script = drops_first
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     lost = await desk.ask()
     assert isinstance(lost, Lost)
     assert (lost.reason, lost.written) == ("disconnected", True)
@@ -183,7 +183,7 @@ async def test_a_write_that_races_with_the_servers_close_is_unknown(
             await silent(peer)
 
     server.script = closes_idle
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     hang_up.set()
     await asyncio.sleep(0)  # the server closes in this very loop turn, the client has not been told
     result = desk.send("raced")
@@ -205,7 +205,7 @@ async def test_a_link_closed_by_the_server_is_not_picked_and_is_replaced(
             await echo_ok(peer)
 
     server.script = closes_first
-    desk = await opened(replace(FAST, reconnect=replace(FAST.reconnect, first_s=0.3)))
+    desk = await opened(replace(ONE, reconnect=replace(ONE.reconnect, first_s=0.3)))
     await eventually(lambda: desk.pool.open_links == 0)
     assert desk.send("early") == NotSent("no-connection")
     await eventually(lambda: desk.pool.open_links == 1)
@@ -238,7 +238,7 @@ async def test_an_answer_that_does_not_parse_is_unknown_and_ends_the_link(
         await peer.gone()
 
     server.script = strange
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     lost = await desk.ask()
     assert isinstance(lost, Lost)
     assert (lost.reason, lost.written) == ("malformed", True)
@@ -273,9 +273,7 @@ async def test_an_answer_beyond_the_limits_is_unknown_and_ends_the_link(
         await peer.gone()
 
     server.script = pours
-    desk = await opened(
-        replace(FAST, timeout_s=5, limits=LinkLimits(header_bytes_max=4096, body_bytes_max=4096))
-    )
+    desk = await opened(replace(ONE, limits=LinkLimits(header_bytes_max=4096, body_bytes_max=4096)))
     lost = await desk.ask()
     assert isinstance(lost, Lost)
     assert (lost.reason, lost.written) == ("oversized", True)
@@ -292,7 +290,7 @@ async def test_bytes_nobody_asked_for_end_an_idle_link(
             await echo_ok(peer)
 
     server.script = speaks_first
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     await eventually(lambda: server.accepted == 2 and desk.pool.open_links == 1)
     assert isinstance(await desk.ask(), HttpReply)
 
@@ -306,7 +304,7 @@ async def test_a_second_answer_glued_to_the_first_ends_the_link(
         await peer.gone()
 
     server.script = doubles
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     assert isinstance(await desk.ask(), HttpReply)
     await eventually(lambda: server.accepted == 2)
     assert len(desk.answers) == 1
@@ -321,7 +319,7 @@ async def test_connection_close_is_answered_and_the_link_replaced(
         await peer.gone()
 
     server.script = closes_each
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     assert isinstance(await desk.ask(), HttpReply)
     await eventually(lambda: server.accepted == 2 and desk.pool.open_links == 1)
     assert isinstance(await desk.ask("b"), HttpReply)
@@ -333,7 +331,7 @@ async def test_an_answer_framed_only_by_the_close_is_unknown(server: ScriptedSer
         await peer.say(b"HTTP/1.1 200 OK\r\n\r\n{}")
 
     server.script = until_close
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     assert isinstance(await desk.ask(), Lost)
 
 
@@ -350,7 +348,7 @@ async def test_a_slow_answer_holds_one_link_only(
             await peer.say(OK)
 
     server.script = first_is_slow
-    desk = await opened(replace(FAST, links=2, timeout_s=5))
+    desk = await opened(replace(ONE, links=2))
     desk.send("slow")
     await eventually(lambda: len(server.requests) == 1)
     assert isinstance(await desk.ask("fast"), HttpReply)
@@ -371,7 +369,7 @@ async def test_a_full_pool_queues_to_its_limit_then_refuses(
             await peer.say(OK)
 
     server.script = held
-    desk = await opened(replace(FAST, timeout_s=5, waiting_max=2, waiting_max_s=5))
+    desk = await opened(replace(ONE, waiting_max=2))
     assert [desk.send(key) for key in "abcd"] == [Sent.WRITTEN, Sent.WAITING, Sent.WAITING, NotSent("busy")]
     assert desk.send("b") == NotSent("duplicate-key")
     release.set()
@@ -384,7 +382,7 @@ async def test_a_pool_that_refused_says_once_when_it_can_write_again(
 ) -> None:
     server.script = echo_ok
     calls: list[int] = []
-    settings = replace(FAST, waiting_max=0)
+    settings = replace(ONE, waiting_max=0)
     pool = OrderHttpPool(
         "127.0.0.1",
         server.port,
@@ -409,7 +407,7 @@ async def test_a_waiting_request_can_be_withdrawn_before_any_byte_leaves(
     server: ScriptedServer, opened: Open, eventually: Eventually
 ) -> None:
     server.script = silent
-    desk = await opened(replace(FAST, timeout_s=5, waiting_max_s=5))
+    desk = await opened(ONE)
     for key in "abcd":
         desk.send(key)
     await eventually(lambda: len(server.requests) == 1)
@@ -426,7 +424,7 @@ async def test_a_request_that_waited_too_long_is_given_back_unwritten(
     server: ScriptedServer, opened: Open, eventually: Eventually
 ) -> None:
     server.script = silent
-    desk = await opened(replace(FAST, timeout_s=5, waiting_max_s=0.05))
+    desk = await opened(replace(ONE, waiting_max_s=0.05))
     desk.send("a")
     desk.send("b")
     await eventually(lambda: len(desk.answers) == 1)
@@ -444,7 +442,7 @@ async def test_the_last_look_stops_a_request_that_had_to_wait(
         None,
         clock_ns=time.monotonic_ns,
         rng=Random(1),
-        settings=replace(FAST, timeout_s=5),
+        settings=ONE,
         may_write=lambda key: key != "halted",
     )
     pool.start()
@@ -470,7 +468,7 @@ async def test_same_serial_is_never_in_flight_twice_while_others_pass(
             await peer.say(OK)
 
     server.script = held
-    desk = await opened(replace(FAST, links=3, timeout_s=5, waiting_max_s=5))
+    desk = await opened(replace(ONE, links=3))
     order: list[str] = []
     for key, serial in [("es1", "ES"), ("es2", "ES"), ("nq1", "NQ"), ("es3", "ES")]:
         desk.pool.send(ORDER, lambda _, key=key: order.append(key), key=key, serial=serial)
@@ -491,7 +489,7 @@ async def test_what_waits_is_given_back_when_the_last_link_dies(
         await die.wait()
 
     server.script = dies
-    desk = await opened(replace(FAST, timeout_s=5, waiting_max_s=5))
+    desk = await opened(ONE)
     desk.send("written")
     desk.send("waiting")
     die.set()
@@ -513,7 +511,7 @@ async def test_close_gives_back_what_waits_and_lets_an_answer_arrive(
         await peer.say(OK)
 
     server.script = held
-    desk = await opened(replace(FAST, timeout_s=5, waiting_max_s=5))
+    desk = await opened(ONE)
     desk.send("written")
     desk.send("waiting")
     closing = asyncio.create_task(desk.pool.close(drain_s=5))
@@ -530,7 +528,7 @@ async def test_a_link_that_dies_inside_its_own_callback_is_not_used_again(
     server: ScriptedServer, opened: Open, eventually: Eventually
 ) -> None:
     server.script = echo_ok
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     link = desk.pool._links[0]
     answers: list[HttpReply | Lost] = []
 
@@ -549,7 +547,7 @@ async def test_a_callback_that_raises_costs_its_link_and_nothing_else(
     server: ScriptedServer, opened: Open, eventually: Eventually
 ) -> None:
     server.script = echo_ok
-    desk = await opened(FAST)
+    desk = await opened(ONE)
     loop_errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: loop_errors.append(context))
 
@@ -566,7 +564,7 @@ async def test_an_unused_link_is_replaced_before_it_goes_stale(
     server: ScriptedServer, opened: Open, eventually: Eventually
 ) -> None:
     server.script = echo_ok
-    desk = await opened(replace(FAST, links=2, idle_max_s=0.05))
+    desk = await opened(replace(ONE, links=2, idle_max_s=0.05))
     await eventually(lambda: server.accepted >= 5)
     assert 2 <= desk.pool.open_links <= 3
     assert isinstance(await desk.ask(), HttpReply)
@@ -580,7 +578,7 @@ async def test_the_pool_comes_back_after_the_server_was_away(
             await echo_ok(peer)
 
     server.script = hangs_up_on_the_first_five
-    settings = replace(FAST, reconnect=replace(FAST.reconnect, first_s=0.001, max_s=0.01))
+    settings = replace(ONE, reconnect=replace(ONE.reconnect, first_s=0.001, max_s=0.01))
     desk = await opened(settings)
     await eventually(lambda: server.accepted > 5 and desk.pool.open_links == 1)
     assert isinstance(await desk.ask(), HttpReply)
@@ -591,7 +589,7 @@ async def test_a_connect_that_fails_is_kept_as_last_error(eventually: Eventually
     port: int = listener.sockets[0].getsockname()[1]
     listener.close()
     await listener.wait_closed()
-    pool = OrderHttpPool("127.0.0.1", port, None, clock_ns=time.monotonic_ns, rng=Random(1), settings=FAST)
+    pool = OrderHttpPool("127.0.0.1", port, None, clock_ns=time.monotonic_ns, rng=Random(1), settings=ONE)
     pool.start()
     await eventually(lambda: pool.last_error is not None)
     assert pool.send(ORDER, lambda _: None, key="a") == NotSent("no-connection")
