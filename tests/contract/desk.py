@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.ids import cl_ord_id, list_id
@@ -22,6 +23,8 @@ from kopitra.ports import (
 )
 from tests.contract.ear import PATIENCE_S, Ear
 from tests.contract.logins import A1
+
+_ATTEMPTS_MAX: Final = 50  #: orders that may be lost to one fault
 
 
 @dataclass(slots=True)
@@ -165,6 +168,15 @@ class Desk:
             or any(report.ord_status == "rejected" for report in self.reports(intent))
             or any(event.cl_ord_id == intent.cl_ord_id for event in self.ear.of(OrderUnknown))
         )
+
+    async def trade_again(self) -> list[OrderIntent]:
+        """Orders until one fills; those before it get some other outcome. All of them."""
+        sent: list[OrderIntent] = []
+        while not sent or not self.trades(sent[-1]):
+            assert len(sent) < _ATTEMPTS_MAX, f"no fill after {_ATTEMPTS_MAX} orders"
+            sent.append(await self.send(self.intent()))
+            await self.ear.until(lambda: self.is_decided(sent[-1]), "what became of an order")
+        return sent
 
     def ref(self, intent: OrderIntent) -> OrderRef:
         """The handle for cancel and replace, with the order's own numbers."""

@@ -250,7 +250,9 @@ async def test_a_burst_is_taken_or_refused_but_never_lost(broker: SimBroker, des
 @card("KC-525")
 async def test_a_busy_session_says_when_it_can_write_again(broker: SimBroker, desk: Desk) -> None:
     await broker.settings(ack_delay_ms=50)
-    for _ in range(40):
-        await desk.send(desk.intent("buy", 1, "limit", price="6700"))
 
+    sent = [await desk.send(desk.intent("buy", 1, "limit", price="6700")) for _ in range(40)]
+
+    for intent in sent:
+        await desk.working(intent)
     assert len(await broker.placements()) == 40
