@@ -7,7 +7,7 @@ a named bound; what leaves a bounded map is history that the journal still holds
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -21,6 +21,7 @@ ENDED_ORDERS_MAX: Final = 50_000
 EXEC_IDS_MAX: Final = 10_000
 #: entries remembered per account for the orders-per-minute check
 ORDER_TIMES_MAX: Final = 1_000
+_MINUTE: Final = timedelta(seconds=60)
 #: working orders of one leader in one product
 LEADER_ORDERS_MAX: Final = 500
 
@@ -177,7 +178,15 @@ class Book:
     def orders_last_minute(self, account_id: str, now: datetime) -> int:
         """Entries planned for the account in the last 60 seconds."""
         times = self.order_times.get(account_id)
-        return sum(1 for t in times if (now - t).total_seconds() < 60) if times else 0
+        if not times:
+            return 0
+        count = 0
+        since = now - _MINUTE
+        for at in reversed(times):
+            if at <= since:
+                break
+            count += 1
+        return count
 
     def add(self, order: ChildOrder) -> None:
         """Take a new child."""

@@ -6,19 +6,18 @@ grows it must pass the rule's filters and the risk check. Same inputs, same plan
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from kopitra.domain import mirror
 from kopitra.domain.acts import leader_acts
 from kopitra.domain.allocation import Allocation, Skipped, allocate
 from kopitra.domain.book import Book, ChildOrder, root_of
-from kopitra.domain.case import Case, declined, risk_inputs, sizing_inputs
+from kopitra.domain.case import Case, Scene, case_of, declined, risk_inputs, sizing_inputs
 from kopitra.domain.copy_rules import CopyRule, MapEntry
-from kopitra.domain.fanout import FanoutPlan, FollowerLeg, LeaderAct, PlanInputs
+from kopitra.domain.fanout import FanoutPlan, FollowerLeg, PlanInputs
 from kopitra.domain.ids import list_id
-from kopitra.domain.instruments import INSTRUMENTS, Contract, days_to_expiry, front_month
-from kopitra.domain.legs import Maker
+from kopitra.domain.legs import cancel_intents, close_intent, entry_intent, protective_intents
 from kopitra.domain.orders import ZERO, CancelIntent
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
 from kopitra.domain.signals import Side, Signal, sign
@@ -30,15 +29,13 @@ def plan(signal: Signal, book: Book, rules: Sequence[CopyRule], inputs: PlanInpu
     acts = leader_acts(signal, book)
     legs: list[FollowerLeg] = []
     for number, act in enumerate(acts):
-        suffix = "" if number == 0 else f"-{number}"
-        for rule in rules:
-            legs.append(_follow(signal, act, rule, Maker(signal, ties, rule, False, suffix), book, inputs))
+        scene = Scene(signal, act, book, inputs, ties, f"-{number}" if number else "")
+        legs += [_follow(scene, rule) for rule in rules]
     return FanoutPlan(ties, signal.signal_id, inputs.now, inputs.config_version, acts, tuple(legs))
 
 
-def _follow(
-    signal: Signal, act: LeaderAct, rule: CopyRule, maker: Maker, book: Book, inputs: PlanInputs
-) -> FollowerLeg:
+def _follow(scene: Scene, rule: CopyRule) -> FollowerLeg:
+    act = scene.act
     entry = rule.routes.get(act.root)
     if entry is None:
         entry = MapEntry(act.root, act.root)
@@ -47,14 +44,12 @@ def _follow(
                 "symbol_taken", f"the rule maps another product to {act.root}: map or exclude {act.root}"
             )
             return declined(rule, act.root, why)
-    account = inputs.accounts.get(rule.account_id)
+    account = scene.inputs.accounts.get(rule.account_id)
     if account is None:
         return declined(
             rule, entry.to_root, Skipped("account_inactive", "the account is switched off or unknown")
         )
-    if account.brackets:
-        maker = Maker(signal, maker.list_id, rule, True, maker.suffix)
-    case = Case(signal, act, rule, entry, maker, book, inputs, account)
+    case = case_of(scene, rule, entry, account)
     match act.kind:
         case "position" | "resting_entry":
             return _follow_exposure(case)
@@ -66,8 +61,7 @@ def _follow(
             return mirror.replace(case)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """From what a follower has to what it should have: first shrink by `reduce`, then grow by `grow` on `side`."""
 
     have: Decimal
@@ -79,14 +73,15 @@ class _Step:
 
 
 def _follow_exposure(case: Case) -> FollowerLeg:
-    act, rule, book = case.act, case.rule, case.book
+    scene, rule = case.scene, case.rule
+    act = scene.act
     before, after = act.exposure_before, act.exposure_after
     if rule.mirror == "fills":
         if act.kind == "resting_entry":
             return case.skip(Skipped("waits_for_fill", "this rule copies the leader's fills"))
         before, after = act.position_before, act.position_after
-    have = book.exposure(rule.account_id, rule.leader, case.entry.to_root)
-    episode = book.episodes.get((rule.leader, rule.account_id, case.entry.to_root))
+    have = case.have
+    episode = scene.book.episodes.get((rule.leader, rule.account_id, case.entry.to_root))
     allocation = allocate(rule, case.entry, episode, before, after, sizing_inputs(case))
     if isinstance(allocation, Skipped):
         if have == 0 or before * after >= 0:
@@ -118,7 +113,9 @@ def _step(have: Decimal, allocation: Allocation | None) -> _Step:
 
 def _nothing_to_do(step: _Step, allocation: Allocation) -> Skipped:
     if step.reduce:
-        return Skipped("", "")
+        return Skipped(
+            "closing", "what is held is being closed; an entry still in flight is closed once it fills"
+        )
     if allocation.after == 0 and allocation.raw > 0:
         return Skipped("below_step", allocation.reason or "the copy is smaller than one contract")
     if step.have == 0:
@@ -126,8 +123,7 @@ def _nothing_to_do(step: _Step, allocation: Allocation) -> Skipped:
     return Skipped("on_target", "the follower has what it should have")
 
 
-@dataclass(frozen=True, slots=True)
-class _Exits:
+class _Exits(NamedTuple):
     orders: tuple[Approved, ...] = ()
     cancels: tuple[CancelIntent, ...] = ()
 
@@ -136,14 +132,12 @@ def _shrink(case: Case, step: _Step) -> _Exits:
     """Close `step.reduce`; a full exit first cancels what could fill meanwhile and closes what is then held."""
     if step.reduce == 0:
         return _Exits()
-    book, rule, root = case.book, case.rule, case.entry.to_root
-    open_here = [
-        o for o in book.open_children(rule.account_id, rule.leader) if root_of(o.intent.symbol) == root
-    ]
+    root = case.entry.to_root
+    open_here = [o for o in case.children.values() if root_of(o.intent.symbol) == root]
     in_the_way = [o for o in open_here if _must_go(o)] if step.reduce == abs(step.have) else []
     orders: list[Approved] = []
     left = step.reduce
-    for contract, position in book.held(rule.account_id, rule.leader).items():
+    for contract, position in case.held.items():
         if root_of(contract) != root or left == 0:
             continue
         closing = sum(
@@ -158,8 +152,8 @@ def _shrink(case: Case, step: _Step) -> _Exits:
         ]
         side: Side = "sell" if position.qty > 0 else "buy"
         leg = "x" if not orders else f"x{len(orders)}"
-        orders.append(approve_exit(case.maker.close(contract, side, qty, after, leg)))
-    return _Exits(tuple(orders), case.maker.cancels(in_the_way))
+        orders.append(approve_exit(close_intent(case, contract, side, qty, after, leg)))
+    return _Exits(tuple(orders), cancel_intents(case, in_the_way))
 
 
 def _must_go(order: ChildOrder) -> bool:
@@ -175,21 +169,21 @@ def _grow(case: Case, step: _Step, allocation: Allocation) -> Skipped | Refused 
     reason = _filtered(case, step)
     if reason is not None:
         return reason
-    contract = _contract(case)
+    contract = case.scene.contract(case.entry.to_root)
     if isinstance(contract, Skipped):
         return contract
     qty = step.grow if rule.max_order is None else min(step.grow, rule.max_order)
     if qty < rule.min_order:
         return Skipped("below_min_order", f"{qty} is less than the rule's min_order {rule.min_order}")
-    entry = case.maker.entry(contract.symbol, step.side, qty)
+    entry = entry_intent(case, contract, step.side, qty)
     decision = check_entry(entry, risk_inputs(case, entry), case.account.limits)
     if isinstance(decision, Refused):
         return decision
-    return (decision, *(approve_exit(order) for order in case.maker.protective(entry)))
+    return (decision, *(approve_exit(order) for order in protective_intents(case, entry)))
 
 
 def _filtered(case: Case, step: _Step) -> Skipped | None:
-    rule, signal, root = case.rule, case.signal, case.act.root
+    rule, signal, root = case.rule, case.scene.signal, case.scene.act.root
     if rule.pace != "active":
         return Skipped(rule.pace, "this follower takes no entries now")
     if root in rule.exclude or (rule.include and root not in rule.include):
@@ -200,24 +194,6 @@ def _filtered(case: Case, step: _Step) -> Skipped | None:
     if (rule.side_filter == "long" and not long) or (rule.side_filter == "short" and long):
         return Skipped("side_filtered", f"the rule copies {rule.side_filter} entries only")
     return None
-
-
-def _contract(case: Case) -> Contract | Skipped:
-    """The leader's month where the follower's product lists it, else the front month."""
-    root, today = case.entry.to_root, case.inputs.today
-    named = case.signal.contract
-    contract = front_month(root, today)
-    if named is not None:
-        asked = Contract.parse(named, today)
-        if _lists(root, asked):
-            contract = Contract(root, asked.year, asked.month)
-    if days_to_expiry(contract, today) < 0:
-        return Skipped("expired", f"{contract.symbol} has expired: send a live contract or the root")
-    return contract
-
-
-def _lists(root: str, asked: Contract) -> bool:
-    return "FGHJKMNQUVXZ"[asked.month - 1] in INSTRUMENTS[root].months
 
 
 def _leg(

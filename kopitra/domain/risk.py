@@ -4,7 +4,7 @@ Only an `Approved` intent can be encoded and sent. Entries fail closed: a missin
 Exits are judged by one thing: they never exceed the holding (they are reduce-only), so that they stay possible.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -57,76 +57,78 @@ class Refused:
     checks: RiskInputs
 
 
+def check_entry(intent: OrderIntent, inputs: RiskInputs, limits: RiskLimits) -> Approved | Refused:
+    """Approved, or the first reason against it, in the order in which a person would want to hear of it."""
+    reason = _standing(inputs) or _signal(inputs, limits) or _size(inputs, limits)
+    if reason is None:
+        return Approved(intent, inputs)
+    return Refused(reason, SENTENCES[reason], inputs)
+
+
+def _standing(i: RiskInputs) -> str | None:
+    """May this account trade at all now?"""
+    if i.switch != "active":
+        return "kill_switch"
+    if i.entries_blocked:
+        return "entries_blocked"
+    if not i.session_live:
+        return "session_down"
+    return None if i.in_hours else "outside_hours"
+
+
+def _signal(i: RiskInputs, limits: RiskLimits) -> str | None:
+    """Is this entry fresh, single and in an allowed product?"""
+    if not -i.max_age_ms <= i.age_ms <= i.max_age_ms:
+        return "too_old"
+    if i.in_doubt:
+        return "in_doubt"
+    if i.duplicate:
+        return "duplicate"
+    if limits.symbols and i.root not in limits.symbols:
+        return "symbol_not_allowed"
+    if i.orders_last_minute >= limits.max_orders_per_minute:
+        return "order_rate"
+    collar = limits.price_collar_ticks
+    if collar is not None and i.price_distance_ticks is not None and i.price_distance_ticks > collar:
+        return "price_collar"
+    return None
+
+
+def _size(i: RiskInputs, limits: RiskLimits) -> str | None:
+    """Is it small enough? A limit whose input is not known refuses."""
+    if _over(i.order_qty, limits.max_order_qty):
+        return "max_order_qty"
+    if _over(i.position_after, limits.max_position_qty):
+        return "max_position_qty"
+    if _over(i.notional, limits.max_notional):
+        return "max_notional"
+    loss = limits.daily_loss
+    if loss is not None and (i.day_pnl is None or -i.day_pnl >= loss):
+        return "daily_loss"
+    return None
+
+
 def _over(value: Decimal | None, limit: Decimal | None) -> bool:
     return limit is not None and (value is None or value > limit)
 
 
-# (reason, test, sentence). The order is the order in which a person would want to hear of it.
-_Rule = tuple[str, Callable[[RiskInputs, RiskLimits], bool], str]
-_RULES: Final[tuple[_Rule, ...]] = (
-    ("kill_switch", lambda i, _: i.switch != "active", "a kill switch is on: lift it to allow entries"),
-    (
-        "entries_blocked",
-        lambda i, m: i.entries_blocked != "",
-        "entries of this account are stopped: look at its alert",
-    ),
-    ("session_down", lambda i, _: not i.session_live, "the broker session is not live"),
-    (
-        "too_old",
-        lambda i, m: i.age_ms > i.max_age_ms or i.age_ms < -i.max_age_ms,
-        "the signal is too old (or from the future): check the sender's clock or raise the rule's max_age_s",
-    ),
-    ("in_doubt", lambda i, m: i.in_doubt, "an earlier entry of this contract is in doubt"),
-    ("duplicate", lambda i, m: i.duplicate, "the same order was sent within the duplicate window"),
-    (
-        "symbol_not_allowed",
-        lambda i, m: bool(m.symbols) and i.root not in m.symbols,
-        "the account's limits do not list this symbol",
-    ),
-    ("outside_hours", lambda i, m: not i.in_hours, "outside the account's allowed hours"),
-    (
-        "max_order_qty",
-        lambda i, m: _over(i.order_qty, m.max_order_qty),
-        "the order is larger than the account's maximum order",
-    ),
-    (
-        "max_position_qty",
-        lambda i, m: _over(i.position_after, m.max_position_qty),
-        "the position would be larger than the account's maximum",
-    ),
-    (
-        "max_notional",
-        lambda i, m: _over(i.notional, m.max_notional),
-        "the position's value would exceed the account's maximum, or no price is known to tell",
-    ),
-    (
-        "daily_loss",
-        lambda i, m: m.daily_loss is not None and (i.day_pnl is None or -i.day_pnl >= m.daily_loss),
-        "the day's loss limit is used up, or the day's result is not known",
-    ),
-    (
-        "order_rate",
-        lambda i, m: i.orders_last_minute >= m.max_orders_per_minute,
-        "too many orders within a minute",
-    ),
-    (
-        "price_collar",
-        lambda i, m: (
-            m.price_collar_ticks is not None
-            and i.price_distance_ticks is not None
-            and i.price_distance_ticks > m.price_collar_ticks
-        ),
-        "the price is too far from the last known price",
-    ),
-)
-
-
-def check_entry(intent: OrderIntent, inputs: RiskInputs, limits: RiskLimits) -> Approved | Refused:
-    """Approved, or the first reason against it."""
-    for reason, broken, sentence in _RULES:
-        if broken(inputs, limits):
-            return Refused(reason, sentence, inputs)
-    return Approved(intent, inputs)
+#: every reason in words
+SENTENCES: Final[Mapping[str, str]] = {
+    "kill_switch": "a kill switch is on: lift it to allow entries",
+    "entries_blocked": "entries of this account are stopped: look at its alert, then lift the block",
+    "session_down": "the broker session is not live",
+    "outside_hours": "outside the account's allowed hours",
+    "too_old": "the signal is too old (or from the future): check the sender's clock or raise the rule's max_age_s",
+    "in_doubt": "an earlier entry of this contract is in doubt",
+    "duplicate": "the same order was sent within the duplicate window",
+    "symbol_not_allowed": "the account's limits do not list this symbol",
+    "order_rate": "too many orders within a minute",
+    "price_collar": "the price is too far from the last known price",
+    "max_order_qty": "the order is larger than the account's maximum order",
+    "max_position_qty": "the position would be larger than the account's maximum",
+    "max_notional": "the position's value would exceed the account's maximum, or no price is known to tell",
+    "daily_loss": "the day's loss limit is used up, or the day's result is not known",
+}
 
 
 def approve_exit(intent: OrderIntent) -> Approved:
