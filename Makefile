@@ -116,7 +116,7 @@ $(UV): requirements/bootstrap.txt | $(VENV)/.python
 $(VENV)/.packages: requirements/dev.txt $(UV)
 	@echo "installing the packages of $<" >&2
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes $< \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< >&2
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $< >&2
 	@touch $@
 
 $(VENV)/.project: pyproject.toml $(VENV)/.packages
