@@ -59,7 +59,7 @@ class SimBroker:
     @classmethod
     async def start(cls, adapter: BrokerAdapter) -> "SimBroker":
         running = await adapter.start_simulator(host="127.0.0.1", port=0, logins=LOGINS, seed=7)
-        http = httpx2.AsyncClient(base_url=running.control_url, timeout=PATIENCE_S, trust_env=False)
+        http = httpx2.AsyncClient(base_url=running.control_url, timeout=PATIENCE_S, verify=False)
         broker = cls(adapter, running, http, front_month("ES", datetime.now(UTC).date()).symbol)
         await broker.price("6800", "6800.25")
         return broker
