@@ -1,0 +1,163 @@
+"""Admission: credential, address, rate and signature of a request, in this order, all from memory."""
+
+from typing import NamedTuple
+
+from starlette.types import Receive, Scope
+
+from gateway_container.api.addresses import check_allowed, client_text, is_loopback
+from gateway_container.api.credentials import ea_grant, operator_grant, secret_matches
+from gateway_container.api.doors import Doors, HookGrant, KeyGrant, OperatorGrant
+from gateway_container.api.headers import BODY_BYTES_MAX, Headers, too_large
+from gateway_container.api.problems import Problem
+from gateway_container.api.rates import Rates
+from gateway_container.api.signatures import Signatures
+from kopitra.domain.signals import EXITS, Action
+from kopitra.ports import Clock
+
+#: characters of a hook's path part
+HOOK_LENGTH_MAX = 200
+
+
+class Visit(NamedTuple):
+    """What is known of a request before anybody reads its body."""
+
+    scope: Scope
+    headers: Headers
+    address: str
+    now_ns: int
+
+
+class Admission:
+    """Lets requests in. One per process: it counts and remembers."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._clock: Clock = doors.clock
+        self._rates = Rates()
+        self._signatures = Signatures()
+
+    def visit(self, scope: Scope, headers: Headers, now_ns: int) -> Visit:
+        """Where a request comes from."""
+        address = client_text(scope, headers, trust_proxy=self._doors.settings.trust_proxy)
+        return Visit(scope, headers, address, now_ns)
+
+    def ea(self, visit: Visit) -> KeyGrant:
+        """Let an EA in. Raises Problem: 400, 401, 403 or 429."""
+        self._check_failures(visit)
+        try:
+            grant = ea_grant(self._doors.credentials, visit.headers, visit.address, self._clock.now())
+        except Problem as problem:
+            raise self._counted(visit, problem) from None
+        self._check_rate(grant.key_id, grant.rate_per_minute, visit.now_ns)
+        return grant
+
+    def operator(self, visit: Visit) -> OperatorGrant:
+        """Let an operator in. Raises Problem."""
+        self._check_failures(visit)
+        try:
+            return operator_grant(self._doors.credentials, visit.headers, self._clock.now())
+        except Problem as problem:
+            raise self._counted(visit, problem) from None
+
+    def hook(self, visit: Visit, path_part: str) -> HookGrant:
+        """Let a webhook in; its secret is in the path. Raises Problem; an unknown hook is 404."""
+        self._check_failures(visit)
+        text = path_part.removeprefix("kph_")[:HOOK_LENGTH_MAX]
+        hook_id, _, secret = text.partition("_")
+        found = self._doors.credentials.hook(hook_id)
+        if not secret_matches(secret, found.secret_sha256 if found is not None else None) or found is None:
+            problem = Problem("not-found", "There is no such webhook; copy its address again.")
+            raise self._counted(visit, problem)
+        if not found.active:
+            raise Problem("hook-inactive", "This webhook is switched off; switch it on to use it.")
+        if found.allow_list:
+            check_allowed(visit.address, found.allow_list)
+        self._check_rate(f"hook/{found.hook_id}", found.rate_per_minute, visit.now_ns)
+        return found
+
+    def inside(self, visit: Visit) -> None:
+        """Let a process of our own in: by the internal key, or from this machine where none is set."""
+        wanted = self._doors.settings.internal_key_sha256
+        if not wanted:
+            if not is_loopback(visit.address):
+                raise Problem("address-not-allowed", "Ask from this machine, or set an internal key.")
+            return
+        given = visit.headers.get(b"authorization") or b""
+        self._check_failures(visit)
+        if not given:
+            raise Problem("missing-credentials", "Send Authorization: Bearer <internal key>.")
+        if not secret_matches(given.removeprefix(b"Bearer ").decode("latin-1"), wanted):
+            raise self._counted(visit, Problem("invalid-credentials", "The internal key is wrong."))
+
+    def signed(self, grant: KeyGrant | HookGrant, visit: Visit, body: bytes, *, required: bool) -> None:
+        """Check the signature where the credential asks for one, or where one is sent and can be checked."""
+        offered = b"x-tradeagent-signature" in visit.headers.found and bool(grant.signing_secrets)
+        if required or offered:
+            scope = visit.scope
+            now_s = int(self._clock.now().timestamp())
+            self._signatures.check(
+                grant.signing_secrets, visit.headers, scope["method"], scope["path"], body, now_s
+            )
+
+    def spare_exits(self, bucket: str, action: Action) -> None:
+        """Refuse whatever opens exposure when only the reserve is left. Raises Problem."""
+        if action not in EXITS and (wait_s := self._rates.into_reserve(bucket)):
+            raise _too_many(wait_s)
+
+    def _check_rate(self, bucket: str, per_minute: int, now_ns: int) -> None:
+        if wait_s := self._rates.take(bucket, per_minute, now_ns):
+            raise _too_many(wait_s)
+
+    def _check_failures(self, visit: Visit) -> None:
+        limit = self._doors.settings.failures_per_minute
+        if wait_s := self._rates.would_wait_s("!" + visit.address, limit, visit.now_ns):
+            raise Problem(
+                "too-many-failures",
+                "Too many wrong credentials came from your address; mend them, then wait.",
+                retry_after_s=wait_s,
+            )
+
+    def _counted(self, visit: Visit, problem: Problem) -> Problem:
+        limit = self._doors.settings.failures_per_minute
+        if problem.code in _GUESSES:
+            self._rates.take("!" + visit.address, limit, visit.now_ns)
+        return problem
+
+
+_GUESSES = frozenset({"invalid-credentials", "not-found"})
+
+
+def _too_many(wait_s: int) -> Problem:
+    return Problem(
+        "too-many-requests",
+        "This credential has used up its requests per minute; slow down. Exits have a reserve.",
+        retry_after_s=wait_s,
+    )
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body, counted while it streams. Raises Problem."""
+    message = await receive()
+    if message["type"] != "http.request":
+        raise _cut()
+    body: bytes = message.get("body", b"")
+    if len(body) > BODY_BYTES_MAX:
+        raise too_large()
+    if not message.get("more_body", False):
+        return body
+    parts, size_bytes = [body], len(body)
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _cut()
+        part: bytes = message.get("body", b"")
+        size_bytes += len(part)
+        if size_bytes > BODY_BYTES_MAX:
+            raise too_large()
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _cut() -> Problem:
+    return Problem("body-incomplete", "The connection ended before the body did; send it again.")

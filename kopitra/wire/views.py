@@ -1,0 +1,187 @@
+"""What the gateway tells people: a signal with its legs, a workspace's snapshot, health, flatten progress."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from kopitra.domain.fanout import LegOutcome
+from kopitra.domain.orders import Role, State
+from kopitra.domain.signals import Action, OrdType, Side
+from kopitra.domain.switches import SwitchScope, SwitchState
+from kopitra.wire.scalars import Answer, NumberOut, TimeOut
+
+
+class OrderView(Answer):
+    """One order of a leg. `hops` are microseconds since the signal was received, by hop name."""
+
+    cl_ord_id: str
+    order_id: str | None = None
+    role: Role
+    state: State
+    symbol: str
+    side: Side
+    ord_type: OrdType
+    qty: NumberOut
+    price: NumberOut | None = None
+    stop_price: NumberOut | None = None
+    cum_qty: NumberOut
+    leaves_qty: NumberOut
+    avg_px: NumberOut | None = None
+    reason: str = ""
+    hops: dict[str, int] = Field(default_factory=dict)
+
+
+class LegView(Answer):
+    """What became of a signal for one follower; `reason` is a stable code, `detail` says it in words."""
+
+    account_id: str
+    rule_id: str
+    rule_version: int
+    outcome: LegOutcome
+    reason: str = ""
+    detail: str = ""
+    qty: NumberOut | None = None
+    notional: NumberOut | None = None
+    orders: tuple[OrderView, ...] = ()
+
+
+class CopyCounts(Answer):
+    """Followers by outcome."""
+
+    approved: int
+    skipped: int
+    refused: int
+
+
+class SignalAccepted(Answer):
+    """202: the signal and its plan are durable."""
+
+    status: Literal["accepted"] = "accepted"
+    signal_id: str
+    sequence: int
+    list_id: str
+    copies: CopyCounts
+
+
+class SignalView(Answer):
+    """A signal with each follower's leg."""
+
+    signal_id: str
+    sequence: int
+    list_id: str
+    leader: str
+    source: str
+    action: Action
+    symbol: str
+    contract: str | None = None
+    side: Side | None = None
+    quantity: NumberOut | None = None
+    occurred_at: TimeOut
+    received_at: TimeOut
+    copies: CopyCounts
+    legs: tuple[LegView, ...]
+
+
+class ExecutionRecorded(Answer):
+    """200: the execution is in the journal."""
+
+    status: Literal["recorded"] = "recorded"
+
+
+Condition = Literal["healthy", "degraded", "unhealthy"]
+
+
+class Dependencies(Answer):
+    """Conditions of what the gateway stands on; `brokers` by broker code."""
+
+    postgres: Condition
+    storage: Condition | None = None
+    key_vault: Condition | None = None
+    brokers: dict[str, Condition] = Field(default_factory=dict)
+
+
+class HealthView(Answer):
+    """`accepting` False: new signals cannot be accepted, the answer is 503."""
+
+    status: Condition
+    dependencies: Dependencies
+    accepting: bool = Field(exclude=True)
+
+
+class Alive(Answer):
+    """The event loop runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class PositionView(Answer):
+    """What we hold; `mark_px` and `open_pnl` where a quote is known."""
+
+    account_id: str
+    symbol: str
+    qty: NumberOut
+    avg_px: NumberOut | None = None
+    mark_px: NumberOut | None = None
+    open_pnl: NumberOut | None = None
+
+
+class AccountView(Answer):
+    """One follower or leader account with its session and what stops it."""
+
+    account_id: str
+    title: str
+    broker: str
+    session: str
+    switch: SwitchState
+    entries_blocked: str = ""
+    equity: NumberOut | None = None
+
+
+class SwitchView(Answer):
+    """One kill switch."""
+
+    scope: SwitchScope
+    scope_id: str
+    state: SwitchState
+    reason: str
+    who: str
+    epoch: int
+
+
+class SnapshotView(Answer):
+    """Everything a console shows at `sequence`; the stream goes on from there."""
+
+    sequence: int
+    at: TimeOut
+    accounts: tuple[AccountView, ...]
+    positions: tuple[PositionView, ...]
+    orders: tuple[OrderView, ...]
+    switches: tuple[SwitchView, ...]
+
+
+FlattenState = Literal["requested", "pending", "flat_confirmed", "failed"]
+
+
+class FlattenAccountView(Answer):
+    """Progress of one account, and what it held when the flatten was asked for."""
+
+    account_id: str
+    state: FlattenState
+    detail: str = ""
+    positions: tuple[PositionView, ...] = ()
+
+
+class FlattenView(Answer):
+    """A flatten: the positions first, then progress until each broker confirmed flat."""
+
+    flatten_id: str
+    done: bool
+    accounts: tuple[FlattenAccountView, ...]
+
+
+class TicketView(Answer):
+    """A one-time ticket for the stream."""
+
+    ticket: str
+    expires_at: TimeOut
+    accounts: tuple[str, ...] | None = None
