@@ -182,8 +182,8 @@ def encode_cancel(order_id: str) -> str | NotSent:
 
 
 def encode_liquidate(account_id: int, contract_id: int) -> str:
-    """Body of order/liquidateposition: cancels the contract's working orders and closes the position."""
-    return f'{{"accountId":{account_id},"contractId":{contract_id},"admin":false,"isAutomated":true}}'
+    """Body, without its closing brace, of order/liquidateposition: cancels the contract's orders and closes."""
+    return f'{{"accountId":{account_id},"contractId":{contract_id},"admin":false,"isAutomated":true'
 
 
 def whole(qty: Decimal) -> int | None:
