@@ -12,7 +12,7 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
@@ -53,9 +53,11 @@ class EmbeddedPostgres:
     `start()` creates the cluster at first use, attaches to a server that already runs there, and returns
     a DSN. `stop()` stops the server if this object started it, or if the process that did is gone.
     Works for root too (the server itself then runs as `nobody`, because PostgreSQL refuses root).
+    `settings` are further server settings, for example fsync off for a server that a test throws away.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._dir = data_dir.absolute()
         self._pgdata = self._dir / "pgdata"
         self._run = self._dir / "run"
@@ -78,7 +80,7 @@ class EmbeddedPostgres:
         self._make_folders()
         with self._locked():
             if self.pid is None:
-                self._drop_foreign_pid_file()
+                self._drop_stale_locks()
                 if not (self._pgdata / "PG_VERSION").exists():
                     self._init_cluster()
                 self._start_server()
@@ -133,21 +135,31 @@ class EmbeddedPostgres:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
-    def _drop_foreign_pid_file(self) -> None:
-        """Forget a pid file whose number now belongs to another program (a crash, then a reboot).
+    def _drop_stale_locks(self) -> None:
+        """Forget the lock files of a server that is gone, though their pid exists: another program, or a
+        zombie.
 
-        A file whose process is gone is left alone: the server clears it itself, after making sure that
-        no orphan still uses the old shared memory.
+        Files whose process is gone altogether are left alone: the server clears them itself, after making
+        sure that no orphan still uses the old shared memory. Here we wait for the orphans in its place.
         """
         pid = _written_pid(self._pgdata)
-        if pid is not None and psutil.pid_exists(pid):
-            (self._pgdata / "postmaster.pid").unlink()
+        if pid is None or not psutil.pid_exists(pid):
+            return
+        _, orphans = psutil.wait_procs(_at_home(self._pgdata), timeout=_STOP_TIMEOUT_S)
+        if orphans:
+            raise EmbeddedPostgresError(
+                f"Processes of a lost server still work in {self._pgdata}: "
+                f"end {', '.join(str(orphan.pid) for orphan in orphans)} and start again."
+            )
+        for lock in (self._pgdata / "postmaster.pid", self._run / ".s.PGSQL.5432.lock"):
+            lock.unlink(missing_ok=True)
 
     def _init_cluster(self) -> None:
+        sync = ["--no-sync"] if self._settings.get("fsync") == "off" else []
+        # The socket's folder has mode 0700: the file system is the password.
         self._pg(
             "initdb", "-D", str(self._pgdata), "-U", ROLE, "--encoding=UTF8", "--locale=C",
-            # The socket's folder has mode 0700: the file system is the password.
-            "--auth=trust", "--no-instructions",
+            "--auth=trust", "--no-instructions", *sync,
         )  # fmt: skip
 
     def _start_server(self) -> None:
@@ -166,7 +178,7 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"{error}\nLast lines of {self._log}:\n{tail}") from None
 
     def _server_settings(self) -> dict[str, str]:
-        return {**_SETTINGS, "unix_socket_directories": str(self._run)}
+        return {**self._settings, "unix_socket_directories": str(self._run)}
 
     def _create_database(self) -> None:
         with psycopg.connect(self._dsn("postgres"), autocommit=True) as connection:
@@ -239,16 +251,24 @@ def _written_pid(pgdata: Path) -> int | None:
 
 
 def _server_pid(pgdata: Path) -> int | None:
-    """Pid of the server that really works in this folder (a server's working folder is its cluster)."""
+    """Pid of the server that really works in this folder."""
     pid = _written_pid(pgdata)
-    if pid is None:
-        return None
     try:
-        process = psutil.Process(pid)
-        at_home = process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == pgdata.resolve()
-    except psutil.Error:
+        return pid if pid is not None and _is_at_home(psutil.Process(pid), pgdata) else None
+    except psutil.NoSuchProcess:
         return None
-    return pid if at_home else None
+
+
+def _is_at_home(process: psutil.Process, pgdata: Path) -> bool:
+    """A server and its helpers have the cluster as their working folder; a zombie has none."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == pgdata.resolve()
+    except psutil.Error:
+        return False
+
+
+def _at_home(pgdata: Path) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if _is_at_home(process, pgdata)]
 
 
 def _identity(pid: int) -> str:

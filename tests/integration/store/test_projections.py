@@ -21,13 +21,14 @@ NOW = datetime(2026, 1, 5, 14, 30, 0, 123456, tzinfo=UTC)
 ORDER = OrderRow(
     workspace="w1", cl_ord_id="c1", shard="s1", account_id="a1", leader_id="boss", list_id="L",
     signal_id="S", rule_id="r1", rule_version=3, order_id="", symbol="ESZ6", side="buy", ord_type="limit",
-    time_in_force="day", qty=Decimal("2"), price=Decimal("5011.25"), stop_price=None, ord_status="pending_new",
-    cum_qty=Decimal("0"), avg_px=None, reason="", created_at=NOW, updated_at=NOW, applied_seq=10,
+    time_in_force="day", qty=Decimal("2"), price=Decimal("5011.25"), stop_price=None,
+    ord_status="pending_new", cum_qty=Decimal("0"), avg_px=None, reason="", created_at=NOW, updated_at=NOW,
+    applied_seq=10,
 )  # fmt: skip
 EXECUTION = ExecutionRow(
     workspace="w1", account_id="a1", exec_id="e1", shard="s1", cl_ord_id="c1", order_id="77",
-    exec_type="trade", symbol="ESZ6", side="buy", last_qty=Decimal("1"), last_px=Decimal("5011.25"), transact_time=NOW,
-    applied_seq=11,
+    exec_type="trade", symbol="ESZ6", side="buy", last_qty=Decimal("1"), last_px=Decimal("5011.25"),
+    transact_time=NOW, applied_seq=11,
 )  # fmt: skip
 POSITION = PositionRow("w1", "a1", "ESZ6", "s1", Decimal("-2"), Decimal("5011.25"), Decimal("12.50"), NOW, 11)
 
