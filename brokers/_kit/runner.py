@@ -156,12 +156,14 @@ class SessionRunner:
         if first and self.state == "live":
             self._states.move("draining", "closing")
             with suppress(TimeoutError):
-                async with asyncio.timeout(drain_s):
-                    while self.takes_cancels and not self._plan.settled():  # noqa: ASYNC110 - a cold path
-                        await asyncio.sleep(_DRAIN_LOOK_S)
+                await asyncio.wait_for(self._all_answered(), drain_s)
         if self._life is not None:
             self._life.cancel()
             await self._closed.wait()
+
+    async def _all_answered(self) -> None:
+        while self.takes_cancels and not self._plan.settled():  # noqa: ASYNC110 - a cold path
+            await asyncio.sleep(_DRAIN_LOOK_S)
 
     # -- one life --------------------------------------------------------------------------------------
 

@@ -1,8 +1,10 @@
 """A scripted broker on a real loopback socket, and settings that let the tests wait for conditions only."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
 import uvloop
@@ -17,13 +19,15 @@ from picows import (
     ws_create_server,  # pyright: ignore[reportUnknownVariableType]
 )
 
+from brokers._kit.order_http import OrderHttpPool, PoolSettings
+
 Script = Callable[["Peer"], Awaitable[None]]
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Both loops for the transports: uvloop serves in production, and writes and hangs up at other moments."""
+    """Both loops for the transports: uvloop serves in production, and writes at other moments."""
     if item.path.name.startswith("test_sim"):
         return {"asyncio": asyncio.new_event_loop}
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -148,6 +152,26 @@ async def wires() -> AsyncIterator[WireServer]:
     for wire in server.wires:
         wire.transport.disconnect(graceful=False)
     await asyncio.gather(*(wire.transport.wait_disconnected() for wire in server.wires))
+
+
+@pytest.fixture
+async def pools(server: ScriptedServer) -> AsyncIterator[Callable[[PoolSettings], Awaitable[OrderHttpPool]]]:
+    """Opens pools to the scripted server, waits until all links are up, and closes them afterwards."""
+    made: list[OrderHttpPool] = []
+
+    async def open_pool(settings: PoolSettings) -> OrderHttpPool:
+        pool = OrderHttpPool(
+            "127.0.0.1", server.port, None, clock_ns=time.monotonic_ns, rng=Random(1), settings=settings
+        )
+        made.append(pool)
+        pool.start()
+        async with asyncio.timeout(5):
+            await pool.ready(settings.links)
+        return pool
+
+    yield open_pool
+    for pool in made:
+        await pool.close(drain_s=0)
 
 
 async def until(condition: Callable[[], bool], within_s: float = 5.0) -> None:

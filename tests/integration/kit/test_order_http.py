@@ -2,76 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from random import Random
 
-import pytest
-
-from brokers._kit.http_link import LinkLimits
-from brokers._kit.http_request import RequestTemplate
-from brokers._kit.order_http import HttpReply, Lost, NotSent, OrderHttpPool, PoolSettings, Sent
-from tests.integration.kit.conftest import Peer, ScriptedServer, until
-
-Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-ORDER = RequestTemplate("/order", "broker", {"Authorization": "Bearer t"}).with_body(b'{"qty":1}')
-ONE = PoolSettings(links=1, timeout_s=5, waiting_max_s=5, young_s=0.01)
+from brokers._kit.order_http import HttpReply, Lost, NotSent, OrderHttpPool, Sent
+from tests.integration.kit.conftest import Peer, ScriptedServer
+from tests.integration.kit.order_desk import OK, ONE, ORDER, Desk, Eventually, Open, echo_ok, silent
 
 
-class Desk:
-    """A pool and everything it answered."""
-
-    def __init__(self, pool: OrderHttpPool) -> None:
-        self.pool = pool
-        self.answers: list[HttpReply | Lost] = []
-
-    def send(self, key: str, serial: str | None = None) -> Sent | NotSent:
-        return self.pool.send(ORDER, self.answers.append, key=key, serial=serial)
-
-    async def ask(self, key: str = "a") -> HttpReply | Lost:
-        before = len(self.answers)
-        assert self.send(key) is Sent.WRITTEN
-        await until(lambda: len(self.answers) > before)
-        return self.answers[-1]
-
-
-Open = Callable[[PoolSettings], Awaitable[Desk]]
-
-
-@pytest.fixture
-async def opened(server: ScriptedServer) -> AsyncIterator[Open]:
-    pools: list[OrderHttpPool] = []
-
-    async def open_pool(settings: PoolSettings) -> Desk:
-        pool = OrderHttpPool(
-            "127.0.0.1", server.port, None, clock_ns=time.monotonic_ns, rng=Random(1), settings=settings
-        )
-        pools.append(pool)
-        pool.start()
-        async with asyncio.timeout(5):
-            await pool.ready(settings.links)
-        return Desk(pool)
-
-    yield open_pool
-    for pool in pools:
-        await pool.close(drain_s=0)
-
-
-async def echo_ok(peer: Peer) -> None:
-    while True:
-        await peer.request()
-        await peer.say(OK)
-
-
-async def silent(peer: Peer) -> None:
-    while True:
-        await peer.request()
-
-
-async def test_a_request_is_written_at_once_and_answered_once(server: ScriptedServer, opened: Open) -> None:
+async def test_a_request_is_written_at_once_and_answered_once(server: ScriptedServer, pools: Open) -> None:
     server.script = echo_ok
-    desk = await opened(ONE)
+    desk = Desk(await pools(ONE))
     reply = await desk.ask()
     assert isinstance(reply, HttpReply)
     assert (reply.status, reply.body, reply.header(b"content-length")) == (200, b"ok", b"2")
@@ -80,57 +21,17 @@ async def test_a_request_is_written_at_once_and_answered_once(server: ScriptedSe
     assert len(desk.answers) == 1
 
 
-async def test_a_link_is_reused_for_the_next_request(server: ScriptedServer, opened: Open) -> None:
+async def test_a_link_is_reused_for_the_next_request(server: ScriptedServer, pools: Open) -> None:
     server.script = echo_ok
-    desk = await opened(ONE)
+    desk = Desk(await pools(ONE))
     for key in "abc":
         await desk.ask(key)
     assert server.accepted == 1
     assert len(server.requests) == 3
 
 
-CHUNKED = (
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n"
-    b"3\r\nabc\r\n4;ext=1\r\ndefg\r\n0\r\nTrailer: x\r\n\r\n"
-)
-
-
-async def test_an_answer_cut_anywhere_is_put_together(server: ScriptedServer, opened: Open) -> None:
-    cuts = range(1, len(CHUNKED))
-
-    async def in_two_pieces(peer: Peer) -> None:
-        for cut in cuts:
-            await peer.request()
-            await peer.say(CHUNKED[:cut])
-            await asyncio.sleep(0.001)  # lets the first piece travel alone
-            await peer.say(CHUNKED[cut:])
-        await peer.gone()
-
-    server.script = in_two_pieces
-    desk = await opened(ONE)
-    for cut in cuts:
-        reply = await desk.ask(f"cut at {cut}")
-        assert isinstance(reply, HttpReply), cut
-        assert (reply.status, reply.body, reply.header(b"x-a")) == (201, b"abcdefg", b"b"), cut
-    assert server.accepted == 1
-
-
-async def test_an_answer_byte_by_byte_is_put_together(server: ScriptedServer, opened: Open) -> None:
-    async def dribble(peer: Peer) -> None:
-        await peer.request()
-        for index in range(len(CHUNKED)):
-            await peer.say(CHUNKED[index : index + 1])
-            await asyncio.sleep(0)
-
-    server.script = dribble
-    desk = await opened(ONE)
-    reply = await desk.ask()
-    assert isinstance(reply, HttpReply)
-    assert reply.body == b"abcdefg"
-
-
 async def test_no_answer_in_time_is_unknown_and_a_late_one_is_never_matched(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     late = asyncio.Event()
 
@@ -142,7 +43,7 @@ async def test_no_answer_in_time_is_unknown_and_a_late_one_is_never_matched(
         await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
 
     server.script = answers_late
-    desk = await opened(replace(ONE, timeout_s=0.1))
+    desk = Desk(await pools(replace(ONE, timeout_s=0.1)))
     assert await desk.ask("slow") == Lost("timeout", written=True, sent_ns=desk.answers[0].sent_ns)
     late.set()
     await eventually(lambda: desk.pool.open_links == 1)
@@ -153,7 +54,7 @@ async def test_no_answer_in_time_is_unknown_and_a_late_one_is_never_matched(
 
 
 async def test_a_drop_after_the_write_is_unknown_and_never_sent_again(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     async def drops_first(peer: Peer) -> None:
         await peer.request()
@@ -161,7 +62,7 @@ async def test_a_drop_after_the_write_is_unknown_and_never_sent_again(
             await peer.say(OK)
 
     server.script = drops_first
-    desk = await opened(ONE)
+    desk = Desk(await pools(ONE))
     lost = await desk.ask()
     assert isinstance(lost, Lost)
     assert (lost.reason, lost.written) == ("disconnected", True)
@@ -171,7 +72,7 @@ async def test_a_drop_after_the_write_is_unknown_and_never_sent_again(
 
 
 async def test_a_write_that_races_with_the_servers_close_is_unknown(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     hang_up = asyncio.Event()
 
@@ -183,7 +84,7 @@ async def test_a_write_that_races_with_the_servers_close_is_unknown(
             await silent(peer)
 
     server.script = closes_idle
-    desk = await opened(ONE)
+    desk = Desk(await pools(ONE))
     hang_up.set()
     await asyncio.sleep(0)  # the server closes in this very loop turn, the client has not been told
     result = desk.send("raced")
@@ -198,14 +99,14 @@ async def test_a_write_that_races_with_the_servers_close_is_unknown(
 
 
 async def test_a_link_closed_by_the_server_is_not_picked_and_is_replaced(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     async def closes_first(peer: Peer) -> None:
         if peer.number > 1:
             await echo_ok(peer)
 
     server.script = closes_first
-    desk = await opened(replace(ONE, reconnect=replace(ONE.reconnect, first_s=0.3)))
+    desk = Desk(await pools(replace(ONE, reconnect=replace(ONE.reconnect, first_s=0.3))))
     await eventually(lambda: desk.pool.open_links == 0)
     assert desk.send("early") == NotSent("no-connection")
     await eventually(lambda: desk.pool.open_links == 1)
@@ -213,130 +114,8 @@ async def test_a_link_closed_by_the_server_is_not_picked_and_is_replaced(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(b"NONSENSE\r\n\r\n", id="not-http"),
-        pytest.param(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", id="101"
-        ),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            id="two-framings",
-        ),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", id="two-lengths"
-        ),
-    ],
-)
-async def test_an_answer_that_does_not_parse_is_unknown_and_ends_the_link(
-    server: ScriptedServer, opened: Open, answer: bytes
-) -> None:
-    async def strange(peer: Peer) -> None:
-        await peer.request()
-        await peer.say(answer)
-        await peer.gone()
-
-    server.script = strange
-    desk = await opened(ONE)
-    lost = await desk.ask()
-    assert isinstance(lost, Lost)
-    assert (lost.reason, lost.written) == ("malformed", True)
-
-
-@pytest.mark.parametrize(
-    "flood",
-    [
-        pytest.param([b"HTTP/1.1 200 OK\r\n"] + [b"X-Pad: " + b"y" * 500 + b"\r\n"] * 99, id="headers"),
-        pytest.param([b"HTTP/1.1 200 OK\r\nX: "] + [b"y" * 1000] * 99, id="one-header-line"),
-        pytest.param([b"HTTP/1.1 100 Continue\r\n\r\n"] * 999, id="informational"),
-        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"] + [b"z" * 1000] * 99, id="body"),
-        pytest.param(
-            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
-            + [b"1;e=" + b"e" * 500 + b"\r\nz\r\n"] * 99,
-            id="chunk-extensions",
-        ),
-        pytest.param(
-            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"]
-            + [b"T: " + b"t" * 500 + b"\r\n"] * 99,
-            id="trailers",
-        ),
-    ],
-)
-async def test_an_answer_beyond_the_limits_is_unknown_and_ends_the_link(
-    server: ScriptedServer, opened: Open, flood: list[bytes]
-) -> None:
-    async def pours(peer: Peer) -> None:
-        await peer.request()
-        for piece in flood:
-            await peer.say(piece)
-        await peer.gone()
-
-    server.script = pours
-    desk = await opened(replace(ONE, limits=LinkLimits(header_bytes_max=4096, body_bytes_max=4096)))
-    lost = await desk.ask()
-    assert isinstance(lost, Lost)
-    assert (lost.reason, lost.written) == ("oversized", True)
-
-
-async def test_bytes_nobody_asked_for_end_an_idle_link(
-    server: ScriptedServer, opened: Open, eventually: Eventually
-) -> None:
-    async def speaks_first(peer: Peer) -> None:
-        if peer.number == 1:
-            await peer.say(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
-            await peer.gone()
-        else:
-            await echo_ok(peer)
-
-    server.script = speaks_first
-    desk = await opened(ONE)
-    await eventually(lambda: server.accepted == 2 and desk.pool.open_links == 1)
-    assert isinstance(await desk.ask(), HttpReply)
-
-
-async def test_a_second_answer_glued_to_the_first_ends_the_link(
-    server: ScriptedServer, opened: Open, eventually: Eventually
-) -> None:
-    async def doubles(peer: Peer) -> None:
-        await peer.request()
-        await peer.say(OK + OK)
-        await peer.gone()
-
-    server.script = doubles
-    desk = await opened(ONE)
-    assert isinstance(await desk.ask(), HttpReply)
-    await eventually(lambda: server.accepted == 2)
-    assert len(desk.answers) == 1
-
-
-async def test_connection_close_is_answered_and_the_link_replaced(
-    server: ScriptedServer, opened: Open, eventually: Eventually
-) -> None:
-    async def closes_each(peer: Peer) -> None:
-        await peer.request()
-        await peer.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
-        await peer.gone()
-
-    server.script = closes_each
-    desk = await opened(ONE)
-    assert isinstance(await desk.ask(), HttpReply)
-    await eventually(lambda: server.accepted == 2 and desk.pool.open_links == 1)
-    assert isinstance(await desk.ask("b"), HttpReply)
-
-
-async def test_an_answer_framed_only_by_the_close_is_unknown(server: ScriptedServer, opened: Open) -> None:
-    async def until_close(peer: Peer) -> None:
-        await peer.request()
-        await peer.say(b"HTTP/1.1 200 OK\r\n\r\n{}")
-
-    server.script = until_close
-    desk = await opened(ONE)
-    assert isinstance(await desk.ask(), Lost)
-
-
 async def test_a_slow_answer_holds_one_link_only(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     release = asyncio.Event()
 
@@ -348,7 +127,7 @@ async def test_a_slow_answer_holds_one_link_only(
             await peer.say(OK)
 
     server.script = first_is_slow
-    desk = await opened(replace(ONE, links=2))
+    desk = Desk(await pools(replace(ONE, links=2)))
     desk.send("slow")
     await eventually(lambda: len(server.requests) == 1)
     assert isinstance(await desk.ask("fast"), HttpReply)
@@ -358,7 +137,7 @@ async def test_a_slow_answer_holds_one_link_only(
 
 
 async def test_a_full_pool_queues_to_its_limit_then_refuses(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     release = asyncio.Event()
 
@@ -369,7 +148,7 @@ async def test_a_full_pool_queues_to_its_limit_then_refuses(
             await peer.say(OK)
 
     server.script = held
-    desk = await opened(replace(ONE, waiting_max=2))
+    desk = Desk(await pools(replace(ONE, waiting_max=2)))
     assert [desk.send(key) for key in "abcd"] == [Sent.WRITTEN, Sent.WAITING, Sent.WAITING, NotSent("busy")]
     assert desk.send("b") == NotSent("duplicate-key")
     release.set()
@@ -404,10 +183,10 @@ async def test_a_pool_that_refused_says_once_when_it_can_write_again(
 
 
 async def test_a_waiting_request_can_be_withdrawn_before_any_byte_leaves(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     server.script = silent
-    desk = await opened(ONE)
+    desk = Desk(await pools(ONE))
     for key in "abcd":
         desk.send(key)
     await eventually(lambda: len(server.requests) == 1)
@@ -421,10 +200,10 @@ async def test_a_waiting_request_can_be_withdrawn_before_any_byte_leaves(
 
 
 async def test_a_request_that_waited_too_long_is_given_back_unwritten(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     server.script = silent
-    desk = await opened(replace(ONE, waiting_max_s=0.05))
+    desk = Desk(await pools(replace(ONE, waiting_max_s=0.05)))
     desk.send("a")
     desk.send("b")
     await eventually(lambda: len(desk.answers) == 1)
@@ -457,7 +236,7 @@ async def test_the_last_look_stops_a_request_that_had_to_wait(
 
 
 async def test_same_serial_is_never_in_flight_twice_while_others_pass(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     release = asyncio.Event()
 
@@ -468,7 +247,7 @@ async def test_same_serial_is_never_in_flight_twice_while_others_pass(
             await peer.say(OK)
 
     server.script = held
-    desk = await opened(replace(ONE, links=3))
+    desk = Desk(await pools(replace(ONE, links=3)))
     order: list[str] = []
     for key, serial in [("es1", "ES"), ("es2", "ES"), ("nq1", "NQ"), ("es3", "ES")]:
         desk.pool.send(ORDER, lambda _, key=key: order.append(key), key=key, serial=serial)
@@ -480,7 +259,7 @@ async def test_same_serial_is_never_in_flight_twice_while_others_pass(
 
 
 async def test_what_waits_is_given_back_when_the_last_link_dies(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     die = asyncio.Event()
 
@@ -489,7 +268,7 @@ async def test_what_waits_is_given_back_when_the_last_link_dies(
         await die.wait()
 
     server.script = dies
-    desk = await opened(ONE)
+    desk = Desk(await pools(ONE))
     desk.send("written")
     desk.send("waiting")
     die.set()
@@ -501,7 +280,7 @@ async def test_what_waits_is_given_back_when_the_last_link_dies(
 
 
 async def test_close_gives_back_what_waits_and_lets_an_answer_arrive(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     release = asyncio.Event()
 
@@ -511,7 +290,7 @@ async def test_close_gives_back_what_waits_and_lets_an_answer_arrive(
         await peer.say(OK)
 
     server.script = held
-    desk = await opened(ONE)
+    desk = Desk(await pools(ONE))
     desk.send("written")
     desk.send("waiting")
     closing = asyncio.create_task(desk.pool.close(drain_s=5))
@@ -525,10 +304,10 @@ async def test_close_gives_back_what_waits_and_lets_an_answer_arrive(
 
 
 async def test_a_link_that_dies_inside_its_own_callback_is_not_used_again(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     server.script = echo_ok
-    desk = await opened(ONE)
+    desk = Desk(await pools(ONE))
     link = desk.pool._links[0]
     answers: list[HttpReply | Lost] = []
 
@@ -544,10 +323,10 @@ async def test_a_link_that_dies_inside_its_own_callback_is_not_used_again(
 
 
 async def test_a_callback_that_raises_costs_its_link_and_nothing_else(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     server.script = echo_ok
-    desk = await opened(ONE)
+    desk = Desk(await pools(ONE))
     loop_errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: loop_errors.append(context))
 
@@ -561,17 +340,17 @@ async def test_a_callback_that_raises_costs_its_link_and_nothing_else(
 
 
 async def test_an_unused_link_is_replaced_before_it_goes_stale(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     server.script = echo_ok
-    desk = await opened(replace(ONE, links=2, idle_max_s=0.05))
+    desk = Desk(await pools(replace(ONE, links=2, idle_max_s=0.05)))
     await eventually(lambda: server.accepted >= 5)
     assert 2 <= desk.pool.open_links <= 3
     assert isinstance(await desk.ask(), HttpReply)
 
 
 async def test_the_pool_comes_back_after_the_server_was_away(
-    server: ScriptedServer, opened: Open, eventually: Eventually
+    server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
     async def hangs_up_on_the_first_five(peer: Peer) -> None:
         if peer.number > 5:
@@ -579,7 +358,7 @@ async def test_the_pool_comes_back_after_the_server_was_away(
 
     server.script = hangs_up_on_the_first_five
     settings = replace(ONE, reconnect=replace(ONE.reconnect, first_s=0.001, max_s=0.01))
-    desk = await opened(settings)
+    desk = Desk(await pools(settings))
     await eventually(lambda: server.accepted > 5 and desk.pool.open_links == 1)
     assert isinstance(await desk.ask(), HttpReply)
 
