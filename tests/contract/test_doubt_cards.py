@@ -72,6 +72,21 @@ async def test_an_answer_that_is_lost_is_resolved_by_report_and_never_sent_again
     assert await broker.net_qty(A1) == 3
 
 
+@card("KC-422")
+async def test_an_answer_that_comes_too_late_changes_nothing(broker: SimBroker, desk: Desk) -> None:
+    await broker.settings(ack_delay_ms=3_500)
+    intent = await desk.send(desk.intent("buy", 2))
+    await desk.ear.until(lambda: desk.is_decided(intent), "an outcome before the answer")
+
+    await desk.pass_time(4.0)
+    await broker.settings(ack_delay_ms=0)
+
+    await desk.filled(intent)
+    await _another(desk)
+    assert desk.filled_qty(intent) == 2
+    assert len(await broker.placements(intent)) == 1
+
+
 @card("KC-425")
 async def test_an_answer_that_does_not_parse_is_doubt_and_an_alert(broker: SimBroker, desk: Desk) -> None:
     await broker.quirks(garbage_next=1)
@@ -196,6 +211,60 @@ async def test_a_new_session_does_not_replay_history(broker: SimBroker, desk: De
     assert await broker.net_qty(A1) == 2
 
 
+@card("KC-477")
+async def test_an_order_from_before_a_restart_is_known_again(broker: SimBroker, desk: Desk) -> None:
+    resting = await desk.send(desk.intent("buy", 2, "limit", price="6790"))
+    await desk.working(resting)
+    ref = desk.ref(resting)
+    await desk.close()
+    later = await broker.open()
+
+    found = await later.snapshot()
+    await broker.price("6789", "6789.25")
+
+    assert found.orders is not None
+    assert [(o.order_id, o.cl_ord_id) for o in found.orders if o.ord_status == "new"] == [
+        (ref.order_id, ref.cl_ord_id)
+    ]
+    trades = await later.ear.until(
+        lambda: [r for r in later.every_report() if r.exec_type == "trade"], "the fill of the old order"
+    )
+    assert (trades[0].order_id, trades[0].last_qty) == (ref.order_id, 2)
+
+
+@card("KC-478")
+async def test_an_order_from_before_a_restart_can_be_canceled(broker: SimBroker, desk: Desk) -> None:
+    resting = await desk.send(desk.intent("buy", 2, "limit", price="6790"))
+    await desk.working(resting)
+    ref = desk.ref(resting)
+    await desk.close()
+    later = await broker.open()
+
+    later.session.cancel(ref, "c-1")
+
+    await later.ear.until(
+        lambda: [r for r in later.every_report() if r.order_id == ref.order_id and r.exec_type == "canceled"],
+        "the cancel of the old order",
+    )
+
+
+@card("KC-479", lambda c: c.lists_executions)
+async def test_executions_while_nobody_listened_are_in_the_snapshot(broker: SimBroker, desk: Desk) -> None:
+    resting = await desk.send(desk.intent("buy", 2, "limit", price="6790"))
+    await desk.working(resting)
+    ref = desk.ref(resting)
+    await desk.close()
+    left_at = broker.clock.now() - timedelta(seconds=1)
+    await broker.price("6789", "6789.25")
+    later = await broker.open()
+
+    found = await later.snapshot(since=left_at)
+
+    assert found.executions is not None
+    assert [(e.order_id, e.last_qty) for e in found.executions] == [(ref.order_id, 2)]
+    assert [o.ord_status for o in found.orders or () if o.cl_ord_id == ref.cl_ord_id] == ["filled"]
+
+
 @card("KC-480")
 async def test_a_fault_of_one_account_does_not_stop_another(broker: SimBroker, desk: Desk) -> None:
     number = await broker.number(A1)
@@ -256,3 +325,17 @@ async def test_a_busy_session_says_when_it_can_write_again(broker: SimBroker, de
     for intent in sent:
         await desk.working(intent)
     assert len(await broker.placements()) == 40
+
+
+@card("KC-490", lambda c: c.dedups_cl_ord_id)
+async def test_a_broker_that_dedups_takes_an_id_once(broker: SimBroker, desk: Desk) -> None:
+    intent = desk.intent("buy", 1)
+    await desk.filled(await desk.send(intent))
+
+    await desk.send(intent)
+
+    await _another(desk)
+    rows = await broker.placements(intent)
+    assert [row.outcome for row in rows] == ["accepted", "rejected"]
+    assert desk.filled_qty(intent) == 1
+    assert await broker.net_qty(A1) == 2

@@ -1,11 +1,13 @@
 """KC-110 to KC-170: every kind of order, its acceptance, its executions, its refusals."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Final, Literal, get_args
 
 import pytest
 
 from kopitra.domain.executions import PositionReport
+from kopitra.domain.instruments import front_month
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.signals import OrdType, Side, TimeInForce
 from kopitra.ports import NotSent, Quote
@@ -67,6 +69,18 @@ async def test_an_acceptance_ties_our_id_to_the_brokers(broker: SimBroker, desk:
 
     (row,) = await broker.placements(intent)
     assert report.order_id == str(row.order_id)
+
+
+@card("KC-117")
+async def test_an_id_of_the_claimed_length_travels_whole(broker: SimBroker, desk: Desk) -> None:
+    length = broker.adapter.capabilities.cl_ord_id_length_max
+    intent = desk.intent("buy", 1)
+    intent = intent._replace(cl_ord_id=intent.cl_ord_id.replace("-e", "-").ljust(length, "9"))
+    await desk.send(intent)
+
+    await desk.filled(intent)
+
+    assert len(await broker.placements(intent)) == 1
 
 
 @card("KC-120")
@@ -147,6 +161,18 @@ async def test_a_claimed_time_in_force_reaches_the_broker(
     assert await broker.net_qty(A1) == 2
 
 
+@card("KC-141", lambda c: "gtd" in c.times_in_force)
+async def test_an_order_with_a_date_reaches_the_broker(broker: SimBroker, desk: Desk) -> None:
+    until = broker.clock.now() + timedelta(hours=6)
+    intent = desk.intent("buy", 1, "limit", price="6801", time_in_force="gtd")._replace(expire_at=until)
+
+    await desk.filled(await desk.send(intent))
+
+    undated = desk.session.encode(intent._replace(expire_at=None))
+    assert isinstance(undated, NotSent)
+    assert undated.reason == "not_supported"
+
+
 @card("KC-142")
 @pytest.mark.parametrize("time_in_force, filled_qty", [("ioc", 3), ("fok", 0)])
 async def test_an_order_that_may_not_rest_ends_canceled(
@@ -199,6 +225,18 @@ async def test_a_contract_that_nobody_lists_never_leaves(broker: SimBroker, desk
 
     assert isinstance(refused, NotSent)
     assert refused.reason == "unknown_contract"
+
+
+@card("KC-147")
+@pytest.mark.parametrize("root", ["MES", "NQ", "GC", "6E"])
+async def test_an_order_reaches_the_contract_that_it_names(broker: SimBroker, desk: Desk, root: str) -> None:
+    symbol = front_month(root, broker.clock.now().date()).symbol
+    intent = await desk.send(desk.intent("buy", 1)._replace(symbol=symbol))
+
+    trades = await desk.filled(intent)
+
+    (row,) = await broker.placements(intent)
+    assert (row.symbol, trades[0].symbol) == (symbol, symbol)
 
 
 @card("KC-150")
@@ -301,3 +339,20 @@ async def test_a_watched_contract_is_quoted(broker: SimBroker, desk: Desk) -> No
 
     quote = await desk.ear.until(lambda: [q for q in desk.ear.of(Quote) if q.bid == 6805], "the new bid")
     assert (quote[0].symbol, quote[0].ask) == (broker.symbol, Decimal("6805.50"))
+
+
+@card("KC-182", lambda c: c.quotes)
+async def test_quotes_go_on_after_a_dropped_stream(broker: SimBroker, desk: Desk) -> None:
+    desk.session.watch([broker.symbol])
+    await desk.ear.until(lambda: desk.ear.of(Quote), "a first quote")
+
+    await broker.control("drop-streams")
+
+    async def moved(offer: str) -> bool:
+        await broker.price("6805", offer)
+        await desk.ear.next(within_s=0.1)
+        return any(quote.bid == 6805 for quote in desk.ear.of(Quote))
+
+    offers = iter(range(6806, 6906))
+    while not await moved(str(next(offers))):
+        pass

@@ -82,6 +82,18 @@ async def test_working_orders_and_position_can_be_flattened(broker: SimBroker, d
     assert await broker.net_qty(A1) == 0
 
 
+@card("KC-355")
+@pytest.mark.parametrize("side", ["buy", "sell"])
+async def test_the_house_itself_closes_a_position(broker: SimBroker, desk: Desk, side: Side) -> None:
+    await desk.hold(side, 3)
+    flatten = desk.closing(opposite(side), 3)._replace(leader="")
+
+    trades = await desk.filled(await desk.send(flatten))
+
+    assert {trade.side for trade in trades} == {opposite(side)}
+    assert await broker.net_qty(A1) == 0
+
+
 @card("KC-360")
 async def test_a_snapshot_tells_positions_working_orders_and_balance(broker: SimBroker, desk: Desk) -> None:
     await desk.hold("sell", 2)

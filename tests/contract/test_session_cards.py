@@ -49,6 +49,20 @@ async def test_wrong_credentials_cannot_list_accounts(broker: SimBroker) -> None
         await broker.adapter.list_accounts(plan, broker.clock)
 
 
+@card("KC-012")
+async def test_a_broker_that_is_away_is_waited_for(broker: SimBroker) -> None:
+    await broker.settings(maintenance=True)
+    desk = broker.desk()
+    desk.run()
+    await desk.ear.until(lambda: "backoff" in desk.states(), "the session backing off")
+
+    await broker.settings(maintenance=False)
+
+    await desk.live()
+    assert not any(event.fatal for event in desk.ear.of(SessionChanged))
+    await desk.hold("buy", 1)
+
+
 @card("KC-015")
 def test_the_schema_of_credentials_is_a_json_schema(adapter: BrokerAdapter) -> None:
     Draft202012Validator.check_schema(adapter.credential_schema)
