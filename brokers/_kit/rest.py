@@ -13,6 +13,7 @@ from typing import Final, Self, TypeVar
 import httpx2
 import msgspec
 
+from brokers._kit.tls import tls_for
 from kopitra.domain.errors import Disconnected, ProtocolViolation, SessionError, Throttled
 
 T = TypeVar("T")
@@ -61,6 +62,10 @@ class RestReply:
         return ProtocolViolation(f"unexpected HTTP {self.status}: check the address and the account's rights")
 
 
+def _verified(base_url: str, tls: SSLContext | bool) -> SSLContext | bool:
+    return (tls_for(base_url) or False) if tls is True else tls
+
+
 class RestClient:
     """Keep-alive connections to one host. `base_url` holds scheme, host and any path prefix."""
 
@@ -79,7 +84,7 @@ class RestClient:
             timeout=httpx2.Timeout(self._settings.timeout_s),
             limits=httpx2.Limits(max_connections=self._settings.connections_max),
             transport=httpx2.AsyncHTTPTransport(
-                verify=tls,
+                verify=_verified(base_url, tls),
                 retries=0,
                 limits=httpx2.Limits(max_connections=self._settings.connections_max),
             ),

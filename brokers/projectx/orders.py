@@ -5,7 +5,6 @@ Nothing here waits, retries or queues: a request leaves on a free warm connectio
 and the engine, which knows the lanes and the kill switch, decides what goes next when `Writable` comes.
 """
 
-import ssl
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,6 +17,7 @@ from brokers._kit.budget import Budget, Denied, Lane
 from brokers._kit.http_request import RequestTemplate
 from brokers._kit.order_http import HttpReply, Lost, OrderHttpPool, PoolSettings
 from brokers._kit.order_http import NotSent as PoolRefusal
+from brokers._kit.tls import tls_for
 from brokers.projectx.accounts import AccountDirectory
 from brokers.projectx.answers import (
     HTTP_TOO_MANY,
@@ -105,7 +105,7 @@ class OrderDesk:
         return OrderHttpPool(
             parts.hostname or "",
             parts.port or (443 if secure else 80),
-            ssl.create_default_context() if secure else None,
+            tls_for(self._settings.api_url),
             clock_ns=self._clock.monotonic_ns,
             rng=self._rng,
             # Nothing queues here: a queue would hide from the engine what is written and what is not.

@@ -1,7 +1,6 @@
 """One login at a ProjectX firm as a BrokerSession: the parts put together, and the steps of its life."""
 
 import asyncio
-import ssl
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,6 +11,7 @@ from brokers._kit.backoff import BackoffPolicy
 from brokers._kit.budget import Budget, BudgetPolicy, Lane, Window
 from brokers._kit.rest import RestClient, RestSettings
 from brokers._kit.runner import RunnerPolicy, SessionPlan, SessionRunner
+from brokers._kit.tls import tls_for
 from brokers._kit.tokens import TokenHolder, TokenPolicy
 from brokers.projectx.accounts import Account, AccountDirectory
 from brokers.projectx.api import Api
@@ -65,7 +65,7 @@ class ProjectXSession:
         self._sink = sink
         self._clock = clock
         self._rng = Random(login.login_id)
-        self._tls = ssl.create_default_context() if settings.rtc_url.startswith("https") else None
+        self._tls = tls_for(settings.rtc_url)
         self._accounts = AccountDirectory(login.accounts)
         self._contracts = ContractBook()
         self._quotes = QuoteBook()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 
+from brokers._kit.tls import tls_for
 from kopitra.domain.errors import LoginRefused
 
 DEMO_URL = "https://demo.tradovateapi.com/v1"
@@ -75,9 +76,7 @@ class TradovateSettings:
 
     def tls(self) -> ssl.SSLContext | None:
         """The context for https and wss; None for plain loopback URLs."""
-        if self.base_url.startswith("http://"):
-            return None
-        return ssl.create_default_context(cafile=self.ca_file or None)
+        return tls_for(self.base_url, self.ca_file)
 
 
 def parse_settings(raw: Mapping[str, str]) -> TradovateSettings:
