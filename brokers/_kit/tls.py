@@ -8,10 +8,10 @@ _CONTEXTS_MAX: Final = 16  #: one for the system's authorities, and one per priv
 
 
 @lru_cache(maxsize=_CONTEXTS_MAX)
-def client_tls(ca_file: str = "") -> ssl.SSLContext:
+def client_tls(ca_file: str) -> ssl.SSLContext:
     """The process's context for clients: certificates and host names are checked, TLS 1.2 at least.
 
-    Nobody may change it. `ca_file` names a private authority; OSError when it cannot be read.
+    Nobody may change it. `ca_file` names a private authority ("": the system's); OSError when it cannot be read.
     """
     context = ssl.create_default_context(cafile=ca_file or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -8,7 +8,7 @@ from brokers._kit.tls import client_tls, tls_for
 
 
 def test_all_logins_share_one_context() -> None:
-    assert tls_for("https://a.example") is tls_for("wss://b.example") is client_tls()
+    assert tls_for("https://a.example") is tls_for("wss://b.example") is client_tls("")
 
 
 def test_a_plain_address_has_none() -> None:
@@ -16,7 +16,7 @@ def test_a_plain_address_has_none() -> None:
 
 
 def test_names_and_certificates_are_checked() -> None:
-    context = client_tls()
+    context = client_tls("")
 
     assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
