@@ -11,7 +11,8 @@ _CONTEXTS_MAX: Final = 16  #: one for the system's authorities, and one per priv
 def client_tls(ca_file: str) -> ssl.SSLContext:
     """The process's context for clients: certificates and host names are checked, TLS 1.2 at least.
 
-    Nobody may change it. `ca_file` names a private authority ("": the system's); OSError when it cannot be read.
+    Nobody may change it. `ca_file` names a private authority ("": the system's); OSError when it cannot be
+    read.
     """
     context = ssl.create_default_context(cafile=ca_file or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
