@@ -30,10 +30,15 @@ OnEvent = Callable[[str, list[msgspec.Raw], int], None]
 
 @dataclass(frozen=True, slots=True)
 class HubEnd:
-    """Why a hub is gone; `login_again`: the server said that this login shall not simply come back."""
+    """Why a hub is gone.
+
+    `login_again`: the server said that this login shall not simply come back. `violation`: it said something
+    that does not parse, so an event may be lost and the reconnect's reading must tell it.
+    """
 
     reason: str
     login_again: bool
+    violation: ProtocolViolation | None = None
 
 
 class HubLink:
@@ -93,7 +98,9 @@ class HubLink:
         if self._stream is None:
             return HubEnd("never opened", self._login_again)
         end = await self._stream.wait_end()
-        return HubEnd(self._goodbye or f"{end.reason} {end.text}".strip(), self._login_again)
+        reason = self._goodbye or f"{end.reason} {end.text}".strip()
+        violation = end.error if isinstance(end.error, ProtocolViolation) else None
+        return HubEnd(reason, self._login_again, violation)
 
     async def close(self) -> None:
         """Say goodbye and wait for the socket."""

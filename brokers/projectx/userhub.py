@@ -91,6 +91,8 @@ class UserHub:
             if self._link is not None:
                 end = await self._link.ended()
                 self._why_down = end.reason
+                if end.violation is not None:
+                    self._alert(end.violation.message, end.violation.payload)
                 if end.login_again:
                     await self._log_in_again()
                 await self.close()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from brokers._kit.matching import AccountSpec, CoreEvent, CoreRules, MatchingCore, OrderState, Quote
+from brokers._kit.matching import AccountSpec, CoreRules, MatchingCore, OrderState, Quote
 from brokers.projectx.simulator.contracts import Row, listed
 from brokers.projectx.simulator.desk import Desk
 from brokers.projectx.simulator.feed import Feed
@@ -73,6 +73,9 @@ class Firm:
         rules = CoreRules(unique_tags=True, first_order_id=FIRST_ORDER_ID, first_exec_id=FIRST_TRADE_ID)
         self.core = MatchingCore(specs, [row.instrument for row in rows], rules=rules, seed=seed)
         self.open_market()
+        self._accounts = {
+            name: frozenset(spec.account_id for spec in specs if spec.login == name) for name in logins
+        }
         for name in logins:
             self.logins.add(name, api_key_of(name))
         self.desk = Desk(self.core, self.by_id)
@@ -94,17 +97,12 @@ class Firm:
 
     def accounts_of(self, user: str) -> frozenset[int]:
         """Ids of the accounts a user sees."""
-        return frozenset(state.account_id for state in self.core.accounts(user))
+        return self._accounts[user]
 
     def quotes(self) -> dict[str, Quote]:
         """Present quotes by symbol."""
         found = {symbol: self.core.quote(symbol) for symbol in self.by_symbol}
         return {symbol: quote for symbol, quote in found.items() if quote is not None}
-
-    def place(self, body: Mapping[str, object]) -> tuple[dict[str, object], tuple[CoreEvent, ...]]:
-        """`Order/place` with its events."""
-        done = self.desk.place(body, self.now_ns())
-        return done.answer, done.events
 
 
 def api_key_of(user: str) -> str:

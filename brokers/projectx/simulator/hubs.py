@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from brokers._kit.matching import Quote
 from brokers._kit.sim_server import SimSocket
 from brokers.projectx.simulator import render
 from brokers.projectx.simulator.feed import HubEvent
@@ -41,7 +40,7 @@ class Hubs:
     def __init__(self, firm: Firm) -> None:
         self._firm = firm
         self._open: set[Connection] = set()
-        self._shown: dict[str, Quote] = {}  # symbol -> quote the market hub told last
+        self._shown = firm.quotes()  # by symbol: what the market hub told last
 
     # -- connections -------------------------------------------------------------------------------------
 
@@ -97,6 +96,13 @@ class Hubs:
                 continue
             connection.push(record)
             connection.cut()
+        return len(chosen)
+
+    def say(self, record: str) -> int:
+        """Send a record of the caller's making to every user hub connection; their number."""
+        chosen = [item for item in self._open if item.peer.hub == "user"]
+        for connection in chosen:
+            connection.push(record + RECORD_END)
         return len(chosen)
 
     @property

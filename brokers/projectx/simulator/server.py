@@ -18,7 +18,7 @@ from brokers._kit.matching import CoreEvent, apply_control
 from brokers._kit.sim_server import Request, Response, SimServer, SimSocket
 from brokers.projectx.simulator import render
 from brokers.projectx.simulator.clock import wall_ns
-from brokers.projectx.simulator.desk import BadBody, Done
+from brokers.projectx.simulator.desk import BadBody, Done, integer
 from brokers.projectx.simulator.firm import Firm, api_key_of
 from brokers.projectx.simulator.hubs import PING_S, Hubs
 from brokers.projectx.simulator.logins import BARS_WINDOW, TOKEN_TTL_S, WINDOW, Login
@@ -217,7 +217,7 @@ class Simulator:
         settings, dice = self.firm.core.settings, self.firm.core.dice
         if dice.hits(settings.drop_request_ratio):
             return Response(fate="dropped")
-        if body.get("accountId") not in self.firm.accounts_of(login.user):
+        if integer(body, "accountId") not in self.firm.accounts_of(login.user):
             return self._reply(envelope(1, None, **({"orderId": None} if placing else {})))
         done = command(body, self.firm.now_ns())
         self.happened(done.events)
@@ -320,6 +320,8 @@ class Simulator:
             return asdict(self.firm.quirks)
         if name in ("drop-streams", "logout", "revoke-tokens"):
             return self._disturb(name, cast("str | None", arguments.get("login")))
+        if name == "say":
+            return {"ok": True, "connections": self.hubs.say(str(arguments.get("record")))}
         answer = apply_control(self.firm.core, command, self.firm.now_ns())
         if name == "reset":
             self.firm.open_market()
