@@ -2,10 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
 
+from gateway_container.api.doors import Batch, Resume, StreamItem
+from gateway_container.engine.recovery import decode_row
+from gateway_container.engine.scope import accounts_of
 from kopitra.store.drafts import JournalRow
+from kopitra.store.journal_reader import read
+from kopitra.store.pool import Database
 
 #: rows waiting for one subscriber; a reader that falls further behind is told to resume after its last number
 WAITING_MAX: Final = 2_048
@@ -16,17 +21,24 @@ SUBSCRIBERS_MAX: Final = 1_000
 class Subscription:
     """One reader of one workspace. `rows` returns what is new; `resume` turns True when rows were dropped."""
 
-    __slots__ = ("_rows", "_wake", "resume", "workspace")
+    __slots__ = ("_accounts", "_rows", "_wake", "resume", "workspace")
 
-    def __init__(self, workspace: str) -> None:
+    def __init__(self, workspace: str, accounts: frozenset[str] | None) -> None:
         self.workspace = workspace
+        self._accounts = accounts
         self.resume = False
-        self._rows: deque[JournalRow] = deque()
+        self._rows: deque[JournalRow] = deque()  # bounded: WAITING_MAX, then the reader resumes
         self._wake = asyncio.Event()
 
+    def sees(self, row: JournalRow) -> bool:
+        """The row is this reader's: its workspace, and no account but its own."""
+        if row.workspace != self.workspace:
+            return False
+        return self._accounts is None or accounts_of(decode_row(row)) <= self._accounts
+
     def offer(self, row: JournalRow) -> None:
-        """Take a row unless the reader must resume anyway."""
-        if self.resume:
+        """Take a row unless it is not for this reader or the reader must resume anyway."""
+        if self.resume or not self.sees(row):
             return
         if len(self._rows) >= WAITING_MAX:
             self._rows.clear()
@@ -47,29 +59,51 @@ class Subscription:
 class Broadcast:
     """All subscribers of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, db: Database, shard: str) -> None:
+        self._db = db
+        self._shard = shard
         self._subscribers: set[Subscription] = set()
 
     def committed(self, rows: Sequence[JournalRow]) -> None:
         """Called by the journal's writer for rows that are durable."""
         for subscriber in self._subscribers:
             for row in rows:
-                if row.workspace == subscriber.workspace:
-                    subscriber.offer(row)
+                subscriber.offer(row)
 
-    def subscribe(self, workspace: str) -> Subscription | None:
-        """A new reader; None when there are too many."""
+    async def subscribe(
+        self, workspace: str, after_seq: int, accounts: frozenset[str] | None
+    ) -> AsyncIterator[Batch | Resume]:
+        """Entries of a workspace after `after_seq`: first from Postgres, then live. A Resume ends it.
+
+        An account-scoped reader sees the entries whose accounts are all its own; plans that name others are cut
+        out as a whole, because half a plan would be a lie.
+        """
         if len(self._subscribers) >= SUBSCRIBERS_MAX:
-            return None
-        subscription = Subscription(workspace)
+            yield Resume(after_seq, "too many readers; connect again later")
+            return
+        subscription = Subscription(workspace, accounts)
         self._subscribers.add(subscription)
-        return subscription
-
-    def leave(self, subscription: Subscription) -> None:
-        """The reader is gone."""
-        self._subscribers.discard(subscription)
+        try:
+            seq = after_seq
+            while rows := await read(self._db, self._shard, seq):
+                seq = rows[-1].seq
+                if batch := _batch(row for row in rows if subscription.sees(row)):
+                    yield batch
+            while not subscription.resume:
+                fresh = [row for row in await subscription.rows() if row.seq > seq]
+                if batch := _batch(fresh):
+                    seq = fresh[-1].seq
+                    yield batch
+            yield Resume(seq, "this reader is too slow; read the snapshot and connect again")
+        finally:
+            self._subscribers.discard(subscription)
 
     @property
     def subscribers(self) -> int:
         """How many read now."""
         return len(self._subscribers)
+
+
+def _batch(rows: Iterable[JournalRow]) -> Batch | None:
+    items = tuple(StreamItem(r.seq, r.at, r.kind, r.entry, bytes(r.payload)) for r in rows)
+    return Batch(items) if items else None

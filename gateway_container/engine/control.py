@@ -1,69 +1,137 @@
-"""What operators do: kill switches, flattens, lifting a block. Effective in memory first, journalled with who and why."""
+"""What operators do: kill switches, flattens, lifting a block. Effective in memory first, then written with who and why."""
 
-from collections.abc import Sequence
+import asyncio
 
+import structlog
+
+from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine.flatten import Flattener, FlattenRun
 from gateway_container.engine.log import Log
 from gateway_container.engine.state import State
-from kopitra.domain.errors import Refusal
+from gateway_container.engine.views import Views
+from kopitra.domain.book import root_of
+from kopitra.domain.errors import StoreError
+from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import EntriesBlocked, SwitchChanged
 from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
+from kopitra.store.pool import Database
+from kopitra.store.switches import SwitchRow, set_switch
+from kopitra.wire.views import FlattenAccountView, FlattenView, PositionView
+
+_log = structlog.get_logger("kopitra.control")
 
 
 class Control:
-    """Works while the database is away: the switch acts at once, its record follows."""
+    """Works while the database is away: a switch acts at once, its record follows."""
 
-    def __init__(self, state: State, log: Log, flattener: Flattener) -> None:
+    def __init__(self, state: State, log: Log, flattener: Flattener, views: Views, db: Database) -> None:
         self._state = state
         self._log = log
         self._flattener = flattener
+        self._views = views
+        self._db = db
+        self._writes: set[asyncio.Task[None]] = set()
+        self._requests = 0
 
-    def set_switch(
-        self, workspace: str, scope: SwitchScope, scope_id: str, to: SwitchState, reason: str, who: str
-    ) -> KillSwitch:
-        """Stop (or let go) a scope of this workspace. Raises Refusal for a scope outside it or without a reason."""
-        if not reason.strip():
-            raise Refusal("Say why: a kill switch needs a reason.", code="missing-reason")
-        self._check_scope(workspace, scope, scope_id)
-        epoch = self._state.book.switches.epoch(scope, scope_id) + 1
-        switch = KillSwitch(scope, scope_id, to, reason, who, epoch)
-        self._log.note(workspace, SwitchChanged(switch))
-        return switch
-
-    def _check_scope(self, workspace: str, scope: SwitchScope, scope_id: str) -> None:
+    def owns(self, workspace: str, scope: SwitchScope, scope_id: str) -> bool:
+        """True when the scope lies inside the workspace; a broker does when one of its accounts uses it."""
         config = self._state.config
         match scope:
             case "workspace":
-                known = scope_id == workspace
+                return scope_id == workspace
             case "account":
                 account = config.accounts.get(scope_id)
-                known = account is not None and account.workspace == workspace
+                return account is not None and account.workspace == workspace
             case "leader":
                 leader = config.leaders.get(scope_id)
-                known = leader is not None and leader.workspace == workspace
-            case "global" | "broker":
-                raise Refusal(
-                    f"A {scope} switch stops other workspaces too: only the platform's own operator may set it.",
-                    code="scope-not-allowed",
-                )
-        if not known:
-            raise Refusal(f"There is no {scope} {scope_id} here.", code="unknown-scope")
+                return leader is not None and leader.workspace == workspace
+            case "broker":
+                return bool(self.accounts_in(workspace, scope, scope_id))
+            case "global":
+                return False
 
-    def flatten(self, workspace: str, account_ids: Sequence[str], who: str, request_id: str) -> FlattenRun:
-        """Flatten these accounts (all of the workspace when empty). Raises Refusal for a foreign account."""
-        own = [a.account_id for a in self._state.config.accounts.values() if a.workspace == workspace]
-        chosen = list(dict.fromkeys(account_ids)) or own
-        foreign = next((a for a in chosen if a not in own), None)
-        if foreign is not None:
-            raise Refusal(f"There is no account {foreign} here.", code="unknown-account")
-        return self._flattener.start(workspace, chosen, who, request_id)
+    def accounts_in(self, workspace: str, scope: SwitchScope, scope_id: str) -> frozenset[str]:
+        """The workspace's accounts that a scope covers."""
+        config = self._state.config
+        own = [a for a in config.accounts.values() if a.workspace == workspace]
+        match scope:
+            case "workspace" | "global":
+                return frozenset(a.account_id for a in own)
+            case "account":
+                return frozenset(a.account_id for a in own if a.account_id == scope_id)
+            case "broker":
+                return frozenset(a.account_id for a in own if a.broker == scope_id)
+            case "leader":
+                return frozenset(r.account_id for r in config.rules_for(scope_id) if r.workspace == workspace)
 
-    def flatten_progress(self, workspace: str, flatten_id: str) -> FlattenRun | None:
+    def switches(self, workspace: str) -> tuple[KillSwitch, ...]:
+        """Switches that can touch the workspace."""
+        return self._views.switches(workspace)
+
+    async def set_switch(
+        self, workspace: str, scope: SwitchScope, scope_id: str, state: SwitchState, reason: str, who: str
+    ) -> KillSwitch:
+        """Set or lift; in force in this process when it returns. The caller has checked the scope."""
+        # Inside one workspace a broker switch must not stop the neighbours: it covers the accounts one by one.
+        if scope == "broker":
+            for account_id in sorted(self.accounts_in(workspace, scope, scope_id)):
+                self._set(workspace, "account", account_id, state, reason, who)
+            return KillSwitch(scope, scope_id, state, reason, who)
+        return self._set(workspace, scope, scope_id, state, reason, who)
+
+    def _set(
+        self, workspace: str, scope: SwitchScope, scope_id: str, state: SwitchState, reason: str, who: str
+    ) -> KillSwitch:
+        epoch = self._state.book.switches.epoch(scope, scope_id) + 1
+        switch = KillSwitch(scope, scope_id, state, reason, who, epoch)
+        self._log.note(workspace, SwitchChanged(switch))
+        row = SwitchRow(scope, scope_id, workspace, state, epoch, reason, who, self._state.clock.now())
+        task = asyncio.get_running_loop().create_task(self._write(row))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return switch
+
+    async def _write(self, row: SwitchRow) -> None:
+        """For other replicas; the journal holds the truth and the backlog carries it there."""
+        try:
+            await set_switch(self._db, row)
+        except StoreError as error:
+            _log.warning("switch_row_not_written", scope=row.scope, scope_id=row.scope_id, error=error.code)
+
+    async def flatten(self, order: FlattenOrder) -> FlattenView:
+        """Close everything in a scope; positions first, progress later."""
+        accounts = self.accounts_in(order.workspace, order.scope, order.scope_id)
+        if order.accounts is not None:
+            accounts &= order.accounts
+        if order.halt:
+            await self.set_switch(
+                order.workspace, order.scope, order.scope_id, "reducing", order.reason, order.who
+            )
+        self._requests += 1
+        name = f"{order.who} {self._state.clock.now().isoformat()} {self._requests}"
+        return self._shown(self._flattener.start(order.workspace, sorted(accounts), order.who, name))
+
+    def flatten_progress(self, workspace: str, flatten_id: str) -> FlattenView | None:
         """Where a flatten stands."""
         run = self._flattener.progress(flatten_id)
-        return run if run is not None and run.workspace == workspace else None
+        return self._shown(run) if run is not None and run.workspace == workspace else None
+
+    def _shown(self, run: FlattenRun) -> FlattenView:
+        accounts = tuple(
+            FlattenAccountView(
+                account_id=a.account_id,
+                state=a.state,
+                detail=a.detail,
+                positions=tuple(
+                    PositionView(account_id=a.account_id, symbol=symbol, qty=qty)
+                    for symbol, qty in a.positions
+                    if qty and root_of(symbol) in INSTRUMENTS
+                ),
+            )
+            for a in run.accounts.values()
+        )
+        return FlattenView(flatten_id=run.flatten_id, done=run.done, accounts=accounts)
 
     def unblock(self, workspace: str, account_id: str) -> None:
-        """A person has looked at the alert: entries of the account go on. Raises Refusal for a foreign account."""
-        self._check_scope(workspace, "account", account_id)
+        """A person has looked at the alert: entries of the account go on."""
         self._log.note(workspace, EntriesBlocked(account_id, ""))

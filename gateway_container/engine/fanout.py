@@ -15,7 +15,8 @@ from gateway_container.engine.state import State
 from kopitra.domain.book import ChildOrder
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import OrderNotSent, OrdersSent, SentFact
-from kopitra.domain.orders import ZERO, OrderIntent, State as OrderState
+from kopitra.domain.orders import ZERO, OrderIntent
+from kopitra.domain.orders import State as OrderState
 from kopitra.domain.signals import sign
 from kopitra.domain.switches import Covered
 from kopitra.ports import BrokerSession, Encoded, NewNumbers, NotSent, OrderRef, Sent

@@ -21,6 +21,8 @@ from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.plan import plan
 from kopitra.domain.signals import Signal, check_signal
 from kopitra.store.drafts import Committed, IdempotencyDraft, IdempotencyRecord
+from kopitra.store.idempotency import find_answer
+from kopitra.store.pool import Database
 
 #: first answers kept in memory, oldest leave first; older ones are found in the database
 ANSWERS_MAX: Final = 100_000
@@ -53,8 +55,9 @@ class Hooks:
 class Intake:
     """Takes signals."""
 
-    def __init__(self, state: State, log: Log, fanout: Fanout, hooks: Hooks) -> None:
+    def __init__(self, state: State, log: Log, fanout: Fanout, hooks: Hooks, db: Database) -> None:
         self._state = state
+        self._db = db
         self._log = log
         self._fanout = fanout
         self._hooks = hooks
@@ -134,6 +137,12 @@ class Intake:
     ) -> IdempotencyRecord | None:
         """The first answer to this key, from memory."""
         return self._answers.get(AnswerKey(workspace, principal, endpoint, key))
+
+    async def stored_answer(
+        self, workspace: str, principal: str, endpoint: str, key: str
+    ) -> IdempotencyRecord | None:
+        """The first answer to this key, from the database. Raises Unavailable."""
+        return await find_answer(self._db, workspace, principal, endpoint, key)
 
     def running(self, workspace: str, principal: str, endpoint: str, key: str) -> bool:
         """The first call with this key has not been answered yet."""

@@ -33,7 +33,7 @@ class LeaderFeed:
         self._alert = alert
         self._trackers: dict[str, list[LeaderTracker]] = {}
         self._based: set[str] = set()
-        self._waiting: deque[tuple[Signal, int]] = deque()
+        self._waiting: deque[tuple[Signal, int]] = deque()  # bounded: WAITING_MAX in _wait
         self._timer: asyncio.TimerHandle | None = None
 
     def configure(self) -> None:
@@ -109,7 +109,7 @@ class LeaderFeed:
 
     def _again(self) -> None:
         self._timer = None
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, deque()  # bounded: WAITING_MAX in _wait
         for signal, received_ns in waiting:
             self._take(signal, received_ns)
 

@@ -13,14 +13,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from gateway_container.engine.state import State
 from kopitra.domain.errors import StoreError, Unavailable
 from kopitra.domain.fold import Effect, fold
 from kopitra.domain.journal import KINDS, Entry
 from kopitra.store.drafts import Committed, Draft, IdempotencyDraft
 from kopitra.store.encoding import encode
 from kopitra.store.journal import JournalWriter
-
-from gateway_container.engine.state import State
 
 #: facts kept while the database is away; beyond it the oldest is lost to the journal (not to the broker) and the
 #: account's entries stop
@@ -36,7 +35,7 @@ class Log:
         self._state = state
         self._writer = writer
         self._on_broken = on_broken
-        self._backlog: deque[tuple[str, Entry]] = deque()
+        self._backlog: deque[tuple[str, Entry]] = deque()  # bounded: BACKLOG_MAX in _keep
         self._retry: asyncio.TimerHandle | None = None
         #: False while the book is folded anew: no decision may be made on it
         self.accepting = True
@@ -61,6 +60,17 @@ class Log:
             fold(self._state.book, entry)
         future.add_done_callback(self._decided)
         return future
+
+    def decide_one(
+        self, workspace: str, entry: Entry, record: IdempotencyDraft
+    ) -> tuple[asyncio.Future[Committed], Effect]:
+        """Like `decide` for one entry, and what it did to the book."""
+        if not self.accepting:
+            raise Unavailable("The gateway is reading its journal again; try again in a moment.")
+        future = self._writer.append([self._draft(workspace, entry, None, record)])
+        effect = fold(self._state.book, entry)
+        future.add_done_callback(self._decided)
+        return future, effect
 
     def _decided(self, future: asyncio.Future[Committed]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:
@@ -101,7 +111,7 @@ class Log:
         if not self._writer.available or not self.accepting:
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._flush)
             return
-        waiting, self._backlog = self._backlog, deque()
+        waiting, self._backlog = self._backlog, deque()  # bounded: BACKLOG_MAX in _keep
         for workspace, entry in waiting:
             self._append_fact(workspace, entry)
 

@@ -5,7 +5,7 @@ entries, what is in flight may finish, sessions close, the journal closes, the l
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -13,6 +13,7 @@ import structlog
 from opentelemetry.trace import Tracer
 
 from gateway_container.engine.broadcast import Broadcast
+from gateway_container.engine.callbacks import Callbacks
 from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.control import Control
 from gateway_container.engine.fanout import Fanout
@@ -25,12 +26,15 @@ from gateway_container.engine.recovery import Refold, doubt_unresolved, read_boo
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
-from gateway_container.engine.views import HealthView, Views
-from kopitra.domain.journal import Heartbeat
+from gateway_container.engine.views import Views
+from kopitra.domain.journal import Heartbeat, SwitchChanged
+from kopitra.domain.switches import KillSwitch
 from kopitra.ports import BrokerAdapter, Clock
+from kopitra.store.idempotency import recent_answers
 from kopitra.store.journal import JournalWriter
 from kopitra.store.lease import Lease, LeaseSettings
 from kopitra.store.pool import Database
+from kopitra.store.switches import SwitchRow
 from kopitra.telemetry import Metrics
 
 #: seconds between two looks of the watchdog
@@ -80,12 +84,13 @@ class Machine:
         self.reports = Reports(state, log, fanout, self.observer.report)
         self.observer.attach(self.reports)
         hooks = Hooks(self.observer.planned, self.observer.dispatched)
-        self.intake = Intake(state, log, fanout, hooks)
+        self.intake = Intake(state, log, fanout, hooks, supplies.db)
         self.leaders = LeaderFeed(state, self.intake, self.reports.alert)
         self.reports.attach(self.leaders)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
-        self.control = Control(state, log, self.flattener)
-        self.views = Views(state, supplies.db, self.sessions)
+        self.views = Views(state, supplies.db, self.sessions, self._ready)
+        self.control = Control(state, log, self.flattener, self.views, supplies.db)
+        self.callbacks = Callbacks(state, log, self.reports)
         self._watch: asyncio.Task[None] | None = None
         self.accepting = False
 
@@ -135,6 +140,8 @@ class Machine:
         )
         state.book = await read_book(supplies.db, self.identity.shard)
         state.config = config
+        for answer in reversed(await recent_answers(supplies.db, supplies.clock.now())):
+            self.intake.learn(answer)
         in_doubt = doubt_unresolved(state, self.log)
         if self.lease.taken.dirty:
             # A predecessor that was paused, not dead, may still write until its own deadline and grace are over.
@@ -151,17 +158,18 @@ class Machine:
         self.accepting = True
         _log.info("recovered", rows=state.book.seq, in_doubt=in_doubt, epoch=self.lease.epoch)
 
-    async def reconfigure(self, config: GatewayConfig) -> None:
-        """Take a new configuration: rules at once, sessions as far as they changed."""
+    async def reconfigure(self, config: GatewayConfig, switches: Sequence[SwitchRow]) -> None:
+        """Take a new configuration: switches and rules at once, sessions as far as they changed."""
+        for row in switches:
+            if row.epoch > self.state.book.switches.epoch(row.scope, row.scope_id):
+                switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
+                self.log.note(row.workspace, SwitchChanged(switch))
         self.state.config = config
         self.leaders.configure()
         await self.sessions.apply(config)
 
-    def health(self) -> HealthView:
-        """Readiness."""
-        return self.views.health(
-            self.writer.available, self.lease.valid, self.accepting and self.log.accepting
-        )
+    def _ready(self) -> tuple[bool, bool]:
+        return self.writer.available, self.accepting and self.log.accepting and self.lease.valid
 
     async def _watching(self) -> None:
         """Measures how late the loop wakes, and keeps the gauges."""

@@ -39,6 +39,7 @@ class AccountQueue:
     __slots__ = ("_lanes", "waiting")
 
     def __init__(self) -> None:
+        # bounded: WAITING_MAX in push
         self._lanes: dict[Lane, deque[Place]] = {lane: deque() for lane in LANES}
         self.waiting = 0
 

@@ -99,7 +99,10 @@ class Reports:
     # orders ------------------------------------------------------------------------------------------------
 
     def _report(self, report: ExecutionReport) -> None:
-        effect = self._log.note(self._workspace(report.account_id), Reported(report))
+        self.after(report, self._log.note(self._workspace(report.account_id), Reported(report)))
+
+    def after(self, report: ExecutionReport, effect: Effect) -> None:
+        """What follows from a report that is in the book."""
         if self._leaders is not None:
             self._leaders.observe(report)
         if report.exec_type == "trade" and report.last_px is not None:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from kopitra.domain.copy_rules import CopyRule, Sizing
-from tests.integration.gateway.world import LEADER, WORKSPACE, Follower, house
+from tests.integration.gateway.world import FIRST, LEADER, SECOND, WORKSPACE, Follower, house
 
 
 def rule(account_id: str, **fields: object) -> CopyRule:
@@ -12,14 +12,16 @@ def rule(account_id: str, **fields: object) -> CopyRule:
 
 async def test_an_entry_fills_at_every_follower_and_an_exit_makes_them_flat(dsn: str) -> None:
     followers = {
-        "p1": Follower("projectx", rule),
-        "p2": Follower("projectx", lambda a: rule(a, sizing=Sizing("multiplier", Decimal(3)))),
-        "t1": Follower("tradovate", rule),
-        "t2": Follower("tradovate", lambda a: rule(a, inverse=True)),
+        "p1": Follower(FIRST, rule),
+        "p2": Follower(FIRST, lambda a: rule(a, sizing=Sizing("multiplier", Decimal(3)))),
+        "t1": Follower(SECOND, rule),
+        "t2": Follower(SECOND, lambda a: rule(a, inverse=True)),
     }
     async with house(dsn, followers) as world:
         children = await world.send(side="buy", quantity=1)
-        await world.until(lambda: all(c.state == "filled" for c in children), str([(c.state, c.reason) for c in children]))
+        await world.until(
+            lambda: all(c.state == "filled" for c in children), str([(c.state, c.reason) for c in children])
+        )
         assert {a: world.held(a) for a in followers} == {"p1": 1, "p2": 3, "t1": 1, "t2": -1}
         await world.send(action="exit")
         await world.until(lambda: all(world.held(a) == 0 for a in followers), "flat")

@@ -28,6 +28,8 @@ WORKSPACE = "ws1"
 LEADER = "lead"
 #: seconds that a test waits for a condition
 PATIENCE_S = 10.0
+#: the brokers by their folders; tests name none
+FIRST, SECOND = sorted(registry())[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,10 @@ class World:
         """Accept a signal, wait until it is durable, return its children."""
         pending = self.machine.intake.accept(self.signal(**fields), None)
         await pending.committed
-        return [self.machine.state.book.orders[i] for i in self.machine.state.book.lists.get(pending.plan.list_id, [])]
+        return [
+            self.machine.state.book.orders[i]
+            for i in self.machine.state.book.lists.get(pending.plan.list_id, [])
+        ]
 
     async def until(self, condition: Callable[[], bool], what: str = "the condition") -> None:
         """Wait for a condition on the engine's memory: looked at after every turn in which something was read."""
@@ -113,7 +118,9 @@ class World:
         return position.qty if position is not None else Decimal(0)
 
 
-def _logins(followers: Mapping[str, Follower], broker: str, leader_at: str | None) -> dict[str, list[SimAccount]]:
+def _logins(
+    followers: Mapping[str, Follower], broker: str, leader_at: str | None
+) -> dict[str, list[SimAccount]]:
     logins = {
         f"user-{account_id}": [SimAccount(f"SIM{account_id}", follower.balance, {})]
         for account_id, follower in followers.items()
@@ -156,12 +163,14 @@ async def house(
     async with Database(dsn) as db:
         supplies = Supplies(dsn, db, SystemClock(), adapters, Metrics())
         machine = await Machine.start(
-            Identity("main", "test", "test"), supplies, config, Broadcast(), lambda reason: None
+            Identity("main", "test", "test"), supplies, config, Broadcast(db, "main"), lambda reason: None
         )
         world = World(machine, sims, contract)
         try:
             await world.price("6800", "6800.25")
-            await world.until(lambda: all(s.state == "live" for s in machine.sessions.all.values()), "live sessions")
+            await world.until(
+                lambda: all(s.state == "live" for s in machine.sessions.all.values()), "live sessions"
+            )
             yield world
         finally:
             await machine.stop(drain_s=1.0)

@@ -1,0 +1,39 @@
+"""Which accounts an entry is about: a reader that may see some accounts sees the entries about no other."""
+
+from kopitra.domain.journal import (
+    AlertRaised,
+    Doubted,
+    EntriesBlocked,
+    Entry,
+    FlattenNoted,
+    FollowUp,
+    OrderNotSent,
+    PositionDiffers,
+    Reported,
+    RequestFailed,
+    SignalPlanned,
+    SwitchChanged,
+)
+
+
+def accounts_of(entry: Entry) -> frozenset[str]:
+    """Account ids; the unnamed account "" stands for what concerns the whole workspace, so no scoped reader sees it."""
+    match entry:
+        case SignalPlanned():
+            return frozenset(leg.account_id for leg in entry.plan.legs)
+        case Reported() | PositionDiffers():
+            return frozenset((entry.report.account_id,))
+        case (
+            OrderNotSent()
+            | FollowUp()
+            | Doubted()
+            | RequestFailed()
+            | EntriesBlocked()
+            | FlattenNoted()
+            | AlertRaised()
+        ):
+            return frozenset((entry.account_id,))
+        case SwitchChanged():
+            return frozenset((entry.switch.scope_id if entry.switch.scope == "account" else "",))
+        case _:
+            return frozenset(("",))
