@@ -34,7 +34,7 @@ class AppendQueue:
     __slots__ = ("_alone", "_waiting", "rows")
 
     def __init__(self) -> None:
-        self._waiting: deque[Pending] = deque()
+        self._waiting: deque[Pending] = deque()  # bounded: put refuses past WAITING_ROWS_MAX
         self._alone = 0  # appends to hand out one by one
         #: facts that wait
         self.rows = 0

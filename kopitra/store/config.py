@@ -1,9 +1,11 @@
 """Everything the gateway keeps in memory, read as of one moment, and word of its changes."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from kopitra.domain.errors import Unavailable
 from kopitra.ports import Clock
@@ -94,31 +96,47 @@ class ConfigWatch:
         self._dsn = dsn
         self._clock = clock
         self._poll_s = poll_s
+        self._connection: AsyncConnection[TupleRow] | None = None
+        self._last: Seen | None = None
         #: monotonic time of the last successful look; who acts on switches treats an old one as "reducing"
         self.read_ns = 0
 
-    async def changes(self) -> AsyncGenerator[Seen]:
-        """The present state first, then each change. Survives outages; ends only when it is closed."""
-        last: Seen | None = None
+    async def following(self) -> Seen:
+        """The present state at the first call; then waits for the next change. Survives outages."""
         while True:
-            try:
-                async for seen in self._looks():
-                    self.read_ns = self._clock.monotonic_ns()
-                    if seen != last:
-                        last = seen
-                        yield seen
-            except Unavailable:
-                await asyncio.sleep(_RETRY_S)
+            seen = await self._look()
+            if seen is not None and seen != self._last:
+                self._last = seen
+                return seen
 
-    async def _looks(self) -> AsyncGenerator[Seen]:
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def _look(self) -> Seen | None:
+        """Wait for a notification or for the poll, then read. None while the database is away."""
+        try:
+            with translated():
+                if self._connection is None:
+                    self._connection = await self._listen()
+                else:
+                    await self._wait(self._connection)
+                row = await (await self._connection.execute(_LOOK_SQL)).fetchone()
+        except Unavailable:
+            await self.close()
+            await asyncio.sleep(_RETRY_S)
+            return None
+        self.read_ns = self._clock.monotonic_ns()
+        return None if row is None else Seen(row[0], row[1])
+
+    async def _wait(self, connection: AsyncConnection[TupleRow]) -> None:
+        async for _notice in connection.notifies(timeout=self._poll_s, stop_after=1):
+            return
+
+    async def _listen(self) -> AsyncConnection[TupleRow]:
         connection = await connect(self._dsn, SessionSettings("kopitra config watch"))
-        with translated():
-            async with connection:
-                await connection.execute("listen kopitra_config")
-                await connection.execute("listen kopitra_switch")
-                while True:
-                    row = await (await connection.execute(_LOOK_SQL)).fetchone()
-                    if row is not None:
-                        yield Seen(row[0], row[1])
-                    async for _notice in connection.notifies(timeout=self._poll_s, stop_after=1):
-                        pass
+        await connection.execute("listen kopitra_config")
+        await connection.execute("listen kopitra_switch")
+        return connection

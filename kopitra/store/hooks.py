@@ -9,7 +9,7 @@ from typing import Final
 
 from kopitra.domain.errors import Conflict
 from kopitra.store.keys import SECRET_BYTES, hash_secret
-from kopitra.store.pool import Database, values_of
+from kopitra.store.pool import Database, Parameters, values_of
 
 _ID_BYTES: Final = 8
 RATE_PER_MINUTE: Final = 120
@@ -108,5 +108,5 @@ async def list_hooks(db: Database, workspace: str) -> list[HookRow]:
     return await db.rows(HookRow, text, (workspace,))
 
 
-def _values(row: HookRow) -> dict[str, object]:
-    return values_of(row) | {"allow_list": list(row.allow_list)}
+def _values(row: HookRow) -> Parameters:
+    return values_of(row, allow_list=list(row.allow_list))

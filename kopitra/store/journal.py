@@ -15,6 +15,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+import psycopg
+
 from kopitra.domain.errors import LeaseLost, StoreError, Unavailable
 from kopitra.store.append_queue import AppendQueue, Pending
 from kopitra.store.append_sql import Statement, number, statement
@@ -239,16 +241,17 @@ class JournalWriter:
         self._watch()
         try:
             existing = None if self._link is None else await first_record(self._link, pending.drafts)
-            if existing is None:  # both copies are in this one append
-                pending.fail(StoreError(f"The append repeats itself: {error.message}."))
-            else:
-                pending.fail(Duplicate("It was recorded before: answer with the first record.", existing))
         except Unavailable as unavailable:
             pending.fail(unavailable)
-            self._on_down(str(unavailable))
-        finally:
             self._explaining = None
+            self._on_down(str(unavailable))
+            return
+        self._explaining = None
         self._calm()
+        if existing is None:  # both copies are in this one append
+            pending.fail(StoreError(f"The append repeats itself: {error.message}."))
+        else:
+            pending.fail(Duplicate("It was recorded before: answer with the first record.", existing))
         self._send()
 
     # when it goes wrong ------------------------------------------------------------------------------------
@@ -312,8 +315,8 @@ class JournalWriter:
                 self._refusal = None
             except LeaseLost as lost:
                 self.fence(lost.message)
-            except (Unavailable, TimeoutError):
-                continue
+            except (StoreError, psycopg.Error, TimeoutError):
+                continue  # whatever the server is going through, the next attempt finds out
         self._recovery = None
         self._send()
 

@@ -5,7 +5,7 @@ chosen).
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -168,4 +168,4 @@ async def _insert(session: Session, row: KeyRow) -> None:
         values (%(workspace)s, %(key_id)s, %(leader_id)s, %(account)s, %(label)s, %(secret_sha256)s,
             %(sealed_signing)s, %(require_signature)s, %(allow_list)s::text[]::cidr[], %(rate_per_minute)s,
             %(created_at)s, %(expires_at)s, %(revoked_at)s, %(replaces)s)"""
-    await session.run(text, values_of(replace(row)) | {"allow_list": list(row.allow_list)})
+    await session.run(text, values_of(row, allow_list=list(row.allow_list)))

@@ -7,6 +7,7 @@ build is always possible until the post step has run.
 """
 
 import hashlib
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,14 +96,12 @@ async def migrate(dsn: str, *, stage: Stage = "post", folder: Path = MIGRATIONS_
             await connection.execute("select pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
             await connection.execute(_VERSION_TABLE)
             applied = await _applied(connection)
-            pending = plan(steps(folder), applied)
-            done: list[str] = []
-            for step in pending:
-                if stage == "pre" and step.stage == "post" and applied:
-                    break
+            chosen = plan(steps(folder), applied)
+            if stage == "pre" and applied:
+                chosen = list(itertools.takewhile(lambda step: step.stage == "pre", chosen))
+            for step in chosen:
                 await _apply(connection, step)
-                done.append(step.title)
-            return done
+            return [step.title for step in chosen]
 
 
 async def check_schema(dsn: str, folder: Path = MIGRATIONS_DIR) -> None:

@@ -216,13 +216,13 @@ class Database:
             return await session.run(sql, values)
 
 
-def values_of(row: "DataclassInstance") -> dict[str, object]:
-    """A row's fields as named parameters; mappings become JSON text for `jsonb` columns."""
+def values_of(row: "DataclassInstance", **more: object) -> Parameters:
+    """A row's fields as named parameters, `more` over them; mappings become JSON text for `jsonb` columns."""
     values: dict[str, object] = {}
     for field in fields(row):
         value: object = getattr(row, field.name)
         values[field.name] = encode(value).decode() if isinstance(value, Mapping) else value
-    return values
+    return values | more
 
 
 async def _configure(connection: AsyncConnection[TupleRow]) -> None:

@@ -1,7 +1,7 @@
 """One consistent look at the configuration, and word of every change."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest_asyncio
@@ -15,15 +15,15 @@ NOW = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
 
 
 @pytest_asyncio.fixture
-async def changes(db: Database, clock: Clock) -> AsyncIterator[AsyncGenerator[Seen]]:
-    """Changes by notification only: the poll is far away."""
-    stream = ConfigWatch(db.dsn, clock, poll_s=30).changes()
-    yield stream
-    await stream.aclose()
+async def watch(db: Database, clock: Clock) -> AsyncIterator[ConfigWatch]:
+    """Hears by notification only: the poll is far away."""
+    hearing = ConfigWatch(db.dsn, clock, poll_s=30)
+    yield hearing
+    await hearing.close()
 
 
-async def following(stream: AsyncGenerator[Seen]) -> Seen:
-    return await asyncio.wait_for(anext(stream), 5)
+async def following(watch: ConfigWatch) -> Seen:
+    return await asyncio.wait_for(watch.following(), 5)
 
 
 async def fill(db: Database, workspace: str) -> None:
@@ -59,34 +59,33 @@ async def test_each_change_raises_the_version_once(db: Database) -> None:
     assert (await load_config(db)).version == before + 6
 
 
-async def test_a_change_is_told_at_once(db: Database, changes: AsyncGenerator[Seen]) -> None:
-    start = await following(changes)
+async def test_a_change_is_told_at_once(db: Database, watch: ConfigWatch) -> None:
+    start = await following(watch)
     await workspaces.create_workspace(db, workspaces.WorkspaceRow("w1", "", NOW))
-    assert await following(changes) == Seen(start.version + 1, start.switches)
+    assert await following(watch) == Seen(start.version + 1, start.switches)
 
 
-async def test_a_kill_switch_is_told_at_once(db: Database, changes: AsyncGenerator[Seen]) -> None:
-    start = await following(changes)
+async def test_a_kill_switch_is_told_at_once(db: Database, watch: ConfigWatch) -> None:
+    start = await following(watch)
     await switches.set_switch(db, switches.SwitchRow("global", "", "", "halted", 1, "", "ann", NOW))
-    assert await following(changes) == Seen(start.version, start.switches + 1)
+    assert await following(watch) == Seen(start.version, start.switches + 1)
 
 
 async def test_a_lost_notification_is_found_by_looking(db: Database, clock: Clock) -> None:
     watch = ConfigWatch(db.dsn, clock, poll_s=0.05)
-    stream = watch.changes()
-    start = await following(stream)
+    start = await following(watch)
     await db.run("alter table workspaces disable trigger config_changed")
     await db.run("update config_version set version = version + 1")
-    assert (await following(stream)).version == start.version + 1
+    assert (await following(watch)).version == start.version + 1
     assert watch.read_ns > 0
-    await stream.aclose()
+    await watch.close()
 
 
-async def test_an_outage_of_the_watch_ends_by_itself(db: Database, changes: AsyncGenerator[Seen]) -> None:
-    start = await following(changes)
+async def test_an_outage_of_the_watch_ends_by_itself(db: Database, watch: ConfigWatch) -> None:
+    start = await following(watch)
     await db.run(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where application_name = 'kopitra config watch' and datname = current_database()"
     )
     await workspaces.create_workspace(db, workspaces.WorkspaceRow("w1", "", NOW))
-    assert (await following(changes)).version == start.version + 1
+    assert (await following(watch)).version == start.version + 1

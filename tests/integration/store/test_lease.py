@@ -7,6 +7,7 @@ import pytest
 
 from kopitra.domain.errors import Conflict, LeaseLost, Unavailable
 from kopitra.ports import Clock
+from kopitra.store.append_sql import STATEMENTS
 from kopitra.store.drafts import Draft
 from kopitra.store.journal import JournalWriter
 from kopitra.store.lease import Lease, LeaseSettings, read_lease
@@ -91,14 +92,17 @@ async def test_a_superseded_holder_can_append_nothing(
     await second.release("")
 
 
-async def test_a_take_over_waits_for_the_append_that_holds_the_row(db: Database, clock: Clock) -> None:
+async def test_a_take_over_waits_for_an_append_that_has_not_committed(db: Database, clock: Clock) -> None:
     first = await take(db, clock, "first", Told())
     await first.release("")
+    types, text = STATEMENTS["append_one"]
     async with db.transaction() as session:
-        await session.run("select from lease where shard = 's1' and epoch = 1 for share")
+        await session.run(f"prepare append_one ({types}) as {text}")
+        await session.run("execute append_one ('s1', 1, 1, now(), 'k', 'e', 'w', '{}', '')")
         with pytest.raises(Unavailable):
             await take(db, clock, "second", Told())
     second = await take(db, clock, "second", Told())
+    assert second.epoch == 2
     await second.release("")
 
 
