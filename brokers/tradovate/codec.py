@@ -182,7 +182,7 @@ def encode_cancel(order_id: str) -> str | NotSent:
 
 
 def encode_liquidate(account_id: int, contract_id: int) -> str:
-    """Body, without its closing brace, of order/liquidateposition: cancels the contract's orders and closes."""
+    """Body, without its closing brace, of order/liquidateposition: cancels the orders and closes."""
     return f'{{"accountId":{account_id},"contractId":{contract_id},"admin":false,"isAutomated":true'
 
 

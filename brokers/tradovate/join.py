@@ -8,22 +8,24 @@ our own fill would look like a stranger's.
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from brokers.tradovate.entities import Command, CommandReport, ExecReport, Fill, Order, OrderVersion
 from brokers.tradovate.failures import reason_of
 from brokers.tradovate.symbols import ContractBook
 from brokers.tradovate.tracks import (
     DONE,
+    ENDED,
     RANK,
     RANK_MAX,
     SIDES,
     STATUS,
+    CommandNote,
     Missing,
     Track,
     missing_of,
+    remember,
     report_of,
 )
 from kopitra.domain.errors import ProtocolViolation
@@ -40,15 +42,7 @@ ORPHANS_MAX: Final = 1_000
 #: what was asked for is waited for so long, seconds
 ASK_WAIT_S: Final = 2.0
 _NS: Final = 1_000_000_000
-_T = TypeVar("_T")
 _REJECTIONS: Final = frozenset({"RiskRejected", "ExecutionRejected"})
-
-
-@dataclass(slots=True)
-class _CommandNote:
-    order_id: int
-    kind: Literal["New", "Modify", "Cancel"]
-    settled: bool = False
 
 
 class Joiner:
@@ -72,11 +66,12 @@ class Joiner:
         self._now = now
         self._wait_ns = int(wait_s * _NS)
         self._tracks: dict[int, Track] = {}
-        self._commands: dict[int, _CommandNote] = {}
+        self._commands: dict[int, CommandNote] = {}
         self._orphans: dict[int, CommandReport | ExecReport] = {}
         self._seen: dict[int, bool] = {}  # execution id -> still active
         self._waiting: dict[int, Track] = {}
         self._muted = False
+        self._asked_names: set[int] = set()  # contracts that are being looked up
         #: orders of our accounts that were told and have not ended, by the broker's id
         self.open_orders: set[str] = set()
         #: (account, contract) pairs with a native close in flight: its order names no client id
@@ -91,7 +86,9 @@ class Joiner:
                 f"order {order.id} has the status Unknown: look at it in the broker's own client"
             )
         track = self._track(order.id)
-        track.order = order
+        before = track.order
+        if before is None or before.ord_status not in ENDED or order.ord_status in ENDED:
+            track.order = order  # else an older state of an order that is over came late
         track.parent_id = track.parent_id or order.parent_id
         self._advance(track, now_ns)
 
@@ -108,8 +105,8 @@ class Joiner:
     def on_command(self, command: Command, now_ns: int) -> None:
         """The client id (New), and which order later reports of the command belong to."""
         if command.id not in self._commands:
-            _put(
-                self._commands, command.id, _CommandNote(command.order_id, command.command_type), COMMANDS_MAX
+            remember(
+                self._commands, command.id, CommandNote(command.order_id, command.command_type), COMMANDS_MAX
             )
         track = self._track(command.order_id)
         if command.command_type == "New" and not track.identified:
@@ -127,7 +124,7 @@ class Joiner:
         note = self._commands.get(report.command_id)
         if note is None:
             if report.command_status in _REJECTIONS or report.command_status == "Replaced":
-                _put(self._orphans, report.command_id, report, ORPHANS_MAX)
+                remember(self._orphans, report.command_id, report, ORPHANS_MAX)
             return
         track = self._track(note.order_id)
         if report.command_status in _REJECTIONS:
@@ -144,7 +141,7 @@ class Joiner:
             return
         note = self._commands.get(report.command_id)
         if note is None:
-            _put(self._orphans, report.command_id, report, ORPHANS_MAX)
+            remember(self._orphans, report.command_id, report, ORPHANS_MAX)
             return
         track = self._track(report.order_id)
         self._refused(track, note, report.reject_reason, report.text, report.command_id, now_ns)
@@ -158,7 +155,7 @@ class Joiner:
             self._advance(track, now_ns)
         elif told is None:
             self._track(fill.order_id).fills.pop(fill.id, None)
-            _put(self._seen, fill.id, False, SEEN_MAX)
+            remember(self._seen, fill.id, False, SEEN_MAX)
         elif told and not fill.active:
             self._bust(self._track(fill.order_id), fill, now_ns)
 
@@ -232,6 +229,7 @@ class Joiner:
 
     def recheck(self, now_ns: int) -> None:
         """A contract was learnt or a native close was answered: look again at what waits."""
+        self._asked_names.clear()
         for track in list(self._waiting.values()):
             self._advance(track, now_ns)
 
@@ -252,7 +250,7 @@ class Joiner:
         track = self._tracks.get(order_id)
         if track is None:
             track = Track(order_id)
-            _put(self._tracks, order_id, track, TRACKS_MAX)
+            remember(self._tracks, order_id, track, TRACKS_MAX)
         return track
 
     def _resolve(self, track: Track) -> bool:
@@ -263,7 +261,8 @@ class Joiner:
             return False
         symbol = self._contracts.name(order.contract_id)
         if symbol is None:
-            if order.contract_id is not None and track.due_ns == 0:
+            if order.contract_id is not None and order.contract_id not in self._asked_names:
+                self._asked_names.add(order.contract_id)
                 self._ask("contract", order.contract_id)
             return False
         if track.cl_ord_id is None and (order.account_id, order.contract_id) in self.closing:
@@ -291,7 +290,7 @@ class Joiner:
             self._waiting[track.order_id] = track
 
     def _tell_fill(self, track: Track, fill: Fill, now_ns: int) -> None:
-        _put(self._seen, fill.id, True, SEEN_MAX)
+        remember(self._seen, fill.id, True, SEEN_MAX)
         track.cum_qty += fill.qty
         track.turnover += fill.price * fill.qty
         complete = track.version is not None and track.cum_qty >= track.version.order_qty
@@ -303,7 +302,7 @@ class Joiner:
     def _tell_status(self, track: Track, now_ns: int) -> bool:
         """False: there is something to tell, and a part of it is still missing."""
         order = track.order
-        if track.final or order is None or order.ord_status in DONE:
+        if track.final or order is None or order is track.shown or order.ord_status in DONE:
             return True
         exec_type, status = STATUS[order.ord_status]
         if status == track.told or RANK.get(status, RANK_MAX) <= track.rank:
@@ -314,6 +313,7 @@ class Joiner:
         at = self._now() if track.rank else order.timestamp
         track.rank = max(track.rank, RANK.get(status, 0))
         track.told, track.final = status, status in TERMINAL_STATUS
+        track.shown = order
         reason = reason_of(word)
         self._tell(report_of(track, exec_type, status, at, now_ns, text=text, ord_rej_reason=reason))
         return True
@@ -321,7 +321,7 @@ class Joiner:
     def _refused(
         self,
         track: Track,
-        note: _CommandNote,
+        note: CommandNote,
         word: str | None,
         text: str | None,
         command_id: int,
@@ -388,9 +388,3 @@ class Joiner:
             self.open_orders.add(report.order_id)
         if report.account_id and not self._muted:
             self._emit_report(report)
-
-
-def _put(book: dict[int, _T], key: int, value: _T, size_max: int) -> None:
-    book[key] = value
-    if len(book) > size_max:
-        del book[next(iter(book))]

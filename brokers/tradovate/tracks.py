@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from brokers.tradovate.entities import Command, Fill, Order, OrderTypeWord, OrderVersion, OrdStatusWord
 from brokers.tradovate.symbols import ContractBook
 from kopitra.domain.executions import ExecType, ExecutionReport, OrdStatus
 from kopitra.domain.signals import OrdType, Side, TimeInForce
 
+T = TypeVar("T")
 Missing = Literal["order", "command", "version", "fills", "contract"]
 
 ZERO: Final = Decimal(0)
@@ -42,6 +43,7 @@ STATUS: Final[dict[OrdStatusWord, tuple[ExecType, OrdStatus]]] = {
 RANK: Final[dict[OrdStatus, int]] = {"pending_new": 1, "suspended": 2, "new": 3}
 RANK_MAX: Final = 9
 DONE: Final = frozenset[OrdStatusWord]({"Filled", "Completed"})
+ENDED: Final = DONE | frozenset[OrdStatusWord]({"Canceled", "Expired", "Rejected"})
 #: a Modify command in these states has not changed the order (yet)
 _NOT_CHANGED: Final = frozenset(
     {"Pending", "PendingExecution", "RiskPassed", "OnHold", "RiskRejected", "ExecutionRejected"}
@@ -69,6 +71,8 @@ class Track:
     side: Side = "buy"
     rank: int = 0
     told: OrdStatus | None = None
+    #: the order entity whose status was told
+    shown: Order | None = None
     final: bool = False
     #: reason word and text of the rejection
     rejection: tuple[str, str] | None = None
@@ -101,6 +105,22 @@ class Track:
         if self.order is not None and self.order.ord_status == "Suspended":
             return "suspended"
         return "partially_filled" if self.cum_qty else "new"
+
+
+@dataclass(slots=True)
+class CommandNote:
+    """Which order a command belongs to, and whether its end was told."""
+
+    order_id: int
+    kind: Literal["New", "Modify", "Cancel"]
+    settled: bool = False
+
+
+def remember(book: dict[int, T], key: int, value: T, size_max: int) -> None:
+    """Put into a bounded book: what came first goes first."""
+    book[key] = value
+    if len(book) > size_max:
+        del book[next(iter(book))]
 
 
 def report_of(

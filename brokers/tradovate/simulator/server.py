@@ -32,7 +32,7 @@ class Simulator:
         self.server.prefix("GET", _PREFIX, self._http)
         self.server.prefix("POST", _PREFIX, self._http)
         self.server.stream("/v1/websocket", self.sockets.serve)
-        self.server.control(self._control)
+        self.server.control(self.control)
         self._watch: asyncio.Task[None] | None = None
         self._due: asyncio.TimerHandle | None = None
 
@@ -119,7 +119,8 @@ class Simulator:
 
     # -- control -----------------------------------------------------------------------------------------
 
-    def _control(self, command: dict[str, object]) -> object:
+    def control(self, command: dict[str, object]) -> object:
+        """One command of the control API; ValueError for what is none."""
         arguments = {key: value for key, value in command.items() if key != "command"}
         user = arguments.get("login")
         login = user if isinstance(user, str) else None

@@ -149,9 +149,9 @@ class House:
     ) -> OrderIntent:
         self.made += 1
         return OrderIntent(
-            cl_ord_id=f"kp{self.made:020}-e", list_id=f"ls{self.made}", account_id=account, leader="lead", leg="e",
-            role="entry", symbol=SYMBOL, side=side, qty=Decimal(qty), ord_type=ord_type, price=_decimal(price),
-            stop_price=_decimal(stop_price), trail_offset=_decimal(trail),
+            cl_ord_id=f"kp{self.made:020}-e", list_id=f"ls{self.made}", account_id=account, leader="lead",
+            leg="e", role="entry", symbol=SYMBOL, side=side, qty=Decimal(qty), ord_type=ord_type,
+            price=_decimal(price), stop_price=_decimal(stop_price), trail_offset=_decimal(trail),
         )  # fmt: skip
 
     def bracket(self, qty: int = 1, stop: str = "6790", target: str = "6820") -> list[OrderIntent]:
@@ -185,15 +185,15 @@ class House:
     def ref(self, intent: OrderIntent) -> OrderRef:
         order_id = next(r.order_id for r in self.reports(cl_ord_id=intent.cl_ord_id) if r.order_id)
         return OrderRef(
-            intent.cl_ord_id, order_id, intent.account_id, intent.symbol, intent.side, intent.ord_type, intent.qty,
-            intent.price, intent.stop_price, intent.trail_offset, intent.time_in_force,
+            intent.cl_ord_id, order_id, intent.account_id, intent.symbol, intent.side, intent.ord_type,
+            intent.qty, intent.price, intent.stop_price, intent.trail_offset, intent.time_in_force,
         )  # fmt: skip
 
     # -- the vendor --------------------------------------------------------------------------------------
 
     def command(self, name: str, **arguments: object) -> object:
         """One command of the control API."""
-        return self.simulator._control({"command": name, **arguments})
+        return self.simulator.control({"command": name, **arguments})
 
     def settings(self, **changes: object) -> None:
         self.command("set-settings", **changes)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -28,7 +29,7 @@ async def test_a_market_order_is_pending_then_new_then_filled(live: House) -> No
 
 
 @pytest.mark.parametrize(
-    ("order", "away", "hit"),
+    "order,away,hit",
     [
         ({"ord_type": "limit", "price": "6790"}, "6800", "6789"),
         ({"ord_type": "stop", "stop_price": "6810"}, "6800", "6811"),
@@ -243,11 +244,11 @@ async def test_a_native_close_of_a_flat_account_is_refused(live: House) -> None:
     await live.report(flat, "rejected")
 
 
-# -- doubt ---------------------------------------------------------------------------------------------------
+# -- doubt --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("quirk", "executed"),
+    "quirk,executed",
     [
         ({"fail_next": 1}, True),
         ({"garbage_next": 1}, True),
@@ -321,9 +322,8 @@ async def test_an_unanswered_cancel_is_a_doubtful_request_and_the_order_is_not(l
 
 
 async def test_an_order_past_the_budget_never_leaves_but_a_cancel_does(live: House) -> None:
-    house = House(live.simulator, type(live.plan)(
-        live.plan.login_id, live.plan.accounts, {**live.plan.settings, "requests_per_minute": "12"}, live.plan.credentials
-    ))  # fmt: skip
+    settings = {**live.plan.settings, "requests_per_minute": "12"}
+    house = House(live.simulator, replace(live.plan, settings=settings))
     house.made = 100
     house.run()
     await house.live()
@@ -339,7 +339,7 @@ async def test_an_order_past_the_budget_never_leaves_but_a_cancel_does(live: Hou
     await house.close()
 
 
-# -- strangers ---------------------------------------------------------------------------------------------------
+# -- strangers --------------------------------------------------------------------------------
 
 
 async def test_a_leader_by_hand_is_seen_whole(live: House) -> None:

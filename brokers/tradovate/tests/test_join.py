@@ -1,0 +1,287 @@
+"""Entities in any order make one report stream."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers.tradovate import frames
+from brokers.tradovate.entities import Command, CommandReport, Contract, ExecReport, Fill, Order, OrderVersion
+from brokers.tradovate.join import Joiner
+from brokers.tradovate.symbols import ContractBook
+from kopitra.domain.errors import ProtocolViolation
+from kopitra.domain.executions import ExecutionReport
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+NS = 1_000_000_000
+
+
+class Bench:
+    """A joiner, and what it said."""
+
+    def __init__(self, *contracts: dict[str, object]) -> None:
+        self.reports: list[ExecutionReport] = []
+        self.asked: list[tuple[str, int]] = []
+        book = ContractBook()
+        book.learn(msgspec.convert(contract, Contract) for contract in contracts)
+        self.book = book
+        self.joiner = Joiner(
+            {4294967299: "acc"},
+            book,
+            self.reports.append,
+            lambda missing, key: self.asked.append((missing, key)),
+            lambda: datetime(2026, 11, 20, tzinfo=UTC),
+            wait_s=0.25,
+        )
+        joiner = self.joiner
+        self._takes: dict[str, tuple[type[Any], Callable[[Any, int], None]]] = {
+            "order": (Order, joiner.on_order),
+            "orderVersion": (OrderVersion, joiner.on_version),
+            "command": (Command, joiner.on_command),
+            "commandReport": (CommandReport, joiner.on_command_report),
+            "executionReport": (ExecReport, joiner.on_execution_report),
+            "fill": (Fill, joiner.on_fill),
+        }
+
+    def take(self, event: dict[str, Any], now_ns: int = 0) -> None:
+        shape, use = self._takes[event["entityType"]]
+        use(msgspec.json.decode(json.dumps(event["entity"]), type=shape), now_ns)
+
+    def kinds(self) -> list[str]:
+        return [report.exec_type for report in self.reports]
+
+
+def recording(name: str) -> tuple[Bench, list[dict[str, Any]]]:
+    told = json.loads((RECORDINGS / f"{name}.json").read_text())
+    return Bench(*told["contracts"]), cast("list[dict[str, Any]]", told["events"])
+
+
+def test_a_market_order_reads_as_new_then_trade() -> None:
+    bench, events = recording("market_fill")
+
+    for event in events:
+        bench.take(event)
+
+    assert bench.kinds() == ["pending_new", "new", "trade"]
+    trade = bench.reports[-1]
+    assert (trade.account_id, trade.cl_ord_id, trade.symbol) == ("acc", "kp00112233445566778899-e", "MNQZ6")
+    assert (trade.exec_id, trade.last_qty, trade.last_px) == ("9001", Decimal(2), Decimal("21000.25"))
+    assert (trade.ord_status, trade.cum_qty, trade.leaves_qty) == ("filled", Decimal(2), Decimal(0))
+
+
+@given(st.permutations(range(10)))
+def test_events_in_any_order_make_exactly_one_trade_that_names_its_order(order: list[int]) -> None:
+    bench, events = recording("market_fill")
+
+    for number in order:
+        bench.take(events[number])
+
+    trades = [report for report in bench.reports if report.exec_type == "trade"]
+    assert [(t.exec_id, t.cl_ord_id, t.ord_status) for t in trades] == [
+        ("9001", "kp00112233445566778899-e", "filled")
+    ]
+    assert bench.kinds().count("new") <= 1
+    assert bench.joiner.next_due_ns is None
+
+
+def test_a_moved_stop_is_told_when_it_is_confirmed_and_not_before() -> None:
+    bench, events = recording("stop_move")
+
+    for event in events[:6]:
+        bench.take(event)
+    before = bench.kinds()
+    for event in events[6:]:
+        bench.take(event)
+
+    assert before == ["new", "pending_replace"]
+    assert bench.kinds() == ["new", "pending_replace", "replaced"]
+    assert [r.stop_price for r in bench.reports] == [Decimal(20970), Decimal(20970), Decimal("20980.5")]
+    assert {r.parent_order_id for r in bench.reports} == {"50"}
+
+
+@given(st.permutations(range(5)))
+def test_a_move_in_any_order_ends_at_its_new_price(order: list[int]) -> None:
+    bench, events = recording("stop_move")
+
+    for event in events[:3]:
+        bench.take(event)
+    for number in order:
+        bench.take(events[3 + number])
+
+    replaced = [r for r in bench.reports if r.exec_type == "replaced"]
+    assert [r.stop_price for r in replaced] == [Decimal("20980.5")]
+
+
+def test_a_refused_move_keeps_the_old_price() -> None:
+    bench, events = recording("stop_move")
+    for event in events[:5]:
+        bench.take(event)
+    refusal = {
+        "id": 9,
+        "commandId": 701,
+        "commandStatus": "ExecutionRejected",
+        "rejectReason": "InvalidPrice",
+        "text": "no",
+    }
+
+    bench.take({"entityType": "commandReport", "entity": refusal})
+
+    last = bench.reports[-1]
+    assert (last.exec_type, last.stop_price, last.ord_status) == ("replace_rejected", Decimal(20970), "new")
+    assert (last.text, last.ord_rej_reason) == ("InvalidPrice: no", "invalid-price")
+
+
+@given(st.permutations(range(5)))
+def test_a_rejection_in_any_order_keeps_its_reason(order: list[int]) -> None:
+    bench, events = recording("rejection")
+
+    for number in order:
+        bench.take(events[number])
+
+    last = bench.reports[-1]
+    assert (last.exec_type, last.ord_rej_reason, last.text) == (
+        "rejected", "size-limit", "MaxPosLimitReached: Max position is 5",
+    )  # fmt: skip
+    assert bench.kinds().count("rejected") == 1
+
+
+def test_a_rejection_without_a_reason_is_told_after_a_while() -> None:
+    bench, events = recording("rejection")
+    for number in (0, 1, 2, 4):
+        bench.take(events[number])
+    assert "rejected" not in bench.kinds()
+
+    bench.joiner.overdue(NS)
+
+    assert bench.kinds()[-1] == "rejected"
+    assert bench.joiner.next_due_ns is None
+
+
+def test_a_fill_without_its_order_waits_then_asks_then_is_told_all_the_same() -> None:
+    bench, events = recording("market_fill")
+    bench.take(events[8])
+    assert bench.reports == []
+
+    bench.joiner.overdue(NS)
+    assert set(bench.asked) == {("order", 296445350031), ("command", 296445350031), ("version", 296445350031)}
+    bench.take(events[2])
+    assert bench.reports == []
+    lost = bench.joiner.overdue(10 * NS)
+
+    assert lost == [296445350031]
+    assert [r.exec_id for r in bench.reports if r.exec_type == "trade"] == ["9001"]
+
+
+def test_a_filled_order_whose_fills_do_not_come_is_asked_for_them() -> None:
+    bench, events = recording("market_fill")
+    for number in (0, 1, 2, 9):
+        bench.take(events[number])
+
+    bench.joiner.overdue(NS)
+
+    assert bench.asked == [("fills", 296445350031)]
+    bench.take(events[8])
+    assert bench.kinds()[-1] == "trade"
+    assert bench.joiner.next_due_ns is None
+
+
+def test_the_same_fill_twice_is_one_trade_and_a_bust_takes_it_back_once() -> None:
+    bench, events = recording("market_fill")
+    for event in [*events, events[8], events[8]]:
+        bench.take(event)
+    busted = {**events[8], "entity": {**events[8]["entity"], "active": False}}
+    bench.take(busted)
+    bench.take(busted)
+
+    assert bench.kinds().count("trade") == 1
+    assert bench.kinds().count("trade_cancel") == 1
+
+
+def test_an_unknown_contract_is_looked_up_and_then_told() -> None:
+    _, events = recording("market_fill")
+    bench = Bench()
+    for event in events:
+        bench.take(event)
+    assert bench.asked == [("contract", 3570918)]
+    assert bench.reports == []
+
+    bench.book.learn([msgspec.convert({"id": 3570918, "name": "MNQZ6"}, Contract)])
+    bench.joiner.recheck(0)
+
+    assert bench.kinds()[-1] == "trade"
+
+
+def test_orders_of_other_accounts_are_nobodys_business() -> None:
+    bench, events = recording("market_fill")
+    for event in events:
+        entity = event["entity"]
+        bench.take({**event, "entity": {**entity, "accountId": 1} if "accountId" in entity else entity})
+
+    assert bench.reports == []
+
+
+_AT = "2026-11-20T15:00:00Z"
+_ORDER = {"id": 1, "accountId": 1, "timestamp": _AT, "action": "Buy", "ordStatus": "Working"}
+_FILL = {"id": 1, "orderId": 1, "contractId": 1, "timestamp": _AT, "action": "Buy", "qty": 1, "price": 1}
+
+
+@pytest.mark.parametrize(
+    "entity,shape",
+    [
+        ({**_ORDER, "ordStatus": "Resting"}, Order),
+        ({**_ORDER, "action": "Hold"}, Order),
+        ({"id": 1, "orderId": 1, "orderQty": 1, "orderType": "Iceberg"}, OrderVersion),
+        ({"id": 1, "orderId": 1, "commandType": "Undo", "commandStatus": "Pending"}, Command),
+        ({**_FILL, "qty": 1.5}, Fill),
+    ],
+    ids=["status", "action", "order type", "command type", "fraction of a contract"],
+)
+def test_a_word_that_decides_over_money_must_be_known(entity: dict[str, object], shape: type[object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(json.dumps(entity), type=shape)
+
+
+def test_the_status_unknown_is_an_alert_and_not_a_report() -> None:
+    bench, events = recording("market_fill")
+    unknown = {**events[2], "entity": {**events[2]["entity"], "ordStatus": "Unknown"}}
+
+    with pytest.raises(ProtocolViolation):
+        bench.take(unknown)
+
+
+_FRAMES = json.loads((RECORDINGS / "frames.json").read_text())
+
+
+@pytest.mark.parametrize("sample", _FRAMES["frames"], ids=[sample["name"] for sample in _FRAMES["frames"]])
+def test_a_frame_holds_its_messages(sample: dict[str, Any]) -> None:
+    items = frames.parse_items(sample["frame"].encode())
+
+    assert [[item.e, item.s, item.i] for item in items] == sample["items"]
+
+
+@pytest.mark.parametrize("sample", _FRAMES["props"], ids=[sample["name"] for sample in _FRAMES["props"]])
+def test_events_come_as_objects_and_as_arrays(sample: dict[str, Any]) -> None:
+    payload = msgspec.Raw(json.dumps(sample["d"]).encode())
+
+    assert len(frames.parse_props(payload)) == sample["entities"]
+
+
+@given(st.binary(max_size=100))
+def test_bytes_that_are_no_frame_are_a_protocol_violation(noise: bytes) -> None:
+    try:
+        items = frames.parse_items(b"a" + noise)
+    except ProtocolViolation:
+        return
+    assert isinstance(items, list)
+
+
+def test_a_request_always_has_its_three_newlines() -> None:
+    assert frames.request("account/list", 2) == b"account/list\n2\n\n"
+    assert frames.request("contract/item", 3, query="id=7") == b"contract/item\n3\nid=7\n"
