@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import LiteralString, Protocol
 
 import pytest
 import pytest_asyncio
@@ -38,6 +38,17 @@ SLACK_S = 1.0
 @dataclass(frozen=True, slots=True)
 class SignalId:
     signal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    pid: int
+
+
+WAITING_SQL: LiteralString = """
+    select pid from pg_stat_activity
+    where starts_with(application_name, 'kopitra journal') and wait_event_type = 'Lock'
+      and datname = current_database()"""
 
 
 @pytest.fixture
@@ -148,9 +159,13 @@ async def test_the_old_session_is_ended_before_the_journal_is_asked(
     async with db.transaction() as session:
         await session.run("select from lease where shard = 's1' for update")
         future = writer.append([draft(1)])
-        await asyncio.sleep(0)
+        while not await db.rows(Waiting, WAITING_SQL):
+            await asyncio.sleep(0)
         line.cut()
+        await until(lambda: not writer.available)
+        await until(lambda: writer.available)
     assert (await future).seq == 1
+    assert writer.available
     assert await whole(db, 1)
 
 
