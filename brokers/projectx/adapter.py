@@ -9,6 +9,7 @@ from brokers._kit.budget import Budget, BudgetPolicy, Window
 from brokers._kit.rest import RestClient, RestSettings
 from brokers._kit.tokens import TokenHolder
 from brokers.projectx.api import Api
+from brokers.projectx.auth import Authenticator
 from brokers.projectx.codec import ORD_TYPES, TAG_LENGTH_MAX, TIMES_IN_FORCE
 from brokers.projectx.session import ProjectXSession
 from brokers.projectx.settings import Settings
@@ -87,8 +88,15 @@ class ProjectX:
             settings=RestSettings(timeout_s=settings.request_timeout_s),
         )
         async with rest:
-            api = Api(rest, login.credentials, settings, budget, clock)
-            return await _listed(api, login, clock)
+            auth = Authenticator(rest, login.credentials, clock)
+            tokens = TokenHolder(auth.fetch, clock_ns=clock.monotonic_ns, rng=Random(login.login_id))
+            rows = await Api(rest, tokens, settings, budget, clock).accounts()
+            await auth.log_out(await tokens.get())
+        if rows is None:
+            raise Disconnected("the account list is missing from the answer; ask again")
+        return tuple(
+            BrokerAccount(row.name or str(row.id), row.name, row.balance, row.can_trade) for row in rows
+        )
 
     async def start_simulator(
         self, *, host: str, port: int, logins: Mapping[str, Sequence[SimAccount]], seed: int
@@ -99,12 +107,3 @@ class ProjectX:
         simulator = Simulator(logins, seed)
         await simulator.start(host, port)
         return simulator
-
-
-async def _listed(api: Api, login: LoginPlan, clock: Clock) -> tuple[BrokerAccount, ...]:
-    api.tokens = TokenHolder(api.fetch_token, clock_ns=clock.monotonic_ns, rng=Random(login.login_id))
-    rows = await api.accounts()
-    await api.log_out()
-    if rows is None:
-        raise Disconnected("the account list is missing from the answer; ask again")
-    return tuple(BrokerAccount(row.name or str(row.id), row.name, row.balance, row.can_trade) for row in rows)

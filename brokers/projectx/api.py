@@ -1,24 +1,22 @@
-"""The read side of the API, and login: typed lookups, each counted in the budget, repeated once after a 401.
+"""The read side of the API: typed lookups, each counted in the budget and repeated once after a 401.
 
 Never an order: those are written by `orders.py`, at most once.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, TypeVar
 
-import jwt
 import orjson
 
 from brokers._kit.budget import Budget, Denied, Lane
 from brokers._kit.rest import RestClient, RestReply
-from brokers._kit.tokens import Issued, TokenHolder
+from brokers._kit.tokens import TokenHolder
 from brokers.projectx.answers import (
     HTTP_NOT_FOUND,
     HTTP_OK,
     HTTP_UNAUTHORIZED,
-    LOGIN_REFUSED,
 )
+from brokers.projectx.auth import bearer
 from brokers.projectx.settings import Settings
 from brokers.projectx.symbols import Listing
 from brokers.projectx.wire import (
@@ -26,7 +24,6 @@ from brokers.projectx.wire import (
     AccountsReply,
     ContractsReply,
     Envelope,
-    LoginReply,
     OrderReply,
     OrdersReply,
     PositionsReply,
@@ -38,17 +35,16 @@ from brokers.projectx.wire import (
     number,
     read_reply,
 )
-from kopitra.domain.errors import BrokerRejected, Disconnected, LoginRefused, Throttled
+from kopitra.domain.errors import BrokerRejected, Disconnected, ProtocolViolation, Throttled
 from kopitra.ports import Clock
 
-_TOKEN_LIFETIME_S: Final = 86_400.0  #: where the token does not say, "valid for 24 hours" by the docs
 _PAGE: Final = 500  #: orders per page of v2/query
 _PAGES_MAX: Final = 10  #: pages read of one query
 
 E = TypeVar("E", bound=Envelope)
 
 
-class _NotHere(Exception):
+class _NotHere(ProtocolViolation):
     """HTTP 404: an older deployment has no such endpoint."""
 
 
@@ -58,60 +54,17 @@ class Api:
     def __init__(
         self,
         rest: RestClient,
-        credentials: Mapping[str, str],
+        tokens: TokenHolder[str],
         settings: Settings,
         budget: Budget,
         clock: Clock,
     ) -> None:
         self._rest = rest
-        self._user, self._api_key = credentials["user_name"], credentials["api_key"]
+        self._tokens = tokens
         self._settings = settings
         self._budget = budget
         self._clock = clock
         self._has_v2_query = True
-        self.tokens: TokenHolder[str] | None = None
-
-    # -- login -----------------------------------------------------------------------------------------
-
-    async def fetch_token(self, previous: str | None) -> Issued[str]:
-        """For the token holder: renew by `Auth/validate`, log in by `Auth/loginKey` where that fails."""
-        renewed = None if previous is None else await self._validate(previous)
-        token = renewed or await self._log_in()
-        return Issued(token, self._lifetime_s(token))
-
-    async def _validate(self, token: str) -> str | None:
-        reply = await self._rest.post("/api/Auth/validate", b"{}", headers=_bearer(token))
-        if reply.status != HTTP_OK:
-            return None
-        answer = read_reply(LoginReply, reply.body)
-        # No new token although the old one is good: log in, for the point of asking is a longer life.
-        return answer.new_token if answer.success is True else None
-
-    async def _log_in(self) -> str:
-        body = orjson.dumps({"userName": self._user, "apiKey": self._api_key})
-        reply = await self._rest.post("/api/Auth/loginKey", body)
-        self._check_status(reply)
-        answer = read_reply(LoginReply, reply.body)
-        if answer.success is True and answer.token:
-            return answer.token
-        reason = LOGIN_REFUSED.get(answer.error_code or 0)
-        if reason is None:
-            raise Disconnected(f"the login failed with errorCode {answer.error_code}; it is tried again")
-        raise LoginRefused(f"the firm refused the login: {reason}. Correct the user name or API key.")
-
-    async def log_out(self) -> None:
-        """End the token's life at the firm; what it answers does not matter."""
-        token = self.tokens.current if self.tokens is not None else None
-        if token is not None:
-            await self._rest.post("/api/Auth/logout", b"{}", headers=_bearer(token))
-
-    def _lifetime_s(self, token: str) -> float:
-        try:
-            claims = jwt.decode(token, options={"verify_signature": False, "verify_exp": False})
-            expires_s = float(claims["exp"])
-        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
-            return _TOKEN_LIFETIME_S
-        return max(1.0, expires_s - self._clock.now().timestamp())
 
     # -- lookups ---------------------------------------------------------------------------------------
 
@@ -182,14 +135,11 @@ class Api:
         return None if found is None else sorted(found, key=lambda trade: number(trade.id))
 
     async def _ask(self, kind: type[E], path: str, body: dict[str, object], lane: Lane) -> E:
-        tokens = self.tokens
-        if tokens is None:
-            raise Disconnected("lookups need a login first")
-        token = await tokens.get()
+        token = await self._tokens.get()
         reply = await self._post(path, body, token, lane)
         if reply.status == HTTP_UNAUTHORIZED:
-            tokens.invalidate(token)
-            reply = await self._post(path, body, await tokens.get(), lane)
+            self._tokens.invalidate(token)
+            reply = await self._post(path, body, await self._tokens.get(), lane)
         self._check_status(reply)
         answer = read_reply(kind, reply.body)
         if answer.success is not True or answer.error_code:
@@ -201,23 +151,19 @@ class Api:
         room = self._budget.try_take(lane, self._clock.monotonic_ns())
         if isinstance(room, Denied):
             raise Throttled("the request budget of this login is used up", retry_after_s=room.retry_after_s)
-        return await self._rest.post(path, orjson.dumps(body), headers=_bearer(token))
+        return await self._rest.post(path, orjson.dumps(body), headers=bearer(token))
 
     def _check_status(self, reply: RestReply) -> None:
         if reply.status == HTTP_OK:
             return
         if reply.status == HTTP_NOT_FOUND:
-            raise _NotHere
+            raise _NotHere("the broker has no such endpoint (HTTP 404): check the address")
         error = reply.as_error()
         if isinstance(error, Throttled):
             wait_s = error.retry_after_s if reply.retry_after else self._settings.throttled_s
             self._budget.pause(self._clock.monotonic_ns(), wait_s)
             raise Throttled(error.message, retry_after_s=wait_s)
         raise error
-
-
-def _bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 def _iso(at: datetime) -> str:

@@ -28,7 +28,7 @@ from brokers.projectx.answers import (
     judge_place,
     judge_request,
 )
-from brokers.projectx.codec import cancel_body, modify_body, read_placed
+from brokers.projectx.codec import PlacedBody, cancel_body, modify_body, read_placed
 from brokers.projectx.settings import Settings
 from brokers.projectx.symbols import ContractBook
 from brokers.projectx.tracker import OrderTracker
@@ -213,17 +213,14 @@ class OrderDesk:
         pool = self._pool
         if pool is None or pool.open_links == 0:
             return _DOWN
-        room = self._budget.forecast(lane, now_ns, 1)
-        if isinstance(room, Denied):
-            reason = "penalty" if room.reason == "penalty" else "rate_budget"
-            return NotSent(reason, "the request budget of this login is used up", room.retry_after_s)
+        # Without a free link the pool refuses and says so later; that costs the broker nothing.
+        if pool.in_flight < pool.open_links:
+            taken = self._budget.try_take(lane, now_ns)
+            if isinstance(taken, Denied):
+                reason = "penalty" if taken.reason == "penalty" else "rate_budget"
+                return NotSent(reason, "the request budget of this login is used up", taken.retry_after_s)
         refused = pool.send(head.with_body(body), on_reply, key=key)
-        if isinstance(refused, PoolRefusal):
-            return _refusal(refused)
-        self._budget.try_take(
-            lane, now_ns
-        )  # counted only now: a refusal by the pool costs the broker nothing
-        return Sent(now_ns)
+        return _refusal(refused) if isinstance(refused, PoolRefusal) else Sent(now_ns)
 
     # -- answers ---------------------------------------------------------------------------------------
 
@@ -236,9 +233,10 @@ class OrderDesk:
         verdict = judge_place(outcome.status, outcome.body)
         match verdict:
             case Accepted(order_id):
-                self._report_placement(encoded, "pending_new", str(order_id), outcome.received_ns)
-                size = int(read_placed(encoded.payload).size)
-                for report in self._tracker.placed(order_id, encoded.account_id, encoded.cl_ord_id, size):
+                sent = self._report_placement(encoded, "pending_new", str(order_id), outcome.received_ns)
+                for report in self._tracker.placed(
+                    order_id, encoded.account_id, encoded.cl_ord_id, sent.size
+                ):
                     self._sink(report)
             case Refused(reason, text):
                 self._report_placement(encoded, "rejected", "", outcome.received_ns, reason, text)
@@ -260,7 +258,7 @@ class OrderDesk:
         received_ns: int,
         reason: str = "",
         text: str = "",
-    ) -> None:
+    ) -> PlacedBody:
         sent = read_placed(encoded.payload)
         self._sink(
             ExecutionReport(
@@ -273,6 +271,7 @@ class OrderDesk:
                 transact_time=self._clock.now(),
                 cl_ord_id=encoded.cl_ord_id,
                 ord_type=sent.ord_type,
+                order_qty=Decimal(sent.size),
                 price=sent.limit_price,
                 stop_price=sent.stop_price,
                 text=text,
@@ -280,6 +279,7 @@ class OrderDesk:
                 received_ns=received_ns,
             )
         )
+        return sent
 
     def _doubt(self, encoded: Encoded, reason: str, received_ns: int) -> None:
         self._sink(OrderUnknown(encoded.account_id, encoded.cl_ord_id, reason, received_ns))

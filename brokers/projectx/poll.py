@@ -17,10 +17,11 @@ from brokers.projectx.reading import AccountReader, Books
 from brokers.projectx.settings import Settings
 from brokers.projectx.tracker import OrderTracker
 from brokers.projectx.wire import number, utc
-from kopitra.domain.errors import Disconnected, ProtocolViolation, Throttled
+from kopitra.domain.errors import BrokerRejected, Disconnected, ProtocolViolation, Throttled
 from kopitra.ports import Clock, EventSink, ProtocolAlert
 
 _FAILURES_MAX: Final = 3  #: polls in a row without an answer: REST is down too, the session ends
+_REFUSED_S: Final = 30.0  #: an account that the firm has closed is asked again after this
 _OVERLAP_S: Final = 5.0  #: trades are read again from this long before the last one seen
 _STATUS_SHARE: Final = 0.6  #: of the budget, what polling may use
 
@@ -89,6 +90,9 @@ class Poller:
             await asyncio.sleep(error.retry_after_s)
         except ProtocolViolation as error:
             self._sink(ProtocolAlert(self._login_id, None, error.message, error.payload))
+        except BrokerRejected as error:
+            self._sink(ProtocolAlert(self._login_id, None, error.message))
+            await asyncio.sleep(_REFUSED_S)
         except Disconnected as error:
             self._failures += 1
             if self._failures >= _FAILURES_MAX:

@@ -24,8 +24,9 @@ from brokers.projectx.wire import (
     utc,
     word,
 )
+from kopitra.domain.errors import BrokerRejected
 from kopitra.domain.executions import AccountSnapshot, BalanceReport, ExecutionReport, PositionReport
-from kopitra.ports import Clock
+from kopitra.ports import Clock, EventSink, ProtocolAlert
 
 MISSING_LOOKUPS_MAX: Final = 20  #: orders looked up one by one in one reading; the rest waits for the next
 _NS_PER_S: Final = 1_000_000_000
@@ -91,13 +92,39 @@ class AccountReader:
     """Reads accounts of one login."""
 
     def __init__(
-        self, api: Api, tracker: OrderTracker, contracts: ContractBook, books: Books, clock: Clock
+        self,
+        login_id: str,
+        api: Api,
+        tracker: OrderTracker,
+        contracts: ContractBook,
+        books: Books,
+        clock: Clock,
+        sink: EventSink,
     ) -> None:
+        self._login_id = login_id
+        self._sink = sink
         self._api = api
         self._tracker = tracker
         self._contracts = contracts
         self._books = books
         self._clock = clock
+
+    async def catch_up(self, account: Account, since: datetime, *, first: bool) -> None:
+        """Read the account, tell what no event told (at the `first` time nothing), hand over a snapshot.
+
+        An account that the firm has closed is told as an alert: the others of the login go on.
+        """
+        try:
+            reading = await self.read(account, since)
+            news = [] if first else await self.news(reading, Lane.EXIT)
+        except BrokerRejected as error:
+            self._sink(ProtocolAlert(self._login_id, account.account_id, error.message))
+            return
+        if first:
+            self.prime(reading)
+        for report in news:
+            self._sink(report)
+        self._sink(self.snapshot(reading))
 
     async def read(self, account: Account, since: datetime, lane: Lane = Lane.EXIT) -> Reading:
         """Five lookups side by side. Raises SessionError when one of them has no answer."""

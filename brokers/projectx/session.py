@@ -15,6 +15,7 @@ from brokers._kit.tls import tls_for
 from brokers._kit.tokens import TokenHolder, TokenPolicy
 from brokers.projectx.accounts import Account, AccountDirectory
 from brokers.projectx.api import Api
+from brokers.projectx.auth import Authenticator
 from brokers.projectx.codec import place_body, place_head, trail_level
 from brokers.projectx.events import UserEvents
 from brokers.projectx.market import MarketHub
@@ -80,17 +81,20 @@ class ProjectXSession:
             tls=settings.api_url.startswith("https"),
             settings=RestSettings(timeout_s=settings.request_timeout_s),
         )
-        self._api = Api(self._rest, login.credentials, settings, self._budget, clock)
-        self._tokens = self._api.tokens = TokenHolder(
-            self._api.fetch_token,
+        auth = Authenticator(self._rest, login.credentials, clock)
+        self._tokens = TokenHolder(
+            auth.fetch,
             clock_ns=clock.monotonic_ns,
             rng=self._rng,
             policy=TokenPolicy(refresh_at=settings.token_renew_share),
             on_new=lambda token: self._desk.use_token(token),
         )
+        self._api = Api(self._rest, self._tokens, settings, self._budget, clock)
         self._tracker = OrderTracker(self._contracts)
         self._books = Books(self._contracts, self._quotes, settings)
-        self._reader = AccountReader(self._api, self._tracker, self._contracts, self._books, clock)
+        self._reader = AccountReader(
+            self._login_id, self._api, self._tracker, self._contracts, self._books, clock, sink
+        )
         self._desk = self._make_desk()
         self._market = MarketHub(
             self._login_id, settings, self._contracts, self._quotes, self._tls, clock, sink
@@ -255,13 +259,7 @@ class ProjectXSession:
 
     async def _reconcile(self) -> None:
         for account in self._accounts.all():
-            reading = await self._reader.read(account, self._since(None))
-            if self._first_life:
-                self._reader.prime(reading)
-            else:
-                for report in await self._reader.news(reading, Lane.EXIT):
-                    self._sink(report)
-            self._sink(self._reader.snapshot(reading))
+            await self._reader.catch_up(account, self._since(None), first=self._first_life)
         self._first_life = False
 
     async def _live(self) -> None:

@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 
 from brokers._kit.backoff import BackoffPolicy, backoff
-from brokers._kit.budget import Lane
 from brokers._kit.stream import UpgradeRefused
 from brokers._kit.tokens import TokenHolder
 from brokers.projectx.accounts import AccountDirectory
@@ -152,10 +151,7 @@ class UserHub:
         parts = self._parts
         since = (self._lost_at or parts.clock.now()) - timedelta(seconds=_OVERLAP_S)
         for account in parts.accounts.all():
-            reading = await parts.reader.read(account, since)
-            for report in await parts.reader.news(reading, Lane.EXIT):
-                parts.sink(report)
-            parts.sink(parts.reader.snapshot(reading))
+            await parts.reader.catch_up(account, since, first=False)
 
     async def _log_in_again(self) -> None:
         self._logouts += 1

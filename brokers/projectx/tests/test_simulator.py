@@ -85,11 +85,14 @@ async def call(hub: ClientConnection, target: str, *arguments: object) -> Answer
 async def until(hub: ClientConnection, kind: str) -> Answer:
     """The next record of a type, or event of a name."""
     async with asyncio.timeout(5):
-        while True:
-            for record in str(await hub.recv()).split("\x1e"):
-                message: Answer = json.loads(record, parse_float=Decimal) if record else {}
-                if kind in (str(message.get("type")), message.get("target")):
-                    return message
+        while not (found := _of_kind(str(await hub.recv()), kind)):
+            pass
+    return found[0]
+
+
+def _of_kind(frame: str, kind: str) -> list[Answer]:
+    messages = [cast("Answer", json.loads(r, parse_float=Decimal)) for r in frame.split("\x1e") if r]
+    return [m for m in messages if kind in (str(m.get("type")), m.get("target"))]
 
 
 def rows(answer: Answer, name: str) -> list[Answer]:
