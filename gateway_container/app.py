@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan
 
-from gateway_container.api import executions, health, ops, reading
+from gateway_container.api import executions, health, ops, reading, webhooks
 from gateway_container.api.admission import Admission
 from gateway_container.api.doors import (
     Broadcast,
@@ -59,7 +59,7 @@ def _routes(doors: Doors, admission: Admission, lifespan: Lifespan[FastAPI] | No
         redoc_url=None,
         redirect_slashes=False,
     )
-    for room in (reading, executions, health, ops):
+    for room in (reading, executions, webhooks, health, ops):
         app.include_router(room.router(doors, admission))
     if shown:
         app.include_router(health.document_router(lambda: document(app)))

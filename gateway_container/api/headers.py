@@ -89,7 +89,7 @@ def check_request_id(headers: Headers) -> None:
     if given is not None and _REQUEST_ID.fullmatch(given) is None:
         raise Problem(
             "invalid-request-id",
-            "X-TradeAgent-Request-ID takes 1 to 128 of letters, digits and ._:+/=@-; mend it or leave it out.",
+            "X-TradeAgent-Request-ID takes 1 to 128 letters, digits and ._:+/=@-; mend it or leave it out.",
         )
 
 

@@ -1,0 +1,149 @@
+"""POST /trade-agent/v1/webhooks/{hookId}: senders that cannot set headers; the path is the credential (S-11).
+
+The key comes from the message: the same message within the hook's window is one signal. A sender that
+aborts after three seconds gets its answer before: when the commit takes longer the answer is 503
+`commit-pending`, never a 202 that is not durable yet; sending the same message again is safe, because
+duplicates are dropped.
+"""
+
+import asyncio
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Request
+from starlette.responses import Response
+
+from gateway_container.api import once as idempotency
+from gateway_container.api.admission import Admission
+from gateway_container.api.doors import Doors, HookGrant
+from gateway_container.api.edge import Arrival, arrival_of
+from gateway_container.api.guards import Open
+from gateway_container.api.once import Once
+from gateway_container.api.problems import Answer, Problem
+from gateway_container.api.taking import ACCEPTED, take
+from gateway_container.api.trace import Trace
+from kopitra.domain.errors import SignalRefused
+from kopitra.domain.ids import derived_signal_id
+from kopitra.domain.signals import Signal
+from kopitra.wire.signals import Sender, to_domain
+from kopitra.wire.views import SignalAccepted
+from kopitra.wire.webhooks.reading import HookMessage, read_hook
+from kopitra.wire.webhooks.settings import HookSettings, InvalidSettings, parse_settings
+from kopitra.wire.webhooks.template import InvalidTemplate
+
+ENDPOINT: Final = "webhooks"
+#: seconds; the sender's patience is three
+ANSWER_WITHIN_S: Final = 2.5
+#: seconds until the same message may be sent again
+PENDING_RETRY_S: Final = 2
+
+_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "text/plain": {"schema": {"type": "string"}, "example": "long NQ q=2 sl=40"},
+        },
+    }
+}
+
+
+def router(doors: Doors, admission: Admission) -> APIRouter:
+    """The route."""
+    routes = APIRouter(prefix="/trade-agent/v1", tags=["signals"])
+
+    @routes.post(
+        "/webhooks/{hookId}",
+        status_code=ACCEPTED,
+        response_model=SignalAccepted,
+        openapi_extra=_BODY,
+        dependencies=[Depends(Open("hook"))],
+    )
+    async def post_webhook(request: Request, hook_id: Annotated[str, Path(alias="hookId")]) -> Response:
+        """Copy the act that a sender's message tells of; its preset or template reads it."""
+        arrival = arrival_of(request.scope)
+        grant = admission.hook(arrival.visit, hook_id)
+        arrival.trace.known(grant.workspace, f"hook/{grant.hook_id}")
+        raw = await request.body()
+        admission.signed(grant, arrival.visit, raw, required=bool(grant.signing_secrets))
+        answer = await _Hook(doors, admission, grant, arrival).answer(raw)
+        return Response(
+            answer.body, answer.status, {name.decode(): value.decode() for name, value in answer.headers}
+        )
+
+    return routes
+
+
+class _Hook:
+    """One message of one hook."""
+
+    def __init__(self, doors: Doors, admission: Admission, grant: HookGrant, arrival: Arrival) -> None:
+        self._doors = doors
+        self._admission = admission
+        self._grant = grant
+        self._trace: Trace = arrival.trace
+
+    async def answer(self, raw: bytes) -> Answer:
+        grant, trace = self._grant, self._trace
+        try:
+            settings = parse_settings(grant.settings)
+            read = read_hook(grant.preset, grant.template, settings, raw, trace.received_at)
+        except (InvalidSettings, InvalidTemplate) as error:
+            raise Problem("hook-misconfigured", f"The webhook itself needs mending: {error}") from None
+        once, earlier = self._keys(read, settings)
+        answer = self._repeated(once, earlier, settings)
+        if answer is not None:
+            return answer
+        self._admission.spare_exits(f"hook/{grant.hook_id}", read.body.action)
+        sender = Sender(grant.workspace, grant.leader, "webhook", settings.symbols)
+        signal_id = derived_signal_id(grant.hook_id, once.key)
+        signal = to_domain(read.body, sender, trace.received_at, signal_id)
+        trace.signal_id = signal.signal_id
+        return await self._take(signal, once)
+
+    def _keys(self, read: HookMessage, settings: HookSettings) -> tuple[Once, Once | None]:
+        """The key of this message now, and the one it would have had in the window before.
+
+        A message with an id of its own has one key for ever.
+        """
+        grant, digest = self._grant, read.digest.hex()[:40]
+        principal = f"hook/{grant.hook_id}"
+
+        def once(key: str) -> Once:
+            return Once(grant.workspace, principal, ENDPOINT, key, read.digest)
+
+        if read.body.signal_id is not None:
+            return once(f"id-{read.body.signal_id}"), None
+        window_s = settings.duplicate_window_s
+        if window_s == 0:
+            return once(f"{digest}-{int(self._trace.received_at.timestamp() * 1_000_000)}"), None
+        bucket = int(self._trace.received_at.timestamp()) // window_s
+        return once(f"{digest}-{window_s}-{bucket}"), once(f"{digest}-{window_s}-{bucket - 1}")
+
+    def _repeated(self, once: Once, earlier: Once | None, settings: HookSettings) -> Answer | None:
+        answers = self._doors.intake
+        answer = idempotency.known(answers, once)
+        if answer is not None or earlier is None:
+            return answer
+        record = answers.first_answer(*earlier[:4])
+        if record is not None:
+            age_s = (self._trace.received_at - record.at).total_seconds()
+            return idempotency.replay(record, earlier) if age_s < settings.duplicate_window_s else None
+        return idempotency.known(answers, earlier)
+
+    async def _take(self, signal: Signal, once: Once) -> Answer:
+        intake = self._doors.intake
+        try:
+            pending = take(intake, signal, once, self._trace.received_ns)
+        except SignalRefused:
+            answer = await idempotency.stored(intake, once)
+            if answer is None:
+                raise
+            return answer
+        done, _ = await asyncio.wait({pending.committed}, timeout=ANSWER_WITHIN_S)
+        if not done:
+            raise Problem(
+                "commit-pending",
+                "The journal is slow and nothing is certain yet; send the message again, it counts once.",
+                retry_after_s=PENDING_RETRY_S,
+            )
+        return await idempotency.settled(pending, once, ACCEPTED)
