@@ -12,6 +12,8 @@ from kopitra.ports import AccountLink, BrokerAdapter, BrokerSession, LoginPlan, 
 
 #: seconds that a closing session still lets cancels pass
 DRAIN_S: Final = 1.0
+#: seconds for a closed session to give its connections back
+RELEASE_S: Final = 2.0
 #: seconds for all sessions together to close
 CLOSE_S: Final = 5.0
 
@@ -90,15 +92,20 @@ class Sessions:
             self._by_account.pop(account_id, None)
         await session.close(drain_s=DRAIN_S)
         task = self._tasks.pop(login_id)
-        task.cancel()
-        await asyncio.wait([task])
+        # `run` gives its connections back before it ends: only one that hangs is cut off.
+        _, hanging = await asyncio.wait([task], timeout=RELEASE_S)
+        if hanging:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def close(self) -> None:
         """Close all, CLOSE_S at most."""
         names = list(self._sessions)
         if names:
-            async with asyncio.timeout(CLOSE_S):
-                await asyncio.gather(*(self._close(name) for name in names))
+            closing = [asyncio.get_running_loop().create_task(self._close(name)) for name in names]
+            _, hanging = await asyncio.wait(closing, timeout=CLOSE_S)
+            for task in hanging:
+                task.cancel()
 
     @property
     def all(self) -> Mapping[str, BrokerSession]:
