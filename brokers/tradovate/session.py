@@ -1,7 +1,7 @@
 """One login: a socket that carries orders and events, REST for login and lists, and the steps of its life."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime
 from random import Random
@@ -26,7 +26,7 @@ from brokers.tradovate.settings import parse_settings
 from brokers.tradovate.snapshot import Reader, absorb, account_snapshot
 from brokers.tradovate.symbols import ContractBook, is_known
 from brokers.tradovate.sync import Snapshotter
-from kopitra.domain.errors import Disconnected, LoginRefused, SessionError, Throttled
+from kopitra.domain.errors import Disconnected, LoginRefused, Throttled
 from kopitra.domain.executions import AccountSnapshot
 from kopitra.domain.orders import OrderIntent
 from kopitra.ports import (
@@ -83,7 +83,8 @@ class TradovateSession:
         self._quotes = QuoteFeed(settings, self._tls, clock, self._market_token, self._contracts, sink)
         self._link: Link | None = None
         self._first = True
-        self._look_ups: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._denied_until_ns = 0
         self._overdue: asyncio.TimerHandle | None = None
         steps = SessionPlan(
             self._connect, self._log_in, self._subscribe, self._reconcile, self._live, self._release,
@@ -234,7 +235,7 @@ class TradovateSession:
         if link is not None:
             await link.aclose()
         self._desk.lose_all("the socket ended before the answer")
-        for task in list(self._look_ups):
+        for task in list(self._tasks):
             task.cancel()
         if self._overdue is not None:
             self._overdue.cancel()
@@ -277,11 +278,7 @@ class TradovateSession:
         link = self._link
         if link is None:
             return
-        task = asyncio.get_running_loop().create_task(
-            self._events.look_up(link, missing, key, self._clock.monotonic_ns)
-        )
-        self._look_ups.add(task)
-        task.add_done_callback(self._look_ups.discard)
+        self._spawn(self._events.look_up(link, missing, key, self._clock.monotonic_ns))
 
     # -- small things ------------------------------------------------------------------------------------
 
@@ -309,16 +306,23 @@ class TradovateSession:
             raise Throttled("the login's request budget is used up", retry_after_s=granted.retry_after_s)
 
     def _token_refused(self) -> None:
+        # 401 is also said of a missing permission or a contract that is not for sale: that must not become a
+        # storm of logins, so a second one soon after is only told.
+        now_ns = self._clock.monotonic_ns()
         token = self._tokens.current
-        if token is not None:
-            self._tokens.invalidate(token)
-            task = asyncio.get_running_loop().create_task(self._renew_now())
-            self._look_ups.add(task)
-            task.add_done_callback(self._look_ups.discard)
+        if token is None or now_ns < self._denied_until_ns:
+            self._alert("An order was answered 401 again: check the API key's permissions and the contract.")
+            return
+        self._denied_until_ns = now_ns + int(self._settings.denied_again_s * 1e9)
+        self._alert("An order was answered 401: the session logs in again and takes a new socket.")
+        self._tokens.invalidate(token)
+        if self._link is not None:
+            self._spawn(self._link.aclose())
 
-    async def _renew_now(self) -> None:
-        with suppress(SessionError):
-            await self._tokens.get()
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _throttled(self, what: Penalty | int) -> None:
         now_ns = self._clock.monotonic_ns()

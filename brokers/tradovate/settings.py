@@ -49,6 +49,8 @@ class TradovateSettings:
     requests_per_hour: int = 5000
     #: share of both windows that only exits, cancels and replaces may use
     exit_reserve: float = 0.25
+    #: an order answered 401 brings a new token and a new socket, at most this often
+    denied_again_s: float = 300.0
     #: silence after an answer 429 or 423, doubling to throttle_wait_max_s
     throttle_wait_s: float = 60.0
     throttle_wait_max_s: float = 3600.0

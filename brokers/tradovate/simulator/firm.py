@@ -176,7 +176,7 @@ class Firm:
         return total
 
     def _order(self, session: Session, endpoint: str, body: bytes) -> Outcome:
-        if self.quirks.live_mode and not session.has_device:
+        if (self.quirks.live_mode and not session.has_device) or self._take("deny_next"):
             return Outcome(401, _DENIED)
         settings, dice = self.core.settings, self.core.dice
         if dice.hits(settings.drop_request_ratio):

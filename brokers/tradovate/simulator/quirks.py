@@ -32,6 +32,8 @@ class Quirks:
     throttle_next: int = 0
     #: not executed, answered 423 (any request)
     soft_lock_next: int = 0
+    #: not executed, answered 401
+    deny_next: int = 0
     #: not executed and never answered
     swallow_next: int = 0
     #: the next so many fills are told twice

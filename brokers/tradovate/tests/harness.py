@@ -94,16 +94,15 @@ class House:
         return [event for event in self.events if isinstance(event, kind)]
 
     async def until(self, found: Callable[[], T], what: str) -> T:
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while not (value := found()):
-                    self.news.clear()
-                    with suppress(TimeoutError):  # not everything that is waited for is an event
-                        async with asyncio.timeout(0.05):
-                            await self.news.wait()
-        except TimeoutError:
-            heard = "\n  ".join(repr(event)[:300] for event in self.events[-12:])
-            raise AssertionError(f"never: {what}. Last heard:\n  {heard}") from None
+        """What `found` says as soon as that is true; looks after each event, and now and then."""
+        give_up = time.monotonic() + PATIENCE_S
+        while not (value := found()):
+            if time.monotonic() > give_up:
+                heard = "\n  ".join(repr(event)[:300] for event in self.events[-12:])
+                raise AssertionError(f"never: {what}. Last heard:\n  {heard}")
+            self.news.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.news.wait(), 0.05)
         return value
 
     async def heard(self, kind: type[E], what: str = "") -> E:

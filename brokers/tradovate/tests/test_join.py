@@ -1,11 +1,11 @@
 """Entities in any order make one report stream."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -23,14 +23,57 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 NS = 1_000_000_000
 
 
+E = TypeVar("E")
+
+
+class Event(msgspec.Struct, rename="camel"):
+    """One recorded props event."""
+
+    entity_type: str
+    entity: Mapping[str, object]
+
+    def but(self, **changes: object) -> "Event":
+        return Event(self.entity_type, {**self.entity, **changes})
+
+
+class Recording(msgspec.Struct):
+    """A recorded flow."""
+
+    contracts: list[Contract]
+    events: list[Event]
+
+
+class Frame(msgspec.Struct):
+    """A recorded socket frame: event name, status and request id of each message."""
+
+    name: str
+    frame: str
+    items: list[tuple[str | None, int, int | None]]
+
+
+class PropsShape(msgspec.Struct):
+    """A recorded props payload."""
+
+    name: str
+    d: msgspec.Raw
+    entities: int
+
+
+class Frames(msgspec.Struct):
+    """The recorded frames."""
+
+    frames: list[Frame]
+    props: list[PropsShape]
+
+
 class Bench:
     """A joiner, and what it said."""
 
-    def __init__(self, *contracts: dict[str, object]) -> None:
+    def __init__(self, *contracts: Contract) -> None:
         self.reports: list[ExecutionReport] = []
         self.asked: list[tuple[str, int]] = []
         book = ContractBook()
-        book.learn(msgspec.convert(contract, Contract) for contract in contracts)
+        book.learn(contracts)
         self.book = book
         self.joiner = Joiner(
             {4294967299: "acc"},
@@ -41,26 +84,29 @@ class Bench:
             wait_s=0.25,
         )
         joiner = self.joiner
-        self._takes: dict[str, tuple[type[Any], Callable[[Any, int], None]]] = {
-            "order": (Order, joiner.on_order),
-            "orderVersion": (OrderVersion, joiner.on_version),
-            "command": (Command, joiner.on_command),
-            "commandReport": (CommandReport, joiner.on_command_report),
-            "executionReport": (ExecReport, joiner.on_execution_report),
-            "fill": (Fill, joiner.on_fill),
+        self._takes: dict[str, Callable[[bytes, int], None]] = {
+            "order": _reading(Order, joiner.on_order),
+            "orderVersion": _reading(OrderVersion, joiner.on_version),
+            "command": _reading(Command, joiner.on_command),
+            "commandReport": _reading(CommandReport, joiner.on_command_report),
+            "executionReport": _reading(ExecReport, joiner.on_execution_report),
+            "fill": _reading(Fill, joiner.on_fill),
         }
 
-    def take(self, event: dict[str, Any], now_ns: int = 0) -> None:
-        shape, use = self._takes[event["entityType"]]
-        use(msgspec.json.decode(json.dumps(event["entity"]), type=shape), now_ns)
+    def take(self, event: Event, now_ns: int = 0) -> None:
+        self._takes[event.entity_type](msgspec.json.encode(event.entity), now_ns)
 
     def kinds(self) -> list[str]:
         return [report.exec_type for report in self.reports]
 
 
-def recording(name: str) -> tuple[Bench, list[dict[str, Any]]]:
-    told = json.loads((RECORDINGS / f"{name}.json").read_text())
-    return Bench(*told["contracts"]), cast("list[dict[str, Any]]", told["events"])
+def _reading(shape: type[E], use: Callable[[E, int], None]) -> Callable[[bytes, int], None]:
+    return lambda payload, now_ns: use(msgspec.json.decode(payload, type=shape), now_ns)
+
+
+def recording(name: str) -> tuple[Bench, list[Event]]:
+    told = msgspec.json.decode((RECORDINGS / f"{name}.json").read_bytes(), type=Recording)
+    return Bench(*told.contracts), told.events
 
 
 def test_a_market_order_reads_as_new_then_trade() -> None:
@@ -131,7 +177,7 @@ def test_a_refused_move_keeps_the_old_price() -> None:
         "text": "no",
     }
 
-    bench.take({"entityType": "commandReport", "entity": refusal})
+    bench.take(Event("commandReport", refusal))
 
     last = bench.reports[-1]
     assert (last.exec_type, last.stop_price, last.ord_status) == ("replace_rejected", Decimal(20970), "new")
@@ -196,7 +242,7 @@ def test_the_same_fill_twice_is_one_trade_and_a_bust_takes_it_back_once() -> Non
     bench, events = recording("market_fill")
     for event in [*events, events[8], events[8]]:
         bench.take(event)
-    busted = {**events[8], "entity": {**events[8]["entity"], "active": False}}
+    busted = events[8].but(active=False)
     bench.take(busted)
     bench.take(busted)
 
@@ -221,8 +267,7 @@ def test_an_unknown_contract_is_looked_up_and_then_told() -> None:
 def test_orders_of_other_accounts_are_nobodys_business() -> None:
     bench, events = recording("market_fill")
     for event in events:
-        entity = event["entity"]
-        bench.take({**event, "entity": {**entity, "accountId": 1} if "accountId" in entity else entity})
+        bench.take(event.but(accountId=1) if "accountId" in event.entity else event)
 
     assert bench.reports == []
 
@@ -250,27 +295,25 @@ def test_a_word_that_decides_over_money_must_be_known(entity: dict[str, object],
 
 def test_the_status_unknown_is_an_alert_and_not_a_report() -> None:
     bench, events = recording("market_fill")
-    unknown = {**events[2], "entity": {**events[2]["entity"], "ordStatus": "Unknown"}}
+    unknown = events[2].but(ordStatus="Unknown")
 
     with pytest.raises(ProtocolViolation):
         bench.take(unknown)
 
 
-_FRAMES = json.loads((RECORDINGS / "frames.json").read_text())
+FRAMES = msgspec.json.decode((RECORDINGS / "frames.json").read_bytes(), type=Frames)
 
 
-@pytest.mark.parametrize("sample", _FRAMES["frames"], ids=[sample["name"] for sample in _FRAMES["frames"]])
-def test_a_frame_holds_its_messages(sample: dict[str, Any]) -> None:
-    items = frames.parse_items(sample["frame"].encode())
+@pytest.mark.parametrize("sample", FRAMES.frames, ids=[sample.name for sample in FRAMES.frames])
+def test_a_frame_holds_its_messages(sample: Frame) -> None:
+    items = frames.parse_items(sample.frame.encode())
 
-    assert [[item.e, item.s, item.i] for item in items] == sample["items"]
+    assert [(item.e, item.s, item.i) for item in items] == sample.items
 
 
-@pytest.mark.parametrize("sample", _FRAMES["props"], ids=[sample["name"] for sample in _FRAMES["props"]])
-def test_events_come_as_objects_and_as_arrays(sample: dict[str, Any]) -> None:
-    payload = msgspec.Raw(json.dumps(sample["d"]).encode())
-
-    assert len(frames.parse_props(payload)) == sample["entities"]
+@pytest.mark.parametrize("sample", FRAMES.props, ids=[sample.name for sample in FRAMES.props])
+def test_events_come_as_objects_and_as_arrays(sample: PropsShape) -> None:
+    assert len(frames.parse_props(sample.d)) == sample.entities
 
 
 @given(st.binary(max_size=100))
