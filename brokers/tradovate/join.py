@@ -123,8 +123,7 @@ class Joiner:
         """Why a command was refused, or that it has taken effect."""
         note = self._commands.get(report.command_id)
         if note is None:
-            if report.command_status in _REJECTIONS or report.command_status == "Replaced":
-                remember(self._orphans, report.command_id, report, ORPHANS_MAX)
+            remember(self._orphans, report.command_id, report, ORPHANS_MAX)
             return
         track = self._track(note.order_id)
         if report.command_status in _REJECTIONS:
@@ -204,6 +203,11 @@ class Joiner:
             self._muted = False
 
     # -- waiting -----------------------------------------------------------------------------------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything is missing."""
+        return bool(self._waiting)
 
     @property
     def next_due_ns(self) -> int | None:

@@ -257,7 +257,7 @@ class TradovateSession:
             self._sync.take(item)
         else:
             self._desk.on_answer(item, now_ns)
-        if self._overdue is None and self._joiner.next_due_ns is not None:
+        if self._joiner.waits and self._overdue is None:
             self._arm_overdue()
 
     def _arm_overdue(self) -> None:
