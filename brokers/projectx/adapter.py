@@ -84,7 +84,6 @@ class ProjectX:
         budget = Budget(BudgetPolicy((Window(settings.budget_per_window, settings.budget_window_s),)))
         rest = RestClient(
             settings.api_url,
-            tls=settings.api_url.startswith("https"),
             settings=RestSettings(timeout_s=settings.request_timeout_s),
         )
         async with rest:

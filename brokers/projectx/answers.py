@@ -91,11 +91,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unsure:
-    """No authoritative answer. `alert`: the answer itself did not parse."""
+    """No authoritative answer. `alert`: it did not parse. `tag_in_use`: an earlier order exists."""
 
     reason: str
     alert: str = ""
     payload: str = ""
+    tag_in_use: bool = False
 
 
 Verdict = Accepted | Refused | Unsure
@@ -105,7 +106,9 @@ def judge_place(status: int, body: bytes) -> Verdict:
     """The verdict on `Order/place`. A tag in use proves that an earlier order exists: look it up."""
     verdict = _judge(status, body, PLACE_REFUSED, placing=True)
     if isinstance(verdict, Refused) and _TAG_IN_USE in verdict.text:
-        return Unsure("custom tag already in use: an earlier order with this id exists, look it up")
+        return Unsure(
+            "custom tag already in use: an earlier order with this id exists, look it up", tag_in_use=True
+        )
     return verdict
 
 

@@ -5,6 +5,7 @@ Nothing here waits, retries or queues: a request leaves on a free warm connectio
 and the engine, which knows the lanes and the kill switch, decides what goes next when `Writable` comes.
 """
 
+import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -70,6 +71,14 @@ class _Heads:
     modify: RequestTemplate
 
 
+@dataclass(slots=True)
+class _Flight:
+    """A placement whose answer is awaited, and what the hub has said of it meanwhile."""
+
+    heard: bool = False
+    rejection: ExecutionReport | None = None
+
+
 class OrderDesk:
     """The order side of one session. `on_unauthorized` hears of a 401, `on_placed` of accepted order ids."""
 
@@ -95,9 +104,8 @@ class OrderDesk:
         self._path = urlsplit(settings.api_url).path.rstrip("/")
         self._rng = rng
         self._pool: OrderHttpPool | None = None
-        #: client ids of placements in flight, with the rejection that the hub told meanwhile (bounded by the
-        #: links)
-        self._open: dict[str, ExecutionReport | None] = {}
+        self._waiting_for_link: asyncio.Task[None] | None = None
+        self._flights: dict[str, _Flight] = {}  # by client id, bounded by the connections
 
     def _make_pool(self) -> OrderHttpPool:
         parts = urlsplit(self._settings.api_url)
@@ -127,6 +135,9 @@ class OrderDesk:
 
     async def close(self) -> None:
         """Close every connection; what is in flight ends as unknown."""
+        waiting, self._waiting_for_link = self._waiting_for_link, None
+        if waiting is not None:
+            waiting.cancel()
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close(0)
@@ -162,15 +173,22 @@ class OrderDesk:
             self._heads.place, encoded.payload, partial(self._placed, encoded), encoded.cl_ord_id, lane
         )
         if isinstance(sent, Sent):
-            self._open[encoded.cl_ord_id] = None
+            self._flights[encoded.cl_ord_id] = _Flight()
         return sent
 
     def holds(self, report: ExecutionReport) -> bool:
-        """True: the placement's answer, which has the reason, is on its way; the bare word waits."""
-        if report.exec_type != "rejected" or report.cl_ord_id not in self._open:
+        """Hear what the hub says of a placement whose answer is on its way.
+
+        True: a bare rejection waits, for the answer has the firm's reason.
+        """
+        flight = self._flights.get(report.cl_ord_id or "")
+        if flight is None:
             return False
-        self._open[report.cl_ord_id] = report
-        return True
+        if report.exec_type == "rejected":
+            flight.rejection = report
+            return True
+        flight.heard = True
+        return False
 
     def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
         """Ask for a cancel now, or say why not."""
@@ -212,6 +230,7 @@ class OrderDesk:
         now_ns = self._clock.monotonic_ns()
         pool = self._pool
         if pool is None or pool.open_links == 0:
+            self._tell_when_open(pool)
             return _DOWN
         # Without a free link the pool refuses and says so later; that costs the broker nothing.
         if pool.in_flight < pool.open_links:
@@ -222,13 +241,21 @@ class OrderDesk:
         refused = pool.send(head.with_body(body), on_reply, key=key)
         return _refusal(refused) if isinstance(refused, PoolRefusal) else Sent(now_ns)
 
+    def _tell_when_open(self, pool: OrderHttpPool | None) -> None:
+        if pool is not None and self._waiting_for_link is None:
+            self._waiting_for_link = asyncio.get_running_loop().create_task(self._until_open(pool))
+
+    async def _until_open(self, pool: OrderHttpPool) -> None:
+        await pool.ready()
+        self._waiting_for_link = None
+        self._sink(Writable(self._login_id))
+
     # -- answers ---------------------------------------------------------------------------------------
 
     def _placed(self, encoded: Encoded, outcome: HttpReply | Lost) -> None:
-        held = self._open.pop(encoded.cl_ord_id, None)
+        flight = self._flights.pop(encoded.cl_ord_id, None) or _Flight()
         if isinstance(outcome, Lost):
-            self._doubt(encoded, f"no answer: {outcome.reason}", 0)
-            self._release(held)
+            self._doubt(encoded, flight, f"no answer: {outcome.reason}", 0)
             return
         verdict = judge_place(outcome.status, outcome.body)
         match verdict:
@@ -242,13 +269,10 @@ class OrderDesk:
                 self._report_placement(encoded, "rejected", "", outcome.received_ns, reason, text)
             case Unsure(reason):
                 self._alert(encoded.account_id, verdict)
-                self._doubt(encoded, reason, outcome.received_ns)
-                self._release(held)
+                if verdict.tag_in_use:
+                    flight.rejection = None  # of the second record: the order that has the tag is another
+                self._doubt(encoded, flight, reason, outcome.received_ns)
         self._look_at(outcome)
-
-    def _release(self, held: ExecutionReport | None) -> None:
-        if held is not None:
-            self._sink(held)
 
     def _report_placement(
         self,
@@ -281,8 +305,12 @@ class OrderDesk:
         )
         return sent
 
-    def _doubt(self, encoded: Encoded, reason: str, received_ns: int) -> None:
-        self._sink(OrderUnknown(encoded.account_id, encoded.cl_ord_id, reason, received_ns))
+    def _doubt(self, encoded: Encoded, flight: _Flight, reason: str, received_ns: int) -> None:
+        """The answer decides nothing; an order that the hub has told of meanwhile is in no doubt."""
+        if flight.rejection is not None:
+            self._sink(flight.rejection)
+        elif not flight.heard:
+            self._sink(OrderUnknown(encoded.account_id, encoded.cl_ord_id, reason, received_ns))
 
     def _requested(self, kind: Kind, order: OrderRef, request_id: str, outcome: HttpReply | Lost) -> None:
         if isinstance(outcome, Lost):

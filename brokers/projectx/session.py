@@ -54,6 +54,7 @@ _HISTORY_MAX: Final = timedelta(hours=24)  #: widest window asked of Order/searc
 _NS_PER_S: Final = 1_000_000_000
 
 _CLOSED: Final = NotSent("session_down", "the session is not live: wait until it has reconnected")
+_NO_TOKEN: Final = NotSent("session_down", "the login has expired: wait until it is renewed")
 _NO_BRACKETS: Final = NotSent("not_supported", "attached brackets are not offered: send protective orders")
 
 
@@ -78,7 +79,6 @@ class ProjectXSession:
         self._budget = Budget(BudgetPolicy((window,)))
         self._rest = RestClient(
             settings.api_url,
-            tls=settings.api_url.startswith("https"),
             settings=RestSettings(timeout_s=settings.request_timeout_s),
         )
         auth = Authenticator(self._rest, login.credentials, clock)
@@ -180,7 +180,10 @@ class ProjectXSession:
         """Write it now; its answer arrives at the sink."""
         if not self._runner.takes_placements:
             return _CLOSED
-        return self._desk.submit(encoded, Lane.EXIT if lane_exit else Lane.ENTRY)
+        if self._tokens.current is None:
+            return _NO_TOKEN
+        # Exits go on while a penalty holds entries back, until the broker itself refuses them (R-062).
+        return self._desk.submit(encoded, Lane.FLATTEN if lane_exit else Lane.ENTRY)
 
     def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
         """Ask for a cancel now."""

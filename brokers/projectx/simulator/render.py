@@ -5,6 +5,7 @@ REST writes nulls and 6 fraction digits, the hubs leave nulls out and write 7 (u
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -23,13 +24,18 @@ STATUS: Final = {
 TYPE: Final = {"limit": 1, "market": 2, "stop_limit": 3, "stop": 4, "trailing_stop": 5}
 SIDE: Final = {"buy": 0, "sell": 1}
 _NS_PER_S: Final = 1_000_000_000
+_SECONDS_CACHED_MAX: Final = 64  #: rendered seconds kept: events of one moment share theirs
 
 
 def stamp(at_ns: int, digits: int = 6) -> str:
     """A UTC time with 6 (REST) or 7 (hub) fraction digits."""
     second, rest = divmod(at_ns, _NS_PER_S)
-    head = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{head}.{rest // 10 ** (9 - digits):0{digits}}+00:00"
+    return f"{_head(second)}.{rest // 10 ** (9 - digits):0{digits}}+00:00"
+
+
+@lru_cache(maxsize=_SECONDS_CACHED_MAX)
+def _head(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def order(state: OrderState, contract: Row, linked_id: int | None, *, hub: bool) -> Json:
