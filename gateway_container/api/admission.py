@@ -1,6 +1,6 @@
 """Admission: credential, address, rate and signature of a request, in this order, all from memory."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
 
@@ -9,22 +9,27 @@ from gateway_container.api.credentials import ea_grant, operator_grant, secret_m
 from gateway_container.api.doors import Doors, HookGrant, KeyGrant, OperatorGrant
 from gateway_container.api.headers import BODY_BYTES_MAX, Headers, too_large
 from gateway_container.api.problems import Problem
-from gateway_container.api.rates import Rates
+from gateway_container.api.rates import RESERVE_RATIO, Rates
 from gateway_container.api.signatures import Signatures
 from kopitra.domain.signals import EXITS, Action
 from kopitra.ports import Clock
 
 #: characters of a hook's path part
 HOOK_LENGTH_MAX = 200
+#: bodies read to find out whether they may use the reserve, relative to the rate
+LOOKS_RATIO = 10
 
 
-class Visit(NamedTuple):
+@dataclass(slots=True)
+class Visit:
     """What is known of a request before anybody reads its body."""
 
     scope: Scope
     headers: Headers
     address: str
     now_ns: int
+    #: False when only the reserve for exits was left
+    paid: bool = True
 
 
 class Admission:
@@ -48,7 +53,7 @@ class Admission:
             grant = ea_grant(self._doors.credentials, visit.headers, visit.address, self._clock.now())
         except Problem as problem:
             raise self._counted(visit, problem) from None
-        self._check_rate(grant.key_id, grant.rate_per_minute, visit.now_ns)
+        self._charge(visit, grant.key_id, grant.rate_per_minute)
         return grant
 
     def operator(self, visit: Visit) -> OperatorGrant:
@@ -72,7 +77,7 @@ class Admission:
             raise Problem("hook-inactive", "This webhook is switched off; switch it on to use it.")
         if found.allow_list:
             check_allowed(visit.address, found.allow_list)
-        self._check_rate(f"hook/{found.hook_id}", found.rate_per_minute, visit.now_ns)
+        self._charge(visit, f"hook/{found.hook_id}", found.rate_per_minute)
         return found
 
     def inside(self, visit: Visit) -> None:
@@ -99,13 +104,27 @@ class Admission:
                 grant.signing_secrets, visit.headers, scope["method"], scope["path"], body, now_s
             )
 
-    def spare_exits(self, bucket: str, action: Action) -> None:
-        """Refuse whatever opens exposure when only the reserve is left. Raises Problem."""
-        if action not in EXITS and (wait_s := self._rates.into_reserve(bucket)):
+    def settle(self, visit: Visit, grant: KeyGrant | HookGrant, action: Action | None) -> None:
+        """Once it is known what is asked: only exits may use the reserve (None: it is not a signal).
+
+        Raises Problem.
+        """
+        if visit.paid:
+            return
+        bucket = grant.key_id if isinstance(grant, KeyGrant) else f"hook/{grant.hook_id}"
+        keep_ratio = 0.0 if action in EXITS else RESERVE_RATIO
+        if wait_s := self._rates.take(bucket, grant.rate_per_minute, visit.now_ns, keep_ratio=keep_ratio):
             raise _too_many(wait_s)
 
-    def _check_rate(self, bucket: str, per_minute: int, now_ns: int) -> None:
-        if wait_s := self._rates.take(bucket, per_minute, now_ns):
+    def _charge(self, visit: Visit, bucket: str, per_minute: int) -> None:
+        """Take one from the bucket, but not from the reserve: then the body tells whether it is an exit.
+
+        How often a body may be read for that is bounded too.
+        """
+        if not self._rates.take(bucket, per_minute, visit.now_ns, keep_ratio=RESERVE_RATIO):
+            return
+        visit.paid = False
+        if wait_s := self._rates.take("?" + bucket, per_minute * LOOKS_RATIO, visit.now_ns):
             raise _too_many(wait_s)
 
     def _check_failures(self, visit: Visit) -> None:

@@ -25,7 +25,7 @@ RECORDED = b'{"status":"recorded"}'
 def router(doors: Doors, admission: Admission) -> APIRouter:
     """The route."""
     routes = APIRouter(prefix="/trade-agent/v1", tags=["signals"])
-    guard = EaOnly(admission)
+    guard = EaOnly(admission, urgent=True)
     read = BodyOf(ExecutionBody)
 
     @routes.post("/executions", response_model=ExecutionRecorded, openapi_extra=documented(ExecutionBody))

@@ -9,6 +9,7 @@ from gateway_container.api.admission import Admission
 from gateway_container.api.doors import KeyGrant, OperatorGrant, Role
 from gateway_container.api.edge import arrival_of
 from gateway_container.api.problems import Problem
+from kopitra.domain.signals import Action
 
 Caller = Literal["anyone", "ea", "operator", "hook", "inside", "ticket"]
 _RANK: Final[dict[Role, int]] = {"viewer": 0, "operator": 1, "admin": 2}
@@ -38,16 +39,18 @@ class Open:
 
 
 class EaOnly:
-    """An EA key with its account header."""
+    """An EA key with its account header. `urgent`: facts and exits, which may use the rate's reserve."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, *, urgent: bool = False) -> None:
         self.policy = Policy("ea")
         self._admission = admission
+        self._action: Action | None = "exit" if urgent else None
 
     async def __call__(self, connection: HTTPConnection) -> KeyGrant:
         arrival = arrival_of(connection.scope)
         grant = self._admission.ea(arrival.visit)
         arrival.trace.known(grant.workspace, grant.key_id)
+        self._admission.settle(arrival.visit, grant, self._action)
         return grant
 
 

@@ -9,6 +9,7 @@ from typing import Final
 BUCKETS_MAX: Final = 20_000
 #: of each bucket, kept back for exits
 RESERVE_RATIO: Final = 0.2
+_HAIR_RATIO: Final = 1e-6
 _MINUTE_NS: Final = 60_000_000_000
 
 
@@ -26,21 +27,15 @@ class Rates:
     def __init__(self) -> None:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self, name: str, per_minute: int, now_ns: int) -> int:
-        """Take one; 0 when it was there, else the seconds to wait. The reserve may be used up by this."""
+    def take(self, name: str, per_minute: int, now_ns: int, *, keep_ratio: float = 0.0) -> int:
+        """Take one and leave at least `keep_ratio` of the bucket; 0 when it was there, else seconds to wait."""
         bucket = self._filled(name, now_ns)
-        cost_ratio = 1 / per_minute
-        if bucket.tokens_ratio < cost_ratio:
-            return self._wait_s(cost_ratio - bucket.tokens_ratio)
-        bucket.tokens_ratio -= cost_ratio
+        needed_ratio = 1 / per_minute + keep_ratio
+        # Sums of ratios are a hair off: a millionth of a bucket is nothing.
+        if bucket.tokens_ratio + _HAIR_RATIO < needed_ratio:
+            return self._wait_s(needed_ratio - bucket.tokens_ratio)
+        bucket.tokens_ratio -= 1 / per_minute
         return 0
-
-    def into_reserve(self, name: str) -> int:
-        """After `take`: seconds to wait for those who may not use the reserve, 0 when it is untouched."""
-        bucket = self._buckets.get(name)
-        if bucket is None or bucket.tokens_ratio >= RESERVE_RATIO:
-            return 0
-        return self._wait_s(RESERVE_RATIO - bucket.tokens_ratio)
 
     def would_wait_s(self, name: str, per_minute: int, now_ns: int) -> int:
         """Seconds until one is there; takes nothing."""

@@ -48,7 +48,7 @@ class SignalDoor:
         answer = idempotency.known(self._intake, once)
         if answer is not None:
             return answer
-        self._admission.spare_exits(grant.key_id, body.action)
+        self._admission.settle(visit, grant, body.action)
         return await self._decided(body, grant, once, trace)
 
     async def _decided(self, body: SignalBody, grant: KeyGrant, once: Once, trace: Trace) -> Answer:

@@ -81,6 +81,7 @@ class _Hook:
         self._admission = admission
         self._grant = grant
         self._trace: Trace = arrival.trace
+        self._visit = arrival.visit
 
     async def answer(self, raw: bytes) -> Answer:
         grant, trace = self._grant, self._trace
@@ -93,7 +94,7 @@ class _Hook:
         answer = self._repeated(once, earlier, settings)
         if answer is not None:
             return answer
-        self._admission.spare_exits(f"hook/{grant.hook_id}", read.body.action)
+        self._admission.settle(self._visit, grant, read.body.action)
         sender = Sender(grant.workspace, grant.leader, "webhook", settings.symbols)
         signal_id = derived_signal_id(grant.hook_id, once.key)
         signal = to_domain(read.body, sender, trace.received_at, signal_id)

@@ -60,7 +60,10 @@ class SignalBody(Shape):
 
     signal_id: IdText | None = Field(None, description="Yours; made from the Idempotency-Key when left out.")
     action: Action
-    symbol: SymbolText = Field(description="Root (ES), contract (ESZ6), ES1!, or your own mapped symbol.")
+    symbol: SymbolText | None = Field(
+        None,
+        description="Root (ES), contract (ESZ6), ES1!, or your own. A flatten without it ends everything.",
+    )
     side: Side | None = None
     quantity: Annotated[Positive | None, Field(validation_alias=AliasChoices("quantity", "volume"))] = None
     ord_type: OrdType = "market"
@@ -81,7 +84,9 @@ class SignalBody(Shape):
     occurred_at: Time | None = Field(None, description="When the leader acted; arrival time when left out.")
 
     @model_validator(mode="after")
-    def _shares(self) -> Self:
+    def _whole(self) -> Self:
+        if self.symbol is None and self.action != "flatten":
+            raise PydanticCustomError("missing-symbol", "Every action but flatten needs a symbol; send it")
         if self.take_profits and sum(target.share for target in self.take_profits) > 1:
             raise PydanticCustomError(
                 "shares-above-one", "takeProfits close more than the entry; let their shares sum to at most 1"
@@ -118,24 +123,25 @@ def read_signal(raw: bytes) -> SignalBody:
 
 def to_domain(body: SignalBody, sender: Sender, received_at: datetime, signal_id: str) -> Signal:
     """The Signal; `signal_id` is used where the body names none. Raises SignalRefused."""
-    ref = _symbol(body.symbol, sender, received_at)
+    ref = None if body.symbol is None else _symbol(body.symbol, sender, received_at)
     quantity, stop = body.quantity, body.stop_loss
-    if quantity is not None and quantity % ref.instrument.qty_step:
+    if ref is not None and quantity is not None and quantity % ref.instrument.qty_step:
         raise SignalRefused(
             f"{ref.root} trades in steps of {ref.instrument.qty_step}; send a multiple of it.",
             code="quantity-off-step",
             pointer="/quantity",
         )
+    contract = None if ref is None else ref.contract
     return Signal(
         workspace=sender.workspace,
         leader=sender.leader,
         signal_id=body.signal_id or signal_id,
         source=sender.source,
         action=body.action,
-        symbol=ref.root,
+        symbol="" if ref is None else ref.root,
         occurred_at=body.occurred_at or received_at,
         received_at=received_at,
-        contract=None if ref.contract is None else ref.contract.symbol,
+        contract=None if contract is None else contract.symbol,
         side=body.side,
         quantity=quantity,
         ord_type=body.ord_type,

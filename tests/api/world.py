@@ -66,6 +66,11 @@ ENTER: dict[str, object] = {
 }
 
 
+AnswerKey = tuple[str, str, str, str]
+Waiting = asyncio.Future[Committed]
+Held = tuple[Waiting, str, IdempotencyDraft]
+
+
 def digest(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
 
@@ -92,7 +97,7 @@ class TestClock:
 
 class Accepted(NamedTuple):
     plan: FanoutPlan
-    committed: "asyncio.Future[Committed]"
+    committed: Waiting
 
 
 def leg(account_id: str, outcome: str) -> FollowerLeg:
@@ -107,12 +112,14 @@ class Ledger:
     `hold` keeps commits open until `release`; `trouble` is raised at once; `failure` fails commits.
     """
 
-    signals: list[Signal] = field(default_factory=list)
-    reports: list[tuple[str, str, ExecutionReport]] = field(default_factory=list)
-    memory: dict[tuple[str, str, str, str], IdempotencyRecord] = field(default_factory=dict)
-    database: dict[tuple[str, str, str, str], IdempotencyRecord] = field(default_factory=dict)
-    open: dict[tuple[str, str, str, str], "asyncio.Future[Committed]"] = field(default_factory=dict)
-    held: deque[tuple["asyncio.Future[Committed]", str, IdempotencyDraft]] = field(default_factory=deque)
+    signals: list[Signal] = field(default_factory=list[Signal])
+    reports: list[tuple[str, str, ExecutionReport]] = field(
+        default_factory=list[tuple[str, str, ExecutionReport]]
+    )
+    memory: dict[AnswerKey, IdempotencyRecord] = field(default_factory=dict[AnswerKey, IdempotencyRecord])
+    database: dict[AnswerKey, IdempotencyRecord] = field(default_factory=dict[AnswerKey, IdempotencyRecord])
+    open: dict[AnswerKey, Waiting] = field(default_factory=dict[AnswerKey, Waiting])
+    held: deque[Held] = field(default_factory=deque[Held])
     hold: bool = False
     trouble: Exception | None = None
     failure: Exception | None = None
@@ -156,9 +163,7 @@ class Ledger:
         self.failure = None
         return Accepted(FanoutPlan("", "", NOW, 1, (), ()), future)
 
-    def _append(
-        self, workspace: str, record: IdempotencyDraft, signal_id: str
-    ) -> "asyncio.Future[Committed]":
+    def _append(self, workspace: str, record: IdempotencyDraft, signal_id: str) -> Waiting:
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         key = (workspace, record.principal, record.endpoint, record.key)
         self.open[key] = future
@@ -172,9 +177,7 @@ class Ledger:
         while self.held:
             self._commit(*self.held.popleft(), "")
 
-    def _commit(
-        self, future: "asyncio.Future[Committed]", workspace: str, record: IdempotencyDraft, signal_id: str
-    ) -> None:
+    def _commit(self, future: Waiting, workspace: str, record: IdempotencyDraft, signal_id: str) -> None:
         key = (workspace, record.principal, record.endpoint, record.key)
         self.open.pop(key, None)
         if self.failure is not None:
@@ -215,9 +218,9 @@ class Ledger:
 
 @dataclass
 class Keyring:
-    keys: dict[str, KeyGrant] = field(default_factory=dict)
-    hooks: dict[str, HookGrant] = field(default_factory=dict)
-    operators: dict[str, OperatorGrant] = field(default_factory=dict)
+    keys: dict[str, KeyGrant] = field(default_factory=dict[str, KeyGrant])
+    hooks: dict[str, HookGrant] = field(default_factory=dict[str, HookGrant])
+    operators: dict[str, OperatorGrant] = field(default_factory=dict[str, OperatorGrant])
 
     def key(self, key_id: str) -> KeyGrant | None:
         return self.keys.get(key_id)
@@ -271,8 +274,8 @@ class Shown:
 class Controls:
     """Owns workspace w1 with leader l1 and accounts f1, f2."""
 
-    switch_list: list[KillSwitch] = field(default_factory=list)
-    flattened: list[FlattenOrder] = field(default_factory=list)
+    switch_list: list[KillSwitch] = field(default_factory=list[KillSwitch])
+    flattened: list[FlattenOrder] = field(default_factory=list[FlattenOrder])
 
     def owns(self, workspace: str, scope: SwitchScope, scope_id: str) -> bool:
         return (workspace, scope, scope_id) in {
@@ -311,11 +314,14 @@ class Controls:
         return FlattenView(flatten_id=flatten_id, done=False, accounts=(account,))
 
 
+Asked = tuple[str, int, frozenset[str] | None]
+
+
 @dataclass
 class News:
     """The broadcast: what a test puts in comes out; the queue ends with the subscription."""
 
-    asked: list[tuple[str, int, frozenset[str] | None]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list[Asked])
     closed: int = 0
     queue: "asyncio.Queue[Batch | Resume]" = field(default_factory=lambda: asyncio.Queue(maxsize=100))
 
@@ -355,7 +361,7 @@ class World:
     shown: Shown = field(default_factory=Shown)
     controls: Controls = field(default_factory=Controls)
     news: News = field(default_factory=News)
-    served: list[Served] = field(default_factory=list)
+    served: list[Served] = field(default_factory=list[Served])
     settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
@@ -371,6 +377,8 @@ class World:
         }
         other = OperatorGrant("x", "w2", "admin@w2", "admin", digest(SECRET), later)
         self.keyring.operators["x"] = other
+        hook = HookGrant("h1", "w1", "l1", digest(SECRET), "line")
+        self.keyring.hooks = {"h1": hook, "h2": replace(hook, hook_id="h2", preset="tradingview")}
         self.app = self.build()
 
     def build(self) -> ASGIApp:
@@ -395,7 +403,7 @@ class World:
         self.build()
 
     def change_key(self, **changes: object) -> None:
-        self.keyring.keys["ea1"] = replace(self.keyring.keys["ea1"], **changes)  # pyright: ignore[reportArgumentType]
+        self.keyring.keys["ea1"] = replace(self.keyring.keys["ea1"], **changes)
 
     async def call(
         self,
@@ -407,6 +415,15 @@ class World:
         client: str = "127.0.0.1",
     ) -> Reply:
         return await call(self.app, method, path, headers, body, client=client)
+
+    async def hook(self, text: str | bytes, hook_id: str = "h1", secret: str = SECRET, **more: str) -> Reply:
+        """POST to a webhook, with no header that the sender cannot set."""
+        raw = text.encode() if isinstance(text, str) else text
+        headers = [("content-type", "text/plain"), *((n.replace("_", "-"), v) for n, v in more.items())]
+        return await self.call("POST", f"/trade-agent/v1/webhooks/{hook_id}_{secret}", headers, raw)
+
+    def change_hook(self, **changes: object) -> None:
+        self.keyring.hooks["h1"] = replace(self.keyring.hooks["h1"], **changes)
 
     async def signal(
         self, body: object = None, *, key: str | None = "k-1", drop: str = "", **more: str
