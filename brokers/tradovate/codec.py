@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from brokers.tradovate.entities import OrderVersion
+from brokers.tradovate.entities import OrderTypeWord, OrderVersion, TimeInForceWord
 from brokers.tradovate.symbols import is_contract
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.signals import OrdType, TimeInForce
@@ -198,8 +198,8 @@ class PlacedBody(msgspec.Struct, rename="camel", frozen=True, gc=False):
     action: str = ""
     symbol: str = ""
     order_qty: int = 0
-    order_type: str = ""
-    time_in_force: str = "Day"
+    order_type: OrderTypeWord = "Market"
+    time_in_force: TimeInForceWord = "Day"
     price: Decimal | None = None
     stop_price: Decimal | None = None
     cl_ord_id: str = ""
@@ -210,16 +210,15 @@ class PlacedBody(msgspec.Struct, rename="camel", frozen=True, gc=False):
 
     def version(self, command_id: int, order_id: int, qty: int) -> OrderVersion:
         """The version our request made, before the stream tells it."""
-        fields = {
-            "id": command_id,
-            "orderId": order_id,
-            "orderQty": qty,
-            "orderType": self.order_type,
-            "price": self.price,
-            "stopPrice": self.stop_price,
-            "timeInForce": self.time_in_force,
-        }
-        return msgspec.convert(fields, OrderVersion)
+        return OrderVersion(
+            id=command_id,
+            order_id=order_id,
+            order_qty=qty,
+            order_type=self.order_type,
+            price=self.price,
+            stop_price=self.stop_price,
+            time_in_force=self.time_in_force,
+        )
 
 
 _placed = msgspec.json.Decoder(PlacedBody)

@@ -29,11 +29,11 @@ from kopitra.domain.executions import PositionReport
 from kopitra.ports import EventSink, ProtocolAlert
 
 E = TypeVar("E")
+Entity = bytes | msgspec.Raw
+_SPELLED: Final = ("orderVersion", "commandReport", "executionReport", "cashBalance")
 #: events that come before the snapshot is complete; one more ends the life, and the next takes a new snapshot
 HELD_MAX: Final = 100_000
 _PAYLOAD_MAX: Final = 500
-#: execution reports of other kinds say nothing that fills and orders do not say
-_TELLING: Final = (b'"Replaced"', b'"Rejected"')
 
 #: endpoint and query name of a lookup
 _LOOK_UPS: Final = {
@@ -57,7 +57,7 @@ class Events:
         self._joiner = joiner
         self._sink = sink
         self._held: deque[tuple[str, bytes, int]] | None = deque(maxlen=HELD_MAX)
-        self._handlers: dict[str, Callable[[bytes, int], None]] = {
+        self._handlers: dict[str, Callable[[Entity, int], None]] = {
             "order": _reading(Order, joiner.on_order),
             "orderversion": _reading(OrderVersion, joiner.on_version),
             "command": _reading(Command, joiner.on_command),
@@ -68,6 +68,8 @@ class Events:
             "cashbalance": _reading(CashBalance, self._on_cash),
             "contract": _reading(Contract, self._on_contract),
         }
+        # The vendor's own spelling finds its handler without a detour.
+        self._handlers |= {word: self._handlers[word.lower()] for word in _SPELLED}
 
     def hold(self) -> None:
         """A new socket: keep what comes until `release`."""
@@ -82,15 +84,36 @@ class Events:
     def on_props(self, payload: msgspec.Raw, now_ns: int) -> None:
         """One `props` event."""
         try:
+            props = frames.one_props(payload)
+        except msgspec.DecodeError:
+            self._on_array(payload, now_ns)
+            return
+        handler = self._handlers.get(props.entity_type)
+        if handler is None:
+            handler = self._handlers.get(props.entity_type.lower())
+            if handler is None:
+                return
+        if self._held is not None or props.event_type == "Deleted":
+            self._on_array(payload, now_ns)
+            return
+        try:
+            handler(props.entity, now_ns)
+        except (msgspec.DecodeError, ProtocolViolation) as error:
+            if bytes(props.entity)[:1] == b"[":
+                self._on_array(payload, now_ns)
+            else:
+                self._alert(f"{props.entity_type}: {error}", bytes(props.entity))
+
+    def _on_array(self, payload: msgspec.Raw, now_ns: int) -> None:
+        """The slow way: arrays of events or entities, and whatever comes before the snapshot is complete."""
+        try:
             events = frames.parse_props(payload)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._alert(f"an event does not parse: {error}", bytes(payload))
             return
         for props, entity in events:
-            if props.event_type == "Deleted":
-                continue
             kind = props.entity_type.lower()
-            if kind not in self._handlers:
+            if kind not in self._handlers or props.event_type == "Deleted":
                 continue
             if self._held is None:
                 self._apply(kind, entity, now_ns)
@@ -118,12 +141,13 @@ class Events:
         for entity in frames.one_or_many(answer):
             self._apply(kind, entity, clock_ns())
 
-    def _execution_report(self, joiner: Joiner) -> Callable[[bytes, int], None]:
+    def _execution_report(self, joiner: Joiner) -> Callable[[Entity, int], None]:
         read = _reading(ExecReport, joiner.on_execution_report)
 
-        def take(entity: bytes, now_ns: int) -> None:
-            if any(word in entity for word in _TELLING):
-                read(entity, now_ns)
+        def take(entity: Entity, now_ns: int) -> None:
+            raw = bytes(entity)
+            if b'"Replaced"' in raw or b'"Rejected"' in raw or raw[:1] == b"[":
+                read(raw, now_ns)  # the other kinds say nothing that fills and orders do not say
 
         return take
 
@@ -146,10 +170,10 @@ class Events:
         self._sink(ProtocolAlert(self._login_id, None, text, shown))
 
 
-def _reading(shape: type[E], use: Callable[[E, int], None]) -> Callable[[bytes, int], None]:
+def _reading(shape: type[E], use: Callable[[E, int], None]) -> Callable[[Entity, int], None]:
     decode = msgspec.json.Decoder(shape).decode
 
-    def read(entity: bytes, now_ns: int) -> None:
+    def read(entity: Entity, now_ns: int) -> None:
         use(decode(entity), now_ns)
 
     return read

@@ -58,6 +58,11 @@ def parse_items(frame: bytes) -> list[Item]:
         raise ProtocolViolation(f"a frame that does not parse: {error}", payload=_shown(frame)) from None
 
 
+def one_props(payload: msgspec.Raw) -> Props:
+    """The common shape: one event. Raises msgspec.DecodeError for an array."""
+    return _props.decode(payload)
+
+
 def parse_props(payload: msgspec.Raw) -> list[tuple[Props, bytes]]:
     """(event, entity bytes) pairs; both levels may be objects or arrays. Raises msgspec.DecodeError."""
     raw = bytes(payload)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from ssl import SSLContext
 from typing import Final
 
+import msgspec
+
 from brokers._kit.stream import Heartbeat, StreamEnd, StreamSettings, TextStream, open_stream
 from brokers.tradovate import frames
 from brokers.tradovate.settings import TradovateSettings
@@ -15,13 +17,23 @@ ASKED_MAX: Final = 256
 _MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024  #: a snapshot can exceed 1 MiB by far
 
 OnItem = Callable[[frames.Item, int], None]
+OnProps = Callable[[msgspec.Raw, int], None]
 
 
 class Link:
     """A life of one socket. Orders use `send`; everything else uses `ask`."""
 
-    def __init__(self, settings: TradovateSettings, clock_ns: Callable[[], int], on_item: OnItem) -> None:
-        """`on_item` gets events, and the answers that nobody here asked for (orders, snapshot parts)."""
+    def __init__(
+        self,
+        settings: TradovateSettings,
+        clock_ns: Callable[[], int],
+        on_item: OnItem,
+        on_props: OnProps | None = None,
+        after_frame: Callable[[], None] | None = None,
+    ) -> None:
+        """`on_item` gets other events, and answers that nobody here asked for (orders, snapshot parts)."""
+        self._on_props = on_props or _ignored
+        self._after_frame = after_frame
         self._settings = settings
         self._clock_ns = clock_ns
         self._on_item = on_item
@@ -106,7 +118,12 @@ class Link:
         if kind == b"a":
             now_ns = self._clock_ns()
             for item in frames.parse_items(frame):
-                self._take(item, now_ns)
+                if item.e == "props":
+                    self._on_props(item.d, now_ns)
+                else:
+                    self._take(item, now_ns)
+            if self._after_frame is not None:
+                self._after_frame()
         elif kind == b"o":
             self._greeted.set()
         elif kind == b"c":
@@ -145,6 +162,10 @@ class Link:
             if isinstance(error, SessionError)
             else ProtocolViolation(f"{type(error).__name__}: {error}")
         )
+
+
+def _ignored(payload: msgspec.Raw, now_ns: int) -> None:
+    """Entity events on a market data socket are nobody's."""
 
 
 class TokenNotTaken(Disconnected):

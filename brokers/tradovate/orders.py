@@ -39,9 +39,9 @@ _BUSY_S: Final = 0.05
 _NS: Final = 1_000_000_000
 _ORD_TYPES: Final[dict[str, OrdType]] = {word: ours for ours, word in codec.ORDER_TYPES.items()}
 
-PLACE: Final = "order/placeorder"
-PLACE_OSO: Final = "order/placeoso"
-LIQUIDATE: Final = "order/liquidateposition"
+PLACE: Final = b"order/placeorder"
+PLACE_OSO: Final = b"order/placeoso"
+LIQUIDATE: Final = b"order/liquidateposition"
 #: placements name the account's spec first, a native close does not have one
 _ENDPOINT: Final = {b'{"accountS': PLACE, b'{"accountI': LIQUIDATE}
 
@@ -118,14 +118,14 @@ class OrderDesk:
     def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
         """Ask for a cancel."""
         body = codec.encode_cancel(order.order_id)
-        return self._change("order/cancelorder", "cancel", body, order, request_id, Lane.FLATTEN)
+        return self._change(b"order/cancelorder", "cancel", body, order, request_id, Lane.FLATTEN)
 
     def replace(self, order: OrderRef, body: str | NotSent, request_id: str) -> Sent | NotSent:
         """Ask for new numbers; `body` is the full replacement."""
-        return self._change("order/modifyorder", "replace", body, order, request_id, Lane.PROTECT)
+        return self._change(b"order/modifyorder", "replace", body, order, request_id, Lane.PROTECT)
 
     def _change(
-        self, endpoint: str, kind: Kind, body: str | NotSent, order: OrderRef, request_id: str, lane: Lane
+        self, endpoint: bytes, kind: Kind, body: str | NotSent, order: OrderRef, request_id: str, lane: Lane
     ) -> Sent | NotSent:
         if isinstance(body, NotSent):
             return body
@@ -134,7 +134,7 @@ class OrderDesk:
         pending = _Pending(kind, order.account_id, order.cl_ord_id, body.encode(), 0, (), request_id, order)
         return self._write(endpoint, pending, lane)
 
-    def _write(self, endpoint: str, pending: _Pending, lane: Lane) -> Sent | NotSent:
+    def _write(self, endpoint: bytes, pending: _Pending, lane: Lane) -> Sent | NotSent:
         link = self._link
         now_ns = self._doors.clock_ns()
         if link is None or not link.is_open:
@@ -144,7 +144,7 @@ class OrderDesk:
             reason = "penalty" if granted.reason == "penalty" else "rate_budget"
             return NotSent(reason, "The login's request budget is used up.", granted.retry_after_s)
         number = link.next_id()
-        if not link.send(b"%b\n%d\n\n%b" % (endpoint.encode(), number, pending.payload)):
+        if not link.send(b"%b\n%d\n\n%b" % (endpoint, number, pending.payload)):
             self._doors.busy()
             return NotSent("busy", "The socket does not drain.", _BUSY_S)
         pending.due_ns = now_ns + self._timeout_ns

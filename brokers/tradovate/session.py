@@ -180,7 +180,9 @@ class TradovateSession:
             for text in await self._accounts.resolve(self._reader):
                 self._alert(text)
 
-        link = self._link = Link(self._settings, self._clock.monotonic_ns, self._on_item)
+        link = self._link = Link(
+            self._settings, self._clock.monotonic_ns, self._on_item, self._events.on_props, self._after_frame
+        )
         await link.open(self._settings.socket_url, self._tls)
         try:
             await link.authorize(token.access)
@@ -249,14 +251,14 @@ class TradovateSession:
     # -- messages ----------------------------------------------------------------------------------------
 
     def _on_item(self, item: frames.Item, now_ns: int) -> None:
-        if item.e == "props":
-            self._events.on_props(item.d, now_ns)
-        elif item.e is not None:
+        if item.e is not None:
             return  # shutdown is read by the link, chart and clock are nobody's here
-        elif item.i == self._sync.request_id:
+        if item.i == self._sync.request_id:
             self._sync.take(item)
         else:
             self._desk.on_answer(item, now_ns)
+
+    def _after_frame(self) -> None:
         if self._joiner.waits and self._overdue is None:
             self._arm_overdue()
 
