@@ -232,6 +232,11 @@ class Firm:
             return outcome._replace(text='["what is this"]')
         return outcome
 
+    @property
+    def has_event_quirks(self) -> bool:
+        """Whether events leave otherwise than plainly."""
+        return self.quirks.array_props or self.quirks.double_fill_next > 0
+
     def take_double_fill(self) -> bool:
         """Whether a fill that leaves now is told twice."""
         return self._take("double_fill_next")

@@ -3,11 +3,13 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from brokers._kit.matching import AccountState, Execution, OrderState, PositionState, Side
 from brokers._kit.matching.orders import OrdStatus, OrdType
 from brokers.tradovate.simulator.tables import Row
 
+STAMPS_MAX = 1_024  #: rendered seconds that are remembered
 _STATUS: dict[OrdStatus, str] = {
     "pending_new": "PendingNew",
     "suspended": "Suspended",
@@ -29,10 +31,15 @@ ACTIONS: dict[Side, str] = {"buy": "Buy", "sell": "Sell"}
 
 def stamp(now_ns: int) -> str:
     """ISO 8601 UTC with milliseconds and Z."""
-    at = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{now_ns // 1_000_000 % 1000:03}Z"
+    return f"{_second(now_ns // 1_000_000_000)}.{now_ns // 1_000_000 % 1000:03}Z"
 
 
+@lru_cache(maxsize=STAMPS_MAX)
+def _second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+@lru_cache(maxsize=STAMPS_MAX)
 def trade_date(at: str) -> str:
     """The trade date as an object; the evening roll is not modelled."""
     return f'{{"year":{at[:4]},"month":{int(at[5:7])},"day":{int(at[8:10])}}}'
@@ -43,9 +50,12 @@ def quoted(text: str) -> str:
     return json.dumps(text)
 
 
-def _optional(**fields: Decimal | int | str | None) -> str:
-    return "".join(f',"{key}":{value:f}' if isinstance(value, Decimal) else f',"{key}":{value}'
-                   for key, value in fields.items() if value is not None)  # fmt: skip
+def _optional(**fields: Decimal | int | None) -> str:
+    text = ""
+    for key, value in fields.items():
+        if value is not None:
+            text += f',"{key}":{value:f}' if isinstance(value, Decimal) else f',"{key}":{value}'
+    return text
 
 
 def order(state: OrderState, contract_id: int, seen_ns: int) -> Row:
@@ -109,7 +119,7 @@ def execution_report(
         numbers += f',"rejectReason":{quoted(refusal[0])},"text":{quoted(refusal[1])}'
     text = (
         f'{{"id":{report_id},"commandId":{command_id},"name":"{state.symbol}","accountId":{state.account_id},'
-        f'"contractId":{contract_id},"timestamp":"{at}","tradeDate":{trade_date(at)},"orderId":{state.order_id},'
+        f'"contractId":{contract_id},"timestamp":"{at}","tradeDate":{trade_date(at[:10])},"orderId":{state.order_id},'
         f'"execType":"{exec_type}","ordStatus":"{_STATUS[state.status]}","action":"{ACTIONS[state.side]}"{numbers}}}'
     )
     return Row("executionReport", report_id, command_id, state.account_id, text)
@@ -120,7 +130,7 @@ def fill(execution: Execution, contract_id: int, at: str, seen_ns: int) -> Row:
     active = "false" if execution.busted else "true"
     text = (
         f'{{"id":{execution.exec_id},"orderId":{execution.order_id},"contractId":{contract_id},'
-        f'"timestamp":"{at}","tradeDate":{trade_date(at)},"action":"{ACTIONS[execution.side]}",'
+        f'"timestamp":"{at}","tradeDate":{trade_date(at[:10])},"action":"{ACTIONS[execution.side]}",'
         f'"qty":{execution.qty},"price":{execution.price:f},"active":{active},'
         f'"finallyPaired":0}}'
     )
@@ -132,7 +142,7 @@ def position(state: PositionState, contract_id: int, at: str, base_id: int) -> R
     average = _optional(netPrice=state.avg_px)
     text = (
         f'{{"id":{base_id + state.position_id},"accountId":{state.account_id},"contractId":{contract_id},'
-        f'"timestamp":"{at}","tradeDate":{trade_date(at)},"netPos":{state.net_qty}{average},'
+        f'"timestamp":"{at}","tradeDate":{trade_date(at[:10])},"netPos":{state.net_qty}{average},'
         f'"bought":{state.bought_qty},"boughtValue":{state.bought_value:f},"sold":{state.sold_qty},'
         f'"soldValue":{state.sold_value:f},"prevPos":0}}'
     )
@@ -143,7 +153,7 @@ def cash_balance(state: AccountState, realized: Decimal, at: str, base_id: int) 
     """Cash and the day's realised profit."""
     text = (
         f'{{"id":{base_id + state.account_id},"accountId":{state.account_id},"timestamp":"{at}",'
-        f'"tradeDate":{trade_date(at)},"currencyId":1,"amount":{state.balance:f},"realizedPnL":{realized:f},'
+        f'"tradeDate":{trade_date(at[:10])},"currencyId":1,"amount":{state.balance:f},"realizedPnL":{realized:f},'
         f'"weekRealizedPnL":{realized:f},"amountSOD":{state.spec.balance:f}}}'
     )
     return Row("cashBalance", base_id + state.account_id, state.account_id, state.account_id, text)

@@ -100,7 +100,10 @@ class Sockets:
         settings, dice = self._firm.core.settings, self._firm.core.dice
         if dice.hits(settings.reorder_event_ratio):
             changes = dice.shuffled(changes)
-        events = [(change.row.account_id, text) for change in changes for text in self._texts(change)]
+        if settings.duplicate_event_ratio or settings.drop_event_ratio or self._firm.has_event_quirks:
+            events = [(change.row.account_id, text) for change in changes for text in self._texts(change)]
+        else:
+            events = [(change.row.account_id, _event(change, change.row.text)) for change in changes]
         for connection in list(self._open):
             if not connection.synced or connection.session is None:
                 continue
@@ -114,9 +117,7 @@ class Sockets:
         if dice.hits(settings.drop_event_ratio):
             return []
         row, arrays = change.row, self._firm.quirks.array_props
-        entity = f"[{row.text}]" if arrays else row.text
-        props = f'{{"entityType":"{row.kind}","eventType":"{change.event_type}","entity":{entity}}}'
-        text = f'{{"e":"props","d":{f"[{props}]" if arrays else props}}}'
+        text = _event(change, f"[{row.text}]" if arrays else row.text, arrays=arrays)
         twice = row.kind == "fill" and self._firm.take_double_fill()
         return [text, text] if twice or dice.hits(settings.duplicate_event_ratio) else [text]
 
@@ -256,6 +257,11 @@ class Sockets:
         connection.synced = True
         for text in parts if asked.split_responses else [",".join(parts)]:
             self._send(connection, f'a[{{"s":200,"i":{request_id},"d":{{{text}}}}}]')
+
+
+def _event(change: Change, entity: str, *, arrays: bool = False) -> str:
+    props = f'{{"entityType":"{change.row.kind}","eventType":"{change.event_type}","entity":{entity}}}'
+    return f'{{"e":"props","d":[{props}]}}' if arrays else f'{{"e":"props","d":{props}}}'
 
 
 def _now_s() -> float:
