@@ -71,14 +71,6 @@ class _Heads:
     modify: RequestTemplate
 
 
-@dataclass(slots=True)
-class _Flight:
-    """A placement whose answer is awaited, and what the hub has said of it meanwhile."""
-
-    heard: bool = False
-    rejection: ExecutionReport | None = None
-
-
 class OrderDesk:
     """The order side of one session. `on_unauthorized` hears of a 401, `on_placed` of accepted order ids."""
 
@@ -105,7 +97,9 @@ class OrderDesk:
         self._rng = rng
         self._pool: OrderHttpPool | None = None
         self._waiting_for_link: asyncio.Task[None] | None = None
-        self._flights: dict[str, _Flight] = {}  # by client id, bounded by the connections
+        #: client ids of placements in flight, and the bare rejection that the hub told meanwhile; bounded by
+        #: the connections
+        self._flights: dict[str, ExecutionReport | None] = {}
 
     def _make_pool(self) -> OrderHttpPool:
         parts = urlsplit(self._settings.api_url)
@@ -173,22 +167,15 @@ class OrderDesk:
             self._heads.place, encoded.payload, partial(self._placed, encoded), encoded.cl_ord_id, lane
         )
         if isinstance(sent, Sent):
-            self._flights[encoded.cl_ord_id] = _Flight()
+            self._flights[encoded.cl_ord_id] = None
         return sent
 
     def holds(self, report: ExecutionReport) -> bool:
-        """Hear what the hub says of a placement whose answer is on its way.
-
-        True: a bare rejection waits, for the answer has the firm's reason.
-        """
-        flight = self._flights.get(report.cl_ord_id or "")
-        if flight is None:
+        """True: a bare rejection waits, for the placement's own answer, which has the reason, is coming."""
+        if report.exec_type != "rejected" or report.cl_ord_id not in self._flights:
             return False
-        if report.exec_type == "rejected":
-            flight.rejection = report
-            return True
-        flight.heard = True
-        return False
+        self._flights[report.cl_ord_id] = report
+        return True
 
     def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
         """Ask for a cancel now, or say why not."""
@@ -253,9 +240,9 @@ class OrderDesk:
     # -- answers ---------------------------------------------------------------------------------------
 
     def _placed(self, encoded: Encoded, outcome: HttpReply | Lost) -> None:
-        flight = self._flights.pop(encoded.cl_ord_id, None) or _Flight()
+        rejection = self._flights.pop(encoded.cl_ord_id, None)
         if isinstance(outcome, Lost):
-            self._doubt(encoded, flight, f"no answer: {outcome.reason}", 0)
+            self._doubt(encoded, rejection, f"no answer: {outcome.reason}", 0)
             return
         verdict = judge_place(outcome.status, outcome.body)
         match verdict:
@@ -269,9 +256,9 @@ class OrderDesk:
                 self._report_placement(encoded, "rejected", "", outcome.received_ns, reason, text)
             case Unsure(reason):
                 self._alert(encoded.account_id, verdict)
-                if verdict.tag_in_use:
-                    flight.rejection = None  # of the second record: the order that has the tag is another
-                self._doubt(encoded, flight, reason, outcome.received_ns)
+                # With the tag in use the rejection is a second record's: the tagged order is another.
+                held = None if verdict.tag_in_use else rejection
+                self._doubt(encoded, held, reason, outcome.received_ns)
         self._look_at(outcome)
 
     def _report_placement(
@@ -305,12 +292,12 @@ class OrderDesk:
         )
         return sent
 
-    def _doubt(self, encoded: Encoded, flight: _Flight, reason: str, received_ns: int) -> None:
-        """The answer decides nothing; an order that the hub has told of meanwhile is in no doubt."""
-        if flight.rejection is not None:
-            self._sink(flight.rejection)
-        elif not flight.heard:
-            self._sink(OrderUnknown(encoded.account_id, encoded.cl_ord_id, reason, received_ns))
+    def _doubt(
+        self, encoded: Encoded, rejection: ExecutionReport | None, reason: str, received_ns: int
+    ) -> None:
+        self._sink(OrderUnknown(encoded.account_id, encoded.cl_ord_id, reason, received_ns))
+        if rejection is not None:
+            self._sink(rejection)
 
     def _requested(self, kind: Kind, order: OrderRef, request_id: str, outcome: HttpReply | Lost) -> None:
         if isinstance(outcome, Lost):

@@ -8,7 +8,7 @@ import pytest
 
 from brokers.projectx.tests.conftest import Quick
 from kopitra.domain.executions import BalanceReport, ExecutionReport, PositionReport, Quote
-from kopitra.ports import NewNumbers, NotSent, OrderUnknown, ProtocolAlert, Sent, Writable
+from kopitra.ports import NewNumbers, NotSent, ProtocolAlert, Sent, Writable
 from tests.contract.desk import Desk
 from tests.contract.logins import A1, A2
 from tests.contract.rig import SimBroker
@@ -31,7 +31,6 @@ async def test_a_custom_tag_in_use_is_a_doubt_and_never_a_second_order(firm: Sim
 
 @pytest.mark.parametrize("code", [6, 7])
 async def test_an_ambiguous_code_is_a_doubt(firm: SimBroker, desk: Desk, code: int) -> None:
-    await firm.settings(event_delay_ms=100)
     await firm.quirks(ambiguous_next=1, ambiguous_code=code)
 
     intent = await desk.send(desk.intent())
@@ -40,16 +39,14 @@ async def test_an_ambiguous_code_is_a_doubt(firm: SimBroker, desk: Desk, code: i
     assert len(await firm.placements(intent)) == 1
 
 
-async def test_an_order_that_the_hub_has_told_of_is_in_no_doubt(firm: SimBroker, desk: Desk) -> None:
-    await firm.settings(ack_delay_ms=100)
+async def test_a_rejection_of_the_hub_is_told_when_its_answer_is_lost(firm: SimBroker, desk: Desk) -> None:
+    await firm.control("reject-next", text="no margin")
     await firm.quirks(fail_next=1)
 
     intent = await desk.send(desk.intent())
-    await desk.filled(intent)
-    await firm.settings(ack_delay_ms=0)
-    await desk.filled(await desk.send(desk.intent()))
 
-    assert desk.ear.of(OrderUnknown) == []
+    await desk.doubt(intent)
+    await desk.said(intent, lambda r: r.exec_type == "rejected", "the hub's own word")
     assert len(await firm.placements(intent)) == 1
 
 
