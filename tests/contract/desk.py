@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -22,6 +22,7 @@ from kopitra.ports import (
     SessionChanged,
 )
 from tests.contract.ear import PATIENCE_S, Ear
+from tests.contract.folding import faults
 from tests.contract.logins import A1
 
 _ATTEMPTS_MAX: Final = 50  #: orders that may be lost to one fault
@@ -37,6 +38,9 @@ class Desk:
     symbol: str
     running: asyncio.Task[None] | None = None
     made: int = 0
+    sent: list[OrderIntent] = field(default_factory=list[OrderIntent])
+    #: False in cards that make the fold stop the account on purpose
+    lawful: bool = True
 
     # ---- life
 
@@ -56,6 +60,11 @@ class Desk:
         if self.running is not None:
             async with asyncio.timeout(PATIENCE_S):
                 await self.running
+
+    def check(self) -> None:
+        """All that was said fits the house's order table."""
+        found = faults(self.sent, self.ear.events) if self.lawful else []
+        assert not found, "\n".join(found)
 
     # ---- orders
 
@@ -103,7 +112,10 @@ class Desk:
     def try_send(self, intent: OrderIntent, *attached: OrderIntent) -> Sent | NotSent:
         """Encode and submit once."""
         encoded = self.encode(intent, *attached)
-        return self.session.submit(encoded, lane_exit=intent.reduce_only)
+        answer = self.session.submit(encoded, lane_exit=intent.reduce_only)
+        if isinstance(answer, Sent):
+            self.sent += [intent, *attached]
+        return answer
 
     async def send(self, intent: OrderIntent, *attached: OrderIntent) -> OrderIntent:
         """Submit; a refusal that passes by itself (busy, reconnecting, a penalty) is waited for."""
@@ -116,6 +128,7 @@ class Desk:
                     await self.ear.next(within_s=0.05)
         except TimeoutError:
             raise AssertionError(f"the session never took the order: {answer}") from None
+        self.sent += [intent, *attached]
         return intent
 
     def every_report(self) -> list[ExecutionReport]:

@@ -65,10 +65,15 @@ class SimBroker:
         return broker
 
     async def stop(self) -> None:
+        """End the sessions, then the simulator, whatever went wrong; then judge what was said."""
+        try:
+            for desk in self.desks:
+                await desk.close()
+        finally:
+            await self.http.aclose()
+            await self.running.stop()
         for desk in self.desks:
-            await desk.close()
-        await self.http.aclose()
-        await self.running.stop()
+            desk.check()
 
     def plan(self, login: str) -> LoginPlan:
         """The plan of a login that the simulator knows."""

@@ -221,6 +221,7 @@ async def test_a_hand_made_order_that_is_canceled_is_told(broker: SimBroker, des
 async def test_a_trade_that_the_broker_takes_back_is_told(broker: SimBroker, desk: Desk) -> None:
     (trade,) = await desk.filled(await desk.send(desk.intent("buy", 1)))
     (row,) = await broker.ledger("execution")
+    desk.lawful = False  # the fold stops the account on purpose
 
     await broker.control("bust", exec_id=row.exec_id)
 
