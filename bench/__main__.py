@@ -12,7 +12,7 @@ from bench.report import judge_all, table, write
 from bench.rig import build_tap, postgres
 from bench.rounds import Refused
 from bench.sections import SECTIONS
-from bench.subjects import SUBJECTS
+from bench.subjects import subjects
 
 ROUNDS_MIN = 5
 AGAIN_MAX = 2
@@ -42,7 +42,7 @@ def figures_of(lab: Lab, names: list[str]) -> Iterator[Figure]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--subject", choices=sorted(SUBJECTS), default=next(iter(SUBJECTS)))
+    parser.add_argument("--subject", choices=sorted(subjects()), default=next(iter(subjects())))
     parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS))
     parser.add_argument(
         "--rounds", type=int, default=ROUNDS_MIN, help="five or more for a figure to be quoted"
@@ -57,7 +57,7 @@ def main() -> int:
     build_tap()
     with postgres() as dsn:
         lab = Lab(
-            subject=SUBJECTS[args.subject],
+            subject=subjects()[args.subject],
             dsn=dsn,
             say=say,
             rounds=args.rounds,

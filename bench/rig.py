@@ -72,7 +72,10 @@ def usage(pid: int) -> Usage:
 class Process:
     """A child whose stdout speaks in lines of JSON; the first one says that it is ready."""
 
-    def __init__(self, name: str, argv: Sequence[str], env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str], env: dict[str, str] | None = None, *, first: str | None = None
+    ) -> None:
+        """`first`: a line that the child wants to read before it gets ready."""
         LOGS.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.log = LOGS / f"{name}.log"
@@ -88,6 +91,8 @@ class Process:
                 env={**os.environ, **(env or {})},
             )
         self.pid = self._child.pid
+        if first is not None:
+            self.tell(first)
         try:
             self.ready = self.receive(START_TIMEOUT_S)
         except BenchError:

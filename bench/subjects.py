@@ -89,5 +89,8 @@ class Compared:
         return _start(f"{self.kind}-{n}", "bench.comparators", [self.kind, "--n", str(n)], dsn)
 
 
-#: What `--subject` may name; the first is the default. The floor as subject must give ratios near 1.
-SUBJECTS: dict[str, Subject] = {"floor": Floor()}
+def subjects() -> dict[str, Subject]:
+    """What `--subject` may name; the first is the default. The floor as subject must give ratios near 1."""
+    from bench.gateway import Gateway  # it needs what stands above
+
+    return {"gateway": Gateway(), "matched": Gateway(pass_through=True), "floor": Floor()}
