@@ -5,6 +5,7 @@ from typing import Final, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan
@@ -58,11 +59,12 @@ def _routes(doors: Doors, admission: Admission, lifespan: Lifespan[FastAPI] | No
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     for room in (reading, executions, webhooks, health, ops):
-        app.include_router(room.router(doors, admission))
+        app.router.routes.extend(room.router(doors, admission).routes)
     if shown:
-        app.include_router(health.document_router(lambda: document(app)))
+        app.router.routes.extend(health.document_router(lambda: document(app)).routes)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     return app
@@ -81,11 +83,22 @@ async def _on_error(request: Request, error: Exception) -> Response:
 async def _on_http(request: Request, error: Exception) -> Response:
     """Routing's own refusals."""
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
+        allow = _allowed(request)
         return await _on_error(request, Problem("method-not-allowed", f"Use {allow} here.", allow=allow))
     if isinstance(error, HTTPException) and error.status_code == 404:
         return await _on_error(request, Problem("not-found", "There is nothing at this path; check it."))
     return await _on_error(request, error)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of every route at this path: the router itself tells those of the first only."""
+    path: str = request.scope["path"]
+    app: FastAPI = request.app
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path_regex.match(path):
+            found |= route.methods
+    return ", ".join(sorted(found))
 
 
 async def _on_parameters(request: Request, error: Exception) -> Response:

@@ -28,7 +28,7 @@ class Rates:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, name: str, per_minute: int, now_ns: int, *, keep_ratio: float = 0.0) -> int:
-        """Take one and leave at least `keep_ratio` of the bucket; 0 when it was there, else seconds to wait."""
+        """Take one and leave `keep_ratio` of the bucket; 0 when it was there, else the seconds to wait."""
         bucket = self._filled(name, now_ns)
         needed_ratio = 1 / per_minute + keep_ratio
         # Sums of ratios are a hair off: a millionth of a bucket is nothing.

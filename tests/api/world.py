@@ -156,11 +156,11 @@ class Ledger:
             for kept in self.reports
             if report.exec_id
         ):
-            self.failure = Duplicate("known", SignalRef(workspace, "", "s", 1))
-        future = self._append(workspace, record, "")
-        if self.failure is None:
+            future: Waiting = asyncio.get_running_loop().create_future()
+            future.set_exception(Duplicate("known", SignalRef(workspace, "", "s", 1)))
+        else:
+            future = self._append(workspace, record, "")
             self.reports.append((workspace, account_id, report))
-        self.failure = None
         return Accepted(FanoutPlan("", "", NOW, 1, (), ()), future)
 
     def _append(self, workspace: str, record: IdempotencyDraft, signal_id: str) -> Waiting:
@@ -350,6 +350,11 @@ class Reply(NamedTuple):
     def code(self) -> object:
         return self.json["code"]
 
+    @property
+    def pointers(self) -> list[str]:
+        found: list[dict[str, str]] = json.loads(self.body)["errors"]
+        return [fault["pointer"] for fault in found]
+
 
 @dataclass
 class World:
@@ -424,6 +429,9 @@ class World:
 
     def change_hook(self, **changes: object) -> None:
         self.keyring.hooks["h1"] = replace(self.keyring.hooks["h1"], **changes)
+
+    def change_operator(self, key_id: str, **changes: object) -> None:
+        self.keyring.operators[key_id] = replace(self.keyring.operators[key_id], **changes)
 
     async def signal(
         self, body: object = None, *, key: str | None = "k-1", drop: str = "", **more: str
