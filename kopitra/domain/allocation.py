@@ -6,7 +6,7 @@ rounding does not drift. The scale is exact: numerator and denominator, multipli
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, NamedTuple, assert_never
+from typing import Final, NamedTuple, TypeGuard, assert_never
 
 from kopitra.domain.book import Episode
 from kopitra.domain.copy_rules import CopyRule, MapEntry
@@ -64,7 +64,7 @@ def scale_of(rule: CopyRule, entry: MapEntry, exposure: Decimal, given: SizingIn
         case "multiplier":
             return Scale(value * entry.ratio, _ONE)
         case "equity_proportional":
-            if not given.follower_equity or not given.leader_equity:
+            if not _known(given.follower_equity) or not _known(given.leader_equity):
                 return Skipped("equity_unknown", "the equity of leader or follower is not known yet")
             return Scale(value * entry.ratio * given.follower_equity, given.leader_equity)
         case "percent_of_equity":
@@ -75,21 +75,26 @@ def scale_of(rule: CopyRule, entry: MapEntry, exposure: Decimal, given: SizingIn
             assert_never(rule.sizing.mode)
 
 
+def _known(value: Decimal | None) -> TypeGuard[Decimal]:
+    """Known and above zero: an overdrawn account, or oil below zero, sizes nothing."""
+    return value is not None and value > 0
+
+
 def _by_notional(
     percent: Decimal, entry: MapEntry, exposure: Decimal, given: SizingInputs
 ) -> Scale | Skipped:
-    if not given.follower_equity:
-        return Skipped("equity_unknown", "the follower's equity is not known yet")
-    if not given.price:
+    if not _known(given.follower_equity):
+        return Skipped("equity_unknown", "the follower's equity is not known yet, or used up")
+    if not _known(given.price):
         return Skipped("price_unknown", "no price is known: send the signal's price or connect market data")
     contract_value = given.price * INSTRUMENTS[entry.to_root].point_value
     return Scale(given.follower_equity * percent, _HUNDRED * contract_value * abs(exposure))
 
 
 def _by_risk(percent: Decimal, entry: MapEntry, exposure: Decimal, given: SizingInputs) -> Scale | Skipped:
-    if not given.follower_equity:
-        return Skipped("equity_unknown", "the follower's equity is not known yet")
-    if not given.stop_distance:
+    if not _known(given.follower_equity):
+        return Skipped("equity_unknown", "the follower's equity is not known yet, or used up")
+    if not _known(given.stop_distance):
         return Skipped("no_stop_loss", "this rule sizes by the stop's distance: send stopLoss with the entry")
     risk_per_contract = given.stop_distance * INSTRUMENTS[entry.to_root].point_value
     return Scale(given.follower_equity * percent, _HUNDRED * risk_per_contract * abs(exposure))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 from kopitra.domain.orders import LIVE, TERMINAL, ZERO, ChildOrder, Role
 from kopitra.domain.signals import Side, sign
@@ -28,11 +28,15 @@ LEADER_ORDERS_MAX: Final = 500
 
 @dataclass(slots=True)
 class LeaderOrder:
-    """A leader's resting order: signed quantity still open; `reduces` for stops and targets of a position."""
+    """A leader's resting order: quantity still open.
+
+    `counts`: part of the leader's exposure, and mirrored before it fills. Stops and targets do not count, nor do
+    entries on the other side of what the leader holds or rests: those are followed when they fill.
+    """
 
     side: Side
     leaves: Decimal
-    reduces: bool
+    counts: bool
 
     @property
     def signed(self) -> Decimal:
@@ -49,8 +53,10 @@ class LeaderPosition:
 
     @property
     def exposure(self) -> Decimal:
-        """Position plus everything that would be added if the resting entries filled."""
-        return self.qty + sum((o.signed for o in self.working.values() if not o.reduces), ZERO)
+        """Position plus what the counted resting entries, all on its side, would add if they filled."""
+        if not self.working:
+            return self.qty
+        return self.qty + sum((o.signed for o in self.working.values() if o.counts), ZERO)
 
 
 @dataclass(slots=True)
@@ -131,13 +137,18 @@ class Book:
     open: dict[tuple[str, str], dict[str, ChildOrder]] = field(
         default_factory=dict[tuple[str, str], dict[str, ChildOrder]]
     )
+    #: (account, contract) -> open entries of all leaders: what limits and doubts of the account are judged by
+    entries: dict[tuple[str, str], dict[str, ChildOrder]] = field(
+        default_factory=dict[tuple[str, str], dict[str, ChildOrder]]
+    )
     #: (account, broker's order id) -> our id
     by_order_id: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     #: (leader, leader's order id) -> our children that mirror it
     mirrors: dict[tuple[str, str], list[str]] = field(default_factory=dict[tuple[str, str], list[str]])
     #: list id -> our children of that signal, follow-ups included
     lists: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    exec_ids: dict[str, dict[str, None]] = field(default_factory=dict[str, dict[str, None]])
+    #: account -> execution id -> its quantity
+    exec_ids: dict[str, dict[str, Decimal]] = field(default_factory=dict[str, dict[str, Decimal]])
     order_times: dict[str, deque[datetime]] = field(default_factory=dict[str, deque[datetime]])
     last_entries: dict[tuple[str, str, Side], LastEntry] = field(
         default_factory=dict[tuple[str, str, Side], LastEntry]
@@ -180,31 +191,44 @@ class Book:
         times = self.order_times.get(account_id)
         if not times:
             return 0
-        count = 0
+        # Old ones leave when the next entry comes, so that there are few of them at the left end.
         since = now - _MINUTE
-        for at in reversed(times):
-            if at <= since:
+        old = 0
+        for at in times:
+            if at > since:
                 break
-            count += 1
-        return count
+            old += 1
+        return len(times) - old
 
     def add(self, order: ChildOrder) -> None:
         """Take a new child."""
         intent = order.intent
         self.orders[intent.cl_ord_id] = order
-        self.open.setdefault((intent.account_id, intent.leader), {})[intent.cl_ord_id] = order
+        self._opened(order)
         self.lists.setdefault(intent.list_id, []).append(intent.cl_ord_id)
         if intent.leader_order_id is not None:
             self.mirrors.setdefault((intent.leader, intent.leader_order_id), []).append(intent.cl_ord_id)
 
+    def _opened(self, order: ChildOrder) -> None:
+        intent = order.intent
+        key, name = (intent.account_id, intent.leader), intent.cl_ord_id
+        children = self.open.get(key)
+        if children is None:
+            self.open[key] = {name: order}
+        else:
+            children[name] = order
+        if intent.role == "entry":
+            self.entries.setdefault((intent.account_id, intent.symbol), {})[name] = order
+
     def settle(self, order: ChildOrder) -> None:
         """Keep the indexes right after a change of state."""
-        key = (order.intent.account_id, order.intent.leader)
         if order.state not in TERMINAL:
-            self.open.setdefault(key, {})[order.intent.cl_ord_id] = order
+            self._opened(order)
             return
-        if self.open.get(key, {}).pop(order.intent.cl_ord_id, None) is not None:
-            self.ended.append(order.intent.cl_ord_id)
+        intent = order.intent
+        self.entries.get((intent.account_id, intent.symbol), {}).pop(intent.cl_ord_id, None)
+        if self.open.get((intent.account_id, intent.leader), {}).pop(intent.cl_ord_id, None) is not None:
+            self.ended.append(intent.cl_ord_id)
         while len(self.ended) > ENDED_ORDERS_MAX:
             self._forget(self.ended.popleft())
 
@@ -215,17 +239,17 @@ class Book:
         del self.orders[cl_ord_id]
         if order.order_id is not None:
             self.by_order_id.pop((order.intent.account_id, order.order_id), None)
-        self.lists.pop(order.intent.list_id, None)
-        loid = order.intent.leader_order_id
-        if loid is not None:
-            self.mirrors.pop((order.intent.leader, loid), None)
+        intent = order.intent
+        _drop(self.lists, intent.list_id, cl_ord_id)
+        if intent.leader_order_id is not None:
+            _drop(self.mirrors, (intent.leader, intent.leader_order_id), cl_ord_id)
 
-    def is_new_execution(self, account_id: str, exec_id: str) -> bool:
-        """Remember an execution id; False when it was seen before (R-003)."""
+    def is_new_execution(self, account_id: str, exec_id: str, qty: Decimal) -> bool:
+        """Remember an execution id and its quantity; False when it was seen before (R-003)."""
         seen = self.exec_ids.setdefault(account_id, {})
         if exec_id in seen:
             return False
-        seen[exec_id] = None
+        seen[exec_id] = qty
         if len(seen) > EXEC_IDS_MAX:
             del seen[next(iter(seen))]
         return True
@@ -253,6 +277,18 @@ class Book:
             del self.positions[key]
         for key in [k for k in self.episodes if k[1] == account_id]:
             del self.episodes[key]
+
+
+_K = TypeVar("_K")
+
+
+def _drop(index: dict[_K, list[str]], key: _K, cl_ord_id: str) -> None:
+    """Take one id out; the others of its signal or leader's order may still be open."""
+    ids = index.get(key)
+    if ids is not None and cl_ord_id in ids:
+        ids.remove(cl_ord_id)
+        if not ids:
+            del index[key]
 
 
 def root_of(contract: str) -> str:

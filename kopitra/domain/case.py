@@ -17,8 +17,10 @@ from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.instruments import INSTRUMENTS, MONTH_CODES, Contract, days_to_expiry, front_month
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.risk import RiskInputs
-from kopitra.domain.signals import Signal, sign
+from kopitra.domain.signals import Signal, StopLoss, TakeProfit
 
+#: seconds that a limit entry may be old where its rule allows less
+LIMIT_AGE_S: Final = Decimal(30)
 _NO_CHILDREN: Final[Mapping[str, ChildOrder]] = {}
 _NOTHING_HELD: Final[Mapping[str, Position]] = {}
 
@@ -35,10 +37,13 @@ class Scene:
     #: tells the products of a signal that spans several apart; "" for all others
     suffix: str = ""
     age_ms: int = field(init=False)
+    #: the route of rules that map nothing
+    same: MapEntry = field(init=False)
     _contracts: dict[str, str | Skipped] = field(init=False, default_factory=dict[str, str | Skipped])
     _prices: dict[str, Decimal | None] = field(init=False, default_factory=dict[str, Decimal | None])
 
     def __post_init__(self) -> None:
+        self.same = MapEntry(self.act.root, self.act.root)
         self.age_ms = round((self.inputs.now - self.signal.occurred_at).total_seconds() * 1000)
 
     def contract(self, root: str) -> str | Skipped:
@@ -57,7 +62,7 @@ class Scene:
 
     def _reference(self, entry: MapEntry) -> Decimal | None:
         signal, prices = self.signal, self.inputs.prices
-        if INSTRUMENTS[entry.from_root].family != INSTRUMENTS[entry.to_root].family:
+        if not same_prices(entry.from_root, entry.to_root):
             return prices.get(entry.to_root)
         named = signal.price if signal.price is not None else signal.stop_price
         if named is not None:
@@ -66,10 +71,16 @@ class Scene:
         return known if known is not None else prices.get(self.act.root)
 
 
+def same_prices(from_root: str, to_root: str) -> bool:
+    """True when a price or month of one product means the same for the other: ES and MES, not ES and NQ."""
+    return from_root == to_root or INSTRUMENTS[from_root].family == INSTRUMENTS[to_root].family
+
+
 def _contract(root: str, named: str | None, inputs: PlanInputs) -> str | Skipped:
     contract = front_month(root, inputs.today)
-    if named is not None:
-        asked = Contract.parse(named, inputs.today)
+    asked = None if named is None else Contract.parse(named, inputs.today)
+    # The leader's month means something only within its family: December oil expires in November.
+    if asked is not None and same_prices(asked.root, root):
         if MONTH_CODES[asked.month - 1] in INSTRUMENTS[root].months:
             contract = Contract(root, asked.year, asked.month)
     if days_to_expiry(contract, inputs.today) < 0:
@@ -92,6 +103,13 @@ class Case(NamedTuple):
     def skip(self, why: Skipped) -> FollowerLeg:
         """Nothing is to be done."""
         return declined(self.rule, self.entry.to_root, why, self.account.equity)
+
+    def level(self, price: Decimal | None) -> Decimal | None:
+        """The leader's price on the follower's grid (within a family, E7's tick is twice 6E's)."""
+        entry = self.entry
+        if price is None or entry.from_root == entry.to_root:
+            return price
+        return INSTRUMENTS[entry.to_root].snap(price, "nearest")
 
     def name(self, leg: str) -> str:
         """The client order id of one leg."""
@@ -123,10 +141,16 @@ def declined(rule: CopyRule, root: str, why: Skipped, equity: Decimal | None = N
 
 
 def sizing_inputs(case: Case) -> SizingInputs:
-    """What a sizing mode may need, from the signal and the captured inputs."""
+    """What a sizing mode may need, from the signal and the captured inputs.
+
+    An inverse follower loses at the leader's (first) target: that is its stop.
+    """
     scene = case.scene
     price = scene.price(case.entry)
-    stop = scene.signal.stop_loss
+    signal = scene.signal
+    stop: StopLoss | TakeProfit | None = signal.stop_loss
+    if case.rule.inverse:
+        stop = signal.take_profits[0] if signal.take_profits else None
     distance = None
     if stop is not None:
         distance = stop.offset
@@ -135,17 +159,18 @@ def sizing_inputs(case: Case) -> SizingInputs:
     return SizingInputs(case.account.equity, scene.inputs.leader_equity, price, distance)
 
 
-def risk_inputs(case: Case, entry: OrderIntent) -> RiskInputs:
-    """What the risk check of an entry looks at."""
+def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> RiskInputs:
+    """What the risk check of an entry looks at; `closing` contracts are closed beside it (a reversal)."""
     scene, account, rule = case.scene, case.account, case.rule
     root = case.entry.to_root
     price = scene.price(case.entry)
-    after = _position_after(case, entry)
+    pending = scene.book.entries.get((entry.account_id, entry.symbol), _NO_CHILDREN)
+    after = _position_after(case, entry, pending, closing)
     return RiskInputs(
         account.switch,
         account.session_live,
         scene.age_ms,
-        int(rule.max_age_s * 1000),
+        max_age_ms(rule, entry),
         entry.qty,
         after,
         None if price is None else INSTRUMENTS[root].notional(price, after),
@@ -155,29 +180,45 @@ def risk_inputs(case: Case, entry: OrderIntent) -> RiskInputs:
         root,
         None if entry.ord_type == "market" else _distance_ticks(case, entry),
         account.limits.duplicate_window_ms > 0 and _is_duplicate(case, entry),
-        bool(case.children) and _has_doubt(case, entry),
+        bool(pending) and any(o.state in ("in_doubt", "parked") for o in pending.values()),
         scene.book.blocked.get(rule.account_id, ""),
         account.limits_version,
     )
 
 
-def _position_after(case: Case, entry: OrderIntent) -> Decimal:
-    """The larger of what our executions and what the broker's report would give: each can lag the other."""
-    adding = entry.qty if entry.side == "buy" else -entry.qty
-    for order in case.children.values():
-        if order.intent.role == "entry" and order.intent.symbol == entry.symbol:
-            adding += order.leaves_qty * sign(order.intent.side)
+def max_age_ms(rule: CopyRule, entry: OrderIntent) -> int:
+    """Milliseconds an entry may be old: a limit order never gets a worse price than the leader's (R-068)."""
+    return (
+        int(max(rule.max_age_s, LIMIT_AGE_S) * 1000)
+        if entry.ord_type == "limit"
+        else int(rule.max_age_s * 1000)
+    )
+
+
+def _position_after(
+    case: Case, entry: OrderIntent, pending: Mapping[str, ChildOrder], closing: Decimal
+) -> Decimal:
+    """The largest position this entry can lead to, whoever's entries are open and whatever fills first.
+
+    Entries of every leader on the account count, but only those on its side: the others may not fill. Our
+    executions and the broker's report can each lag the other, so the larger result counts.
+    """
+    adding = entry.qty
+    for order in pending.values():
+        if order.intent.side == entry.side:
+            adding += order.leaves_qty
+    signed = adding if entry.side == "buy" else -adding
     counted = case.scene.book.positions.get((entry.account_id, entry.symbol))
     reported = case.account.reported.get(entry.symbol)
-    by_us = abs(adding if counted is None else counted.qty + adding)
-    return by_us if reported is None else max(by_us, abs(reported + adding))
-
-
-def _has_doubt(case: Case, entry: OrderIntent) -> bool:
-    return any(
-        o.state == "in_doubt" and o.intent.role == "entry" and o.intent.symbol == entry.symbol
-        for o in case.children.values()
-    )
+    if counted is None and reported is None:
+        return adding
+    held = counted.qty if counted is not None else ZERO
+    found = max(abs(held + signed), abs(signed if reported is None else reported + signed))
+    if not closing:
+        return found
+    # What is closed beside it is on the same side: with it the position ends further over there.
+    closed = closing if entry.side == "buy" else -closing
+    return max(found, abs(held + closed + signed))
 
 
 def _distance_ticks(case: Case, entry: OrderIntent) -> int | None:

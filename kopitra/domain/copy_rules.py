@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
 from kopitra.domain.errors import KopitraError
+from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.rounding import RoundingPolicy
 
 SizingMode = Literal["fixed", "multiplier", "equity_proportional", "percent_of_equity", "risk_from_stop"]
@@ -82,7 +84,6 @@ class CopyRule:
         check_rule(self)
         object.__setattr__(self, "routes", {entry.from_root: entry for entry in self.symbol_map})
         object.__setattr__(self, "taken", frozenset(entry.to_root for entry in self.symbol_map))
-        object.__setattr__(self, "taken", frozenset(entry.to_root for entry in self.symbol_map))
 
 
 class InvalidRule(KopitraError):
@@ -126,6 +127,11 @@ def check_rule(rule: CopyRule) -> None:
         ("symbol_map", all(e.ratio > 0 for e in rule.symbol_map), "ratios must be above zero"),
         (
             "symbol_map",
+            all(e.from_root in INSTRUMENTS and e.to_root in INSTRUMENTS for e in rule.symbol_map),
+            "names a product we do not know; use roots such as ES or MES",
+        ),
+        (
+            "symbol_map",
             len({e.from_root for e in rule.symbol_map}) == len(rule.symbol_map),
             "maps one leader root twice; keep one entry per root",
         ),
@@ -142,23 +148,13 @@ def check_rule(rule: CopyRule) -> None:
 
 def check_acyclic(edges: Iterable[tuple[str, str]]) -> None:
     """Refuse a copy graph in which an account would follow itself. `edges`: (leader's account, follower account)."""
-    followers: dict[str, list[str]] = {}
+    leaders: dict[str, set[str]] = {}
     for source, target in edges:
-        followers.setdefault(source, []).append(target)
-    done: set[str] = set()
-    for start in followers:
-        path: list[str] = []
-        _walk(start, followers, done, path)
-
-
-def _walk(node: str, followers: Mapping[str, list[str]], done: set[str], path: list[str]) -> None:
-    if node in path:
-        circle = " -> ".join([*path[path.index(node) :], node])
-        raise InvalidRule("leader", f"the copy graph would be circular ({circle}); remove one of these rules")
-    if node in done:
-        return
-    path.append(node)
-    for target in followers.get(node, ()):
-        _walk(target, followers, done, path)
-    path.pop()
-    done.add(node)
+        leaders.setdefault(target, set()).add(source)
+    try:
+        TopologicalSorter(leaders).prepare()
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise InvalidRule(
+            "leader", f"the copy graph would be circular ({circle}); remove one of these rules"
+        ) from None

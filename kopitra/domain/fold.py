@@ -71,13 +71,21 @@ def fold(book: Book, entry: Entry) -> Effect:
             for fact in entry.sent:
                 _sent(book, fact)
         case OrderNotSent():
-            return _moved(book, entry.cl_ord_id, "skip", entry.reason)
+            return _not_sent(book, entry)
         case FollowUp():
             _followed(book, entry)
         case Doubted():
             return _moved(book, entry.cl_ord_id, "doubt", entry.reason)
         case RequestFailed():
             _request_failed(book, entry)
+        case _:
+            _standing(book, entry)
+    return NOTHING
+
+
+def _standing(book: Book, entry: Entry) -> None:
+    """What may trade. Sessions, alerts, drift, configuration and heartbeats are evidence and move nothing."""
+    match entry:
         case SwitchChanged():
             book.switches.set(entry.switch)
         case EntriesBlocked():
@@ -86,9 +94,7 @@ def fold(book: Book, entry: Entry) -> Effect:
             if entry.state == "flat_confirmed":
                 book.went_flat(entry.account_id)
         case _:
-            # sessions, alerts, drift, configuration and heartbeats are evidence; they move no order and no position
             pass
-    return NOTHING
 
 
 def _blocked(book: Book, entry: EntriesBlocked) -> None:
@@ -99,34 +105,55 @@ def _blocked(book: Book, entry: EntriesBlocked) -> None:
 
 
 def _planned(book: Book, signal: Signal, plan: FanoutPlan) -> None:
-    for act in plan.acts:
+    legs_per_act = len(plan.legs) // max(1, len(plan.acts))
+    for number, act in enumerate(plan.acts):
         _leader_moved(book, signal, act)
-    for leg in plan.legs:
-        _leg_decided(book, signal, leg)
+        for leg in plan.legs[number * legs_per_act : (number + 1) * legs_per_act]:
+            _leg_decided(book, signal, act, leg)
 
 
 def _leader_moved(book: Book, signal: Signal, act: LeaderAct) -> None:
-    position = book.leaders.setdefault((signal.leader, act.root), LeaderPosition())
+    key = (signal.leader, act.root)
+    position = book.leaders.get(key)
+    if position is None:
+        position = book.leaders[key] = LeaderPosition()
     position.qty = act.position_after
     loid = signal.leader_order_id or signal.signal_id
     working = position.working
     match act.kind:
         case "resting_entry" | "resting_exit":
-            if len(working) < LEADER_ORDERS_MAX and signal.side is not None:
-                reduces = act.kind == "resting_exit"
-                working[loid] = LeaderOrder(signal.side, signal.quantity or abs(position.qty), reduces)
+            if len(working) < LEADER_ORDERS_MAX and signal.side is not None and loid not in working:
+                counts = act.exposure_after != act.exposure_before
+                working[loid] = LeaderOrder(signal.side, signal.quantity or abs(position.qty), counts)
         case "cancel":
             working.pop(loid, None)
         case "replace":
             _leader_replaced(book, signal, working)
         case "position":
-            known = working.get(loid)
-            if signal.action == "flatten":
-                working.clear()
-            elif known is not None and signal.is_fill:
-                known.leaves -= min(known.leaves, signal.quantity or ZERO)
-                if known.leaves == 0:
-                    del working[loid]
+            if working:
+                _leader_working(signal, act, working, loid)
+
+
+def _leader_working(signal: Signal, act: LeaderAct, working: dict[str, LeaderOrder], loid: str) -> None:
+    """What still rests once the position has moved: exactly what the act says is open beside the position."""
+    if act.exposure_after == 0 == act.position_after and not signal.is_fill:
+        working.clear()
+        return
+    filled = working.get(loid)
+    if filled is not None and signal.is_fill:
+        filled.leaves -= min(filled.leaves, signal.quantity or ZERO)
+    counted = [order for order in working.values() if order.counts]
+    for order in counted:
+        order.counts = order.signed * act.position_after >= 0
+    surplus = sum((o.leaves for o in counted if o.counts), ZERO)
+    surplus -= abs(act.exposure_after - act.position_after)
+    for order in counted:
+        if order.counts and surplus > 0:
+            unheard = min(surplus, order.leaves)
+            order.leaves -= unheard
+            surplus -= unheard
+    for name in [name for name, order in working.items() if order.leaves == 0]:
+        del working[name]
 
 
 def _leader_replaced(book: Book, signal: Signal, working: dict[str, LeaderOrder]) -> None:
@@ -142,15 +169,17 @@ def _leader_replaced(book: Book, signal: Signal, working: dict[str, LeaderOrder]
         book.mirrors.setdefault((signal.leader, new), []).extend(moved)
 
 
-def _leg_decided(book: Book, signal: Signal, leg: FollowerLeg) -> None:
+def _leg_decided(book: Book, signal: Signal, act: LeaderAct, leg: FollowerLeg) -> None:
     key = (signal.leader, leg.account_id, leg.root)
-    allocation = leg.allocation
-    if allocation is not None and allocation.after == 0:
+    allocation, target = leg.allocation, leg.target
+    if act.exposure_after == 0 or act.exposure_before * act.exposure_after < 0:
+        book.episodes.pop(key, None)  # the leader is out or has turned: the stretch is over
+    if allocation is not None and allocation.raw == 0:
         book.episodes.pop(key, None)
-    elif allocation is not None and leg.target is not None:
-        book.episodes[key] = Episode(allocation.num, allocation.den, allocation.peak, leg.target)
-    elif leg.target is not None and key in book.episodes:
-        book.episodes[key].target = leg.target
+    elif allocation is not None and target is not None:
+        book.episodes[key] = Episode(allocation.num, allocation.den, allocation.peak, target)
+    elif target is not None and key in book.episodes:
+        book.episodes[key].target = target
     for approved in leg.orders:
         _added(book, approved.intent)
         if approved.intent.role == "entry":
@@ -158,11 +187,23 @@ def _leg_decided(book: Book, signal: Signal, leg: FollowerLeg) -> None:
     for cancel in leg.cancels:
         _cancel_wanted(book, cancel)
     for replace in leg.replaces:
-        _replace_wanted(book, replace)
+        order = _replace_wanted(book, replace)
+        if order is not None and replace.qty is not None:
+            _resized(book, order, replace.qty)
+
+
+def _resized(book: Book, order: ChildOrder, qty: Decimal) -> None:
+    """The leader's move gives an order another size; the stops of an entry cover all of it."""
+    order.planned_qty = qty
+    for child in book.open_children(order.intent.account_id, order.intent.leader):
+        if child.intent.parent == order.intent.cl_ord_id and child.intent.role == "stop":
+            child.planned_qty = qty
 
 
 def _entry_noted(book: Book, signal: Signal, intent: OrderIntent) -> None:
-    times = book.order_times.setdefault(intent.account_id, deque(maxlen=ORDER_TIMES_MAX))
+    times = book.order_times.get(intent.account_id)
+    if times is None:
+        times = book.order_times[intent.account_id] = deque(maxlen=ORDER_TIMES_MAX)
     while times and (signal.received_at - times[0]).total_seconds() >= 60:
         times.popleft()
     times.append(signal.received_at)
@@ -176,6 +217,8 @@ def _added(book: Book, intent: OrderIntent) -> None:
             intent=intent,
             state="planned" if intent.after else "claimed",
             qty=intent.qty,
+            planned_qty=intent.qty,
+            attached=intent.parent is not None and not intent.after,
             price=intent.price,
             stop_price=intent.stop_price,
             trail_offset=intent.trail_offset,
@@ -188,18 +231,21 @@ def _cancel_wanted(book: Book, cancel: CancelIntent) -> None:
     if order is None or order.state in TERMINAL:
         return
     order.cancel = cancel
+    order.requests += 1
     if order.state == "planned":
         _advance(book, order, "skip", "canceled before it was sent")
 
 
-def _replace_wanted(book: Book, replace: ReplaceIntent) -> None:
+def _replace_wanted(book: Book, replace: ReplaceIntent) -> ChildOrder | None:
     order = book.orders.get(replace.orig_cl_ord_id)
     if order is None or order.state in TERMINAL:
-        return
+        return None
+    order.requests += 1
     if order.state == "planned":
         _take_numbers(order, replace.qty, replace.price, replace.stop_price, replace.trail_offset)
     else:
         order.replace = replace
+    return order
 
 
 def _take_numbers(
@@ -225,10 +271,8 @@ def _sent(book: Book, fact: SentFact) -> None:
             order.qty = fact.qty
     elif order.cancel is not None and order.cancel.cl_ord_id == fact.cl_ord_id:
         order.cancel_sent = True
-    else:
-        order.replace_sent = True
-        if order.replace is not None and order.replace.cl_ord_id == fact.cl_ord_id:
-            order.replace = None
+    elif order.replace is not None and order.replace.cl_ord_id == fact.cl_ord_id:
+        order.replace, order.replace_sent = None, True
 
 
 def _followed(book: Book, entry: FollowUp) -> None:
@@ -237,6 +281,8 @@ def _followed(book: Book, entry: FollowUp) -> None:
         if known is None:
             _added(book, intent)
             continue
+        if known.intent == intent and known.state != "planned":
+            continue  # the same fact again, after an unclear commit
         known.intent = intent
         _take_numbers(known, intent.qty, intent.price, intent.stop_price, intent.trail_offset)
         _advance(book, known, "claim", "")
@@ -256,6 +302,18 @@ def _request_failed(book: Book, entry: RequestFailed) -> None:
         order.cancel, order.cancel_sent = None, False
     else:
         order.replace_sent = False
+
+
+def _not_sent(book: Book, entry: OrderNotSent) -> Effect:
+    """What waited for an order that never left is not sent either; closes go on waiting for their second."""
+    effect = _moved(book, entry.cl_ord_id, "skip", entry.reason)
+    order = effect.order
+    if order is not None and order.state == "skipped":
+        for held in list(book.open_children(entry.account_id, order.intent.leader)):
+            waits = held.state == "planned" and entry.cl_ord_id in held.intent.after
+            if waits and held.intent.role != "exit":
+                _advance(book, held, "skip", "the order it waits for was not sent")
+    return effect
 
 
 def _moved(book: Book, cl_ord_id: str, event: Event, reason: str) -> Effect:
@@ -281,13 +339,14 @@ def _advance(book: Book, order: ChildOrder, event: Event, reason: str) -> str:
 
 def _reported(book: Book, report: ExecutionReport) -> Effect:
     order = _find(book, report)
-    is_trade = report.exec_type == "trade" and report.exec_id is not None and report.last_qty is not None
-    if is_trade and not book.is_new_execution(report.account_id, report.exec_id or ""):
-        return Effect(order, order.state if order else None, False)
+    is_trade = report.exec_type == "trade" and report.last_qty is not None
+    if is_trade and not book.is_new_execution(report.account_id, _exec_id(report), report.last_qty or ZERO):
+        return Effect(order, order.state if order else None, False, _restated(book, report))
     if is_trade:
         _position(book, report)
+    fault = _busted(book, report)
     if order is None:
-        return Effect(None, None, is_trade)
+        return Effect(None, None, is_trade, fault)
     if report.order_id and order.order_id is None:
         order.order_id = report.order_id
         book.by_order_id[report.account_id, report.order_id] = order.intent.cl_ord_id
@@ -295,9 +354,41 @@ def _reported(book: Book, report: ExecutionReport) -> Effect:
     event = event_of(report, order)
     if is_trade:
         _filled(book, order, report)
-    fault = _advance(book, order, event, report.text) if event is not None else ""
+    if event is not None:
+        fault = _advance(book, order, event, report.text)
     _answered(order, report)
     return Effect(order, before, is_trade, fault)
+
+
+def _exec_id(report: ExecutionReport) -> str:
+    """The broker's execution id; where it gives none, what tells two fills of one order apart (R-003)."""
+    if report.exec_id is not None:
+        return report.exec_id
+    at = report.transact_time.isoformat()
+    return f"{report.order_id}/{report.cum_qty}/{report.last_qty}/{report.last_px}/{at}"
+
+
+def _restated(book: Book, report: ExecutionReport) -> str:
+    """One execution id with two quantities: nothing is added, entries stop until a person has looked (R-040)."""
+    known = book.exec_ids[report.account_id][_exec_id(report)]
+    if known == report.last_qty:
+        return ""
+    return _stopped(
+        book, report.account_id, f"execution {report.exec_id} was {known}, is now {report.last_qty}"
+    )
+
+
+def _busted(book: Book, report: ExecutionReport) -> str:
+    """The broker took a trade back: positions are no longer what the fills say, a person has to look."""
+    if report.exec_type != "trade_cancel":
+        return ""
+    return _stopped(book, report.account_id, f"the broker canceled trade {report.exec_id}")
+
+
+def _stopped(book: Book, account_id: str, why: str) -> str:
+    fault = f"{why}: compare the account with the broker, then lift the block"
+    book.blocked[account_id] = fault
+    return fault
 
 
 def _find(book: Book, report: ExecutionReport) -> ChildOrder | None:

@@ -18,8 +18,13 @@ from kopitra.domain.signals import OrdType, Side, StopLoss, opposite
 CANCELS_MAX = 32
 
 
-def entry_intent(case: Case, contract: str, side: Side, qty: Decimal) -> OrderIntent:
-    """The entry: the leader's order type and prices, turned around for an inverse follower."""
+def entry_intent(
+    case: Case, contract: str, side: Side, qty: Decimal, after: tuple[str, ...] = ()
+) -> OrderIntent:
+    """The entry: the leader's order type and prices, turned around for an inverse follower.
+
+    `after`: closes of the old side that must be over first.
+    """
     signal, rule = case.scene.signal, case.rule
     ord_type: OrdType = "market" if signal.is_fill else signal.ord_type
     price, stop_price = signal.price, signal.stop_price
@@ -27,6 +32,7 @@ def entry_intent(case: Case, contract: str, side: Side, qty: Decimal) -> OrderIn
         price = stop_price = None
     elif rule.inverse:
         ord_type, price, stop_price = inverted(ord_type, price, stop_price)
+    trailing = ord_type == "trailing_stop"
     return OrderIntent(
         cl_ord_id=case.name("e"),
         list_id=case.scene.list_id,
@@ -38,14 +44,15 @@ def entry_intent(case: Case, contract: str, side: Side, qty: Decimal) -> OrderIn
         side=side,
         qty=qty,
         ord_type=ord_type,
-        price=price,
-        stop_price=stop_price,
-        trail_offset=signal.trail_offset if ord_type == "trailing_stop" else None,
+        price=case.level(price),
+        stop_price=case.level(stop_price),
+        trail_offset=signal.trail_offset if trailing else None,
         time_in_force=signal.time_in_force,
         expire_at=signal.expire_at,
         rule_id=rule.rule_id,
         rule_version=rule.version,
         leader_order_id=signal.leader_order_id,
+        after=after,
         delay_ms=rule.delay_ms,
     )
 
@@ -67,7 +74,7 @@ def protective_intents(case: Case, entry: OrderIntent) -> list[OrderIntent]:
         for number, ((level, _), qty) in enumerate(zip(targets, parts, strict=False), start=1):
             if qty > 0:
                 orders.append(_child(case, entry, f"t{number}", "target", qty, level))
-    if not _attachable(case, entry, orders):
+    if entry.after or not _attachable(case, entry, orders):
         orders = [order._replace(after=(entry.cl_ord_id,)) for order in orders]
     return orders
 
@@ -109,8 +116,8 @@ def _child(
         side=opposite(entry.side),
         qty=qty,
         ord_type="stop" if stop else "limit",
-        price=None if stop else level.price,
-        stop_price=level.price if stop else None,
+        price=None if stop else case.level(level.price),
+        stop_price=case.level(level.price) if stop else None,
         time_in_force="gtc",
         reduce_only=True,
         rule_id=entry.rule_id,
@@ -163,8 +170,8 @@ def resting_exit_intent(
         side=side,
         qty=qty,
         ord_type=ord_type,
-        price=price,
-        stop_price=stop_price,
+        price=case.level(price),
+        stop_price=case.level(stop_price),
         trail_offset=signal.trail_offset if ord_type == "trailing_stop" else None,
         time_in_force=signal.time_in_force,
         reduce_only=True,

@@ -2,16 +2,17 @@
 
 from decimal import Decimal
 
-from kopitra.domain.allocation import Skipped, allocate
+from kopitra.domain.allocation import Allocation, Skipped, allocate
 from kopitra.domain.book import ChildOrder, root_of
-from kopitra.domain.case import Case, sizing_inputs
+from kopitra.domain.case import Case, risk_inputs, same_prices, sizing_inputs
 from kopitra.domain.fanout import FollowerLeg
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.legs import Numbers, cancel_intents, inverted, replace_intent, resting_exit_intent
-from kopitra.domain.orders import CancelIntent, ReplaceIntent
-from kopitra.domain.risk import Approved, approve_exit
+from kopitra.domain.orders import ZERO, CancelIntent, ReplaceIntent
+from kopitra.domain.risk import Approved, approve_exit, check_entry
 from kopitra.domain.rounding import round_quantity
-from kopitra.domain.signals import OrdType, Side
+from kopitra.domain.signals import OrdType, Side, sign
+from kopitra.domain.steps import Step, shrink, step_of
 
 
 def resting_exit(case: Case) -> FollowerLeg:
@@ -19,6 +20,10 @@ def resting_exit(case: Case) -> FollowerLeg:
     rule, signal = case.rule, case.scene.signal
     if rule.mirror == "fills":
         return case.skip(Skipped("waits_for_fill", "this rule copies the leader's fills"))
+    if not same_prices(case.entry.from_root, case.entry.to_root):
+        return case.skip(
+            Skipped("prices_differ", "levels of another product mean nothing here: the exit is copied")
+        )
     ord_type: OrdType = signal.ord_type
     if rule.inverse:
         ord_type = inverted(ord_type, None, None)[0]
@@ -65,81 +70,135 @@ def _share(case: Case, have: Decimal) -> Decimal:
 
 
 def cancel(case: Case) -> FollowerLeg:
-    """The leader canceled a resting order: cancel its mirrors; the target follows the smaller exposure."""
-    children = _mirrors(case)
-    if not children:
+    """The leader canceled a resting order: cancel its mirrors, and close what they filled that the leader's did not."""
+    # What protects the part that has filled stays; it follows its entry.
+    children = [child for child in _mirrors(case) if child.intent.parent is None]
+    allocation = _resized(case)
+    have = case.have
+    for child in children:
+        if child.intent.role == "entry":
+            have -= child.leaves_qty * sign(child.intent.side)
+    kept = Step(have, ZERO, ZERO, "buy", have)
+    step = kept if allocation is None else step_of(have, allocation, grows=False)
+    exits = shrink(case, step, children)
+    if not exits.orders and not exits.cancels:
         return case.skip(Skipped("no_mirrored_order", "this follower has no working copy of that order"))
-    before, after = case.scene.act.exposure_before, case.scene.act.exposure_after
-    rule = case.rule
-    episode = case.scene.book.episodes.get((rule.leader, rule.account_id, case.entry.to_root))
-    target = None
-    if before != after:
-        allocation = allocate(rule, case.entry, episode, before, after, sizing_inputs(case))
-        target = None if isinstance(allocation, Skipped) else allocation.after
-    return _approved(case, cancels=cancel_intents(case, children), target=target)
+    return _approved(
+        case,
+        orders=exits.orders,
+        cancels=exits.cancels,
+        allocation=allocation,
+        target=None if allocation is None else step.target,
+    )
 
 
 def replace(case: Case) -> FollowerLeg:
     """The leader moved a resting order (or the stop or target of a position): move the mirrors."""
     if case.rule.pace == "paused":
         return case.skip(Skipped("paused", "this follower's orders are left alone"))
+    allocation = _resized(case)
     made: list[ReplaceIntent] = []
+    gone: list[ChildOrder] = []
     for child in _mirrors(case):
-        numbers = _numbers(case, child)
+        leaves = _new_leaves(case, child, allocation)
+        if leaves == 0:
+            gone.append(child)
+            continue
+        numbers = _numbers(case, child, None if leaves is None else child.cum_qty + leaves)
         if numbers is not None:
             made.append(replace_intent(case, child, len(made) + 1, numbers))
-    if not made:
+    if not made and not gone:
         return case.skip(Skipped("no_mirrored_order", "this follower has no working copy to move"))
-    return _approved(case, replaces=tuple(made))
+    resized = bool(gone) or any(r.qty is not None for r in made)
+    return _approved(
+        case,
+        cancels=cancel_intents(case, gone),
+        replaces=tuple(made),
+        allocation=allocation if resized else None,
+        target=allocation.after if allocation is not None and resized else None,
+    )
 
 
 def _mirrors(case: Case) -> list[ChildOrder]:
     signal = case.scene.signal
     loid = signal.orig_leader_order_id or signal.leader_order_id or ""
+    if signal.action == "cancel":
+        loid = signal.leader_order_id or ""
     found = case.scene.book.mirrored(signal.leader, loid, case.rule.account_id)
     return [child for child in found if not child.cancel_requested]
 
 
-def _numbers(case: Case, child: ChildOrder) -> Numbers | None:
-    """New numbers for this child, None when the move is not about it."""
-    signal, role = case.scene.signal, child.intent.role
-    if signal.price is None and signal.stop_price is None and signal.trail_offset is None:
-        return _protective_numbers(case, child)
-    if role != "entry" and child.intent.parent is not None:
+def _resized(case: Case) -> Allocation | None:
+    """The follower's exposures before and after a resting entry became smaller or larger; None when it did not."""
+    act, rule, entry = case.scene.act, case.rule, case.entry
+    before, after = act.exposure_before, act.exposure_after
+    if before == after or rule.mirror == "fills" or not same_prices(entry.from_root, entry.to_root):
         return None
-    price, stop_price = signal.price, signal.stop_price
+    episode = case.scene.book.episodes.get((rule.leader, rule.account_id, entry.to_root))
+    found = allocate(rule, entry, episode, before, after, sizing_inputs(case))
+    return None if isinstance(found, Skipped) else found
+
+
+def _new_leaves(case: Case, child: ChildOrder, allocation: Allocation | None) -> Decimal | None:
+    """What should be open of this child from now on; None keeps it."""
+    signal = case.scene.signal
+    quantity, intent = signal.quantity, child.intent
+    if quantity is None:
+        return None
+    if intent.role == "entry":
+        if allocation is None or allocation.before == allocation.after:
+            return None
+        grown = abs(allocation.after) - abs(allocation.before)
+        if grown > 0 and not _may_grow(case, child, grown):
+            return None
+        return max(ZERO, child.leaves_qty + grown)
+    if intent.parent is not None:
+        return None
+    working = case.scene.book.leader(signal.leader, case.scene.act.root).working
+    known = working.get(signal.orig_leader_order_id or signal.leader_order_id or "")
+    if known is None or known.leaves == 0 or quantity == known.leaves:
+        return None
+    step = INSTRUMENTS[root_of(intent.symbol)].qty_step
+    leaves = round_quantity(child.leaves_qty * quantity / known.leaves, step, case.rule.rounding).qty
+    return leaves or None
+
+
+def _may_grow(case: Case, child: ChildOrder, grown: Decimal) -> bool:
+    """A larger entry passes what a new entry passes; else the move goes without its quantity."""
+    rule = case.rule
+    if rule.pace != "active" or (rule.max_order is not None and child.qty + grown > rule.max_order):
+        return False
+    added = child.intent._replace(qty=grown)
+    return isinstance(check_entry(added, risk_inputs(case, added), case.account.limits), Approved)
+
+
+def _numbers(case: Case, child: ChildOrder, qty: Decimal | None) -> Numbers | None:
+    """New numbers for this child, None when the move is not about it."""
+    signal, intent = case.scene.signal, child.intent
+    price, stop_price, trail = signal.price, signal.stop_price, signal.trail_offset
+    if intent.parent is not None:
+        return _protective_numbers(case, child)
+    if price is None and stop_price is None and trail is None:
+        return Numbers(qty) if qty is not None else None
     if case.rule.inverse:
-        _, price, stop_price = inverted(signal.ord_type, price, stop_price)
-    return Numbers(_new_qty(case, child), price, stop_price, signal.trail_offset)
+        # by our own order's type: a sender that moves an order need not repeat the order's type
+        was: OrdType = "limit" if intent.ord_type == "stop" else "stop"
+        _, price, stop_price = inverted(was, price, stop_price)
+    return Numbers(qty, case.level(price), case.level(stop_price), trail)
 
 
 def _protective_numbers(case: Case, child: ChildOrder) -> Numbers | None:
     """An EA moves the stop or target of a position by sending the entry's id with new stopLoss or takeProfits."""
     signal, role = case.scene.signal, child.intent.role
     stop = signal.stop_loss.price if signal.stop_loss else None
-    target = signal.take_profits[0].price if signal.take_profits else None
+    targets = [target.price for target in signal.take_profits]
     if case.rule.inverse:
-        stop, target = target, stop
+        stop, targets = (targets[0] if targets else None), ([] if stop is None else [stop])
     if role == "stop" and stop is not None:
-        return Numbers(stop_price=stop)
-    if role == "target" and target is not None:
-        return Numbers(price=target)
-    if role == "entry" and signal.quantity is not None:
-        return Numbers(qty=_new_qty(case, child))
-    return None
-
-
-def _new_qty(case: Case, child: ChildOrder) -> Decimal | None:
-    """Follower quantity for the leader's new quantity, in proportion to what the order had; None keeps it."""
-    working = case.scene.book.leader(case.scene.signal.leader, case.scene.act.root).working
-    loid = case.scene.signal.orig_leader_order_id or case.scene.signal.leader_order_id or ""
-    known = working.get(loid)
-    quantity = case.scene.signal.quantity
-    if quantity is None or known is None or known.leaves == 0 or quantity == known.leaves:
-        return None
-    step = INSTRUMENTS[root_of(child.intent.symbol)].qty_step
-    qty = round_quantity(child.leaves_qty * quantity / known.leaves, step, case.rule.rounding).qty
-    return qty + child.cum_qty if qty > 0 else None
+        return Numbers(stop_price=case.level(stop))
+    number = int(child.intent.leg[1:].split("-")[0]) - 1 if role == "target" else 0
+    target = targets[number] if role == "target" and number < len(targets) else None
+    return Numbers(price=case.level(target)) if target is not None else None
 
 
 def _approved(
@@ -148,6 +207,7 @@ def _approved(
     orders: tuple[Approved, ...] = (),
     cancels: tuple[CancelIntent, ...] = (),
     replaces: tuple[ReplaceIntent, ...] = (),
+    allocation: Allocation | None = None,
     target: Decimal | None = None,
 ) -> FollowerLeg:
     rule = case.rule
@@ -160,7 +220,7 @@ def _approved(
         detail="",
         root=case.entry.to_root,
         target=target,
-        allocation=None,
+        allocation=allocation,
         orders=orders,
         cancels=cancels,
         replaces=replaces,

@@ -127,6 +127,11 @@ _ANSWERS: Final[dict[Event, State]] = {
     "reject": "rejected",
 }
 
+# The broker has spoken, or a person or a proof has settled it.
+_KNOWN: Final[tuple[State, ...]] = (
+    "acked", "working", "partial", "filled", "canceled", "expired", "rejected", "not_placed", "parked",
+)  # fmt: skip
+
 #: every legal move; anything else raises IllegalTransition
 TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("planned", "claim"): "claimed",
@@ -137,6 +142,10 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     **{("claimed", e): s for e, s in _ANSWERS.items()},
     **{("in_doubt", e): s for e, s in _ANSWERS.items()},
     ("in_doubt", "doubt"): "in_doubt",
+    # A doubt that comes after evidence is no doubt (the answer of a request was lost, the stream had told already);
+    # and a fact that is journalled twice after an unclear commit must change nothing.
+    **{(s, "doubt"): s for s in _KNOWN},
+    ("skipped", "skip"): "skipped",
     ("in_doubt", "absent"): "not_placed",
     ("in_doubt", "park"): "parked",
     **{("parked", e): s for e, s in _ANSWERS.items()},
@@ -168,6 +177,8 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("filled", "ack"): "filled",
     ("filled", "work"): "filled",
     ("filled", "complete"): "filled",
+    # a replace to a larger quantity that was reported after the fills it made possible
+    ("filled", "fill"): "partial",
     ("filled", "cancel"): "filled",
     ("filled", "expire"): "filled",
     # late news of an order that is over: statuses change nothing, fills are legal and move the position
@@ -203,6 +214,12 @@ class ChildOrder:
     intent: OrderIntent
     state: State
     qty: Decimal
+    #: what the plan (or the leader's newest move) gave it; fills of its entry decide how much of that is due
+    planned_qty: Decimal = ZERO
+    #: travels with its entry in one request: the broker itself resizes it and ends its sibling
+    attached: bool = False
+    #: cancels and replaces asked for so far: each gets a name of its own
+    requests: int = 0
     order_id: str | None = None
     cum_qty: Decimal = ZERO
     #: sum of quantity x price of the fills, for the average price
@@ -241,12 +258,16 @@ def event_of(report: ExecutionReport, order: ChildOrder) -> Event | None:
     """The transition a report asks for; None for reports that tell of requests, not of the order."""
     match report.exec_type:
         case "trade":
-            last = report.last_qty or ZERO
-            return "complete" if order.cum_qty + last >= order.qty else "fill"
+            if report.last_qty is None:
+                return None
+            return "complete" if order.cum_qty + report.last_qty >= order.qty else "fill"
         case "pending_new" | "suspended":
             return "ack"
-        case "new" | "replaced":
+        case "new":
             return "work"
+        case "replaced":
+            grown = order.state == "filled" and (report.order_qty or order.qty) > order.cum_qty
+            return "fill" if grown else "work"
         case "canceled":
             return "cancel"
         case "rejected":
@@ -254,6 +275,8 @@ def event_of(report: ExecutionReport, order: ChildOrder) -> Event | None:
         case "expired":
             return "expire"
         case "order_status":
+            if report.ord_status == "filled" and 0 < order.qty <= order.cum_qty:
+                return "complete"
             return _STATUS_EVENTS[report.ord_status]
         case "pending_cancel" | "pending_replace" | "cancel_rejected" | "replace_rejected" | "trade_cancel":
             return None

@@ -7,20 +7,20 @@ grows it must pass the rule's filters and the risk check. Same inputs, same plan
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import NamedTuple
 
 from kopitra.domain import mirror
 from kopitra.domain.acts import leader_acts
 from kopitra.domain.allocation import Allocation, Skipped, allocate
-from kopitra.domain.book import Book, ChildOrder, root_of
-from kopitra.domain.case import Case, Scene, case_of, declined, risk_inputs, sizing_inputs
-from kopitra.domain.copy_rules import CopyRule, MapEntry
+from kopitra.domain.book import Book
+from kopitra.domain.case import Case, Scene, case_of, declined, risk_inputs, same_prices, sizing_inputs
+from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg, PlanInputs
 from kopitra.domain.ids import list_id
-from kopitra.domain.legs import cancel_intents, close_intent, entry_intent, protective_intents
-from kopitra.domain.orders import ZERO, CancelIntent
+from kopitra.domain.legs import entry_intent, protective_intents
+from kopitra.domain.orders import ZERO
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
-from kopitra.domain.signals import Side, Signal, sign
+from kopitra.domain.signals import Signal
+from kopitra.domain.steps import NO_EXITS, Exits, Step, shrink, step_of
 
 
 def plan(signal: Signal, book: Book, rules: Sequence[CopyRule], inputs: PlanInputs) -> FanoutPlan:
@@ -38,17 +38,14 @@ def _follow(scene: Scene, rule: CopyRule) -> FollowerLeg:
     act = scene.act
     entry = rule.routes.get(act.root)
     if entry is None:
-        entry = MapEntry(act.root, act.root)
+        entry = scene.same
         if act.root in rule.taken:
-            why = Skipped(
-                "symbol_taken", f"the rule maps another product to {act.root}: map or exclude {act.root}"
-            )
-            return declined(rule, act.root, why)
+            why = f"the rule maps another product to {act.root}: map or exclude {act.root}"
+            return declined(rule, act.root, Skipped("symbol_taken", why))
     account = scene.inputs.accounts.get(rule.account_id)
     if account is None:
-        return declined(
-            rule, entry.to_root, Skipped("account_inactive", "the account is switched off or unknown")
-        )
+        why = "the account is switched off or unknown"
+        return declined(rule, entry.to_root, Skipped("account_inactive", why))
     case = case_of(scene, rule, entry, account)
     match act.kind:
         case "position" | "resting_entry":
@@ -61,109 +58,47 @@ def _follow(scene: Scene, rule: CopyRule) -> FollowerLeg:
             return mirror.replace(case)
 
 
-class _Step(NamedTuple):
-    """From what a follower has to what it should have: first shrink by `reduce`, then grow by `grow` on `side`."""
-
-    have: Decimal
-    reduce: Decimal
-    grow: Decimal
-    side: Side
-    #: signed exposure once both are done
-    target: Decimal
-
-
 def _follow_exposure(case: Case) -> FollowerLeg:
-    scene, rule = case.scene, case.rule
+    scene, rule, entry = case.scene, case.rule, case.entry
     act = scene.act
     before, after = act.exposure_before, act.exposure_after
-    if rule.mirror == "fills":
-        if act.kind == "resting_entry":
+    resting = act.kind == "resting_entry"
+    if resting and before == after:
+        return case.skip(
+            Skipped("waits_for_fill", "an order against the leader's exposure is copied when it fills")
+        )
+    # A price of another family means nothing for the follower: it follows the fills.
+    if rule.mirror == "fills" or not same_prices(entry.from_root, entry.to_root):
+        if resting:
             return case.skip(Skipped("waits_for_fill", "this rule copies the leader's fills"))
         before, after = act.position_before, act.position_after
     have = case.have
-    episode = scene.book.episodes.get((rule.leader, rule.account_id, case.entry.to_root))
-    allocation = allocate(rule, case.entry, episode, before, after, sizing_inputs(case))
+    episode = scene.book.episodes.get((rule.leader, rule.account_id, entry.to_root))
+    allocation = allocate(rule, entry, episode, before, after, sizing_inputs(case))
     if isinstance(allocation, Skipped):
-        if have == 0 or before * after >= 0:
+        if not have or before * after >= 0:
             return case.skip(allocation)
         # the leader turned and the new side cannot be sized: the old side is closed all the same
-        return _leg(case, _step(have, None), None, _shrink(case, _step(have, None)), allocation)
-    step = _step(have, allocation)
-    exits = _shrink(case, step)
-    if step.grow == 0:
-        return _leg(case, step, allocation, exits, _nothing_to_do(step, allocation))
-    return _leg(case, step, allocation, exits, _grow(case, step, allocation))
+        step = step_of(have, None, grows=False)
+        return _leg(case, step, None, shrink(case, step), allocation)
+    step = step_of(have, allocation, grows=not scene.signal.is_exit)
+    exits = shrink(case, step) if step.reduce else NO_EXITS
+    growth = _grow(case, step, exits) if step.grow else _nothing_to_do(step, allocation)
+    return _leg(case, step, allocation, exits, growth)
 
 
-def _step(have: Decimal, allocation: Allocation | None) -> _Step:
-    target = allocation.after if allocation is not None else ZERO
-    same_side = have * target > 0
-    keep = min(abs(have), abs(target)) if same_side else ZERO
-    reduce = abs(have) - keep
-    side: Side = "buy" if target > 0 else "sell"
-    grow = ZERO
-    if allocation is not None and abs(target) > keep:
-        # Only what this act adds: an entry that was missed earlier is never opened late (R-043).
-        turned = allocation.before * target < 0
-        added = abs(target) if turned else max(ZERO, abs(target) - abs(allocation.before))
-        grow = min(abs(target) - keep, added)
-    kept = keep if have > 0 else -keep
-    return _Step(have, reduce, grow, side, kept + grow * sign(side))
-
-
-def _nothing_to_do(step: _Step, allocation: Allocation) -> Skipped:
+def _nothing_to_do(step: Step, allocation: Allocation) -> Skipped:
     if step.reduce:
-        return Skipped(
-            "closing", "what is held is being closed; an entry still in flight is closed once it fills"
-        )
+        why = "what is held is being closed; an entry still in flight is closed once it fills"
+        return Skipped("closing", why)
     if allocation.after == 0 and allocation.raw > 0:
         return Skipped("below_step", allocation.reason or "the copy is smaller than one contract")
-    if step.have == 0:
+    if not step.have:
         return Skipped("flat", "nothing is held because of this leader")
     return Skipped("on_target", "the follower has what it should have")
 
 
-class _Exits(NamedTuple):
-    orders: tuple[Approved, ...] = ()
-    cancels: tuple[CancelIntent, ...] = ()
-
-
-def _shrink(case: Case, step: _Step) -> _Exits:
-    """Close `step.reduce`; a full exit first cancels what could fill meanwhile and closes what is then held."""
-    if step.reduce == 0:
-        return _Exits()
-    root = case.entry.to_root
-    open_here = [o for o in case.children.values() if root_of(o.intent.symbol) == root]
-    in_the_way = [o for o in open_here if _must_go(o)] if step.reduce == abs(step.have) else []
-    orders: list[Approved] = []
-    left = step.reduce
-    for contract, position in case.held.items():
-        if root_of(contract) != root or left == 0:
-            continue
-        closing = sum(
-            (o.leaves_qty for o in open_here if o.intent.role == "exit" and o.intent.symbol == contract), ZERO
-        )
-        qty = min(left, abs(position.qty) - closing)
-        if qty <= 0 or position.qty * step.have < 0:
-            continue
-        left -= qty
-        after = [
-            o.intent.cl_ord_id for o in in_the_way if o.intent.symbol == contract and o.state != "planned"
-        ]
-        side: Side = "sell" if position.qty > 0 else "buy"
-        leg = "x" if not orders else f"x{len(orders)}"
-        orders.append(approve_exit(close_intent(case, contract, side, qty, after, leg)))
-    return _Exits(tuple(orders), cancel_intents(case, in_the_way))
-
-
-def _must_go(order: ChildOrder) -> bool:
-    """Anything of ours that could still fill, but for market orders, which no cancel catches."""
-    return not order.cancel_requested and (
-        order.intent.role in ("stop", "target") or order.intent.ord_type != "market"
-    )
-
-
-def _grow(case: Case, step: _Step, allocation: Allocation) -> Skipped | Refused | tuple[Approved, ...]:
+def _grow(case: Case, step: Step, exits: Exits) -> Skipped | Refused | tuple[Approved, ...]:
     """The entry with its protective orders, if the rule's filters and the risk check let it pass."""
     rule = case.rule
     reason = _filtered(case, step)
@@ -175,14 +110,19 @@ def _grow(case: Case, step: _Step, allocation: Allocation) -> Skipped | Refused 
     qty = step.grow if rule.max_order is None else min(step.grow, rule.max_order)
     if qty < rule.min_order:
         return Skipped("below_min_order", f"{qty} is less than the rule's min_order {rule.min_order}")
-    entry = entry_intent(case, contract, step.side, qty)
-    decision = check_entry(entry, risk_inputs(case, entry), case.account.limits)
+    closes = [order.intent for order in exits.orders]
+    # A reversal opens the new side once the old one is closed: what waits for cancels would else be netted away.
+    held_up = tuple(intent.cl_ord_id for intent in closes if intent.after)
+    entry = entry_intent(case, contract, step.side, qty, held_up)
+    closing = sum((i.qty for i in closes if i.symbol == contract), ZERO) if closes else ZERO
+    decision = check_entry(entry, risk_inputs(case, entry, closing), case.account.limits)
     if isinstance(decision, Refused):
         return decision
-    return (decision, *(approve_exit(order) for order in protective_intents(case, entry)))
+    protective = protective_intents(case, entry)
+    return (decision, *[approve_exit(order) for order in protective]) if protective else (decision,)
 
 
-def _filtered(case: Case, step: _Step) -> Skipped | None:
+def _filtered(case: Case, step: Step) -> Skipped | None:
     rule, signal, root = case.rule, case.scene.signal, case.scene.act.root
     if rule.pace != "active":
         return Skipped(rule.pace, "this follower takes no entries now")
@@ -190,38 +130,50 @@ def _filtered(case: Case, step: _Step) -> Skipped | None:
         return Skipped("symbol_filtered", f"the rule does not copy {root}")
     if rule.strategies and signal.strategy not in rule.strategies:
         return Skipped("strategy_filtered", "the rule does not copy this strategy")
-    long = step.side == "buy"
-    if (rule.side_filter == "long" and not long) or (rule.side_filter == "short" and long):
+    if rule.side_filter != "both" and (rule.side_filter == "long") != (step.side == "buy"):
         return Skipped("side_filtered", f"the rule copies {rule.side_filter} entries only")
+    levels = (signal.stop_loss and rule.copy_stop_loss) or (signal.take_profits and rule.copy_take_profit)
+    if levels and not same_prices(root, case.entry.to_root):
+        why = f"levels of {root} mean nothing for {case.entry.to_root}: do not copy stops and targets in this rule"
+        return Skipped("prices_differ", why)
     return None
 
 
 def _leg(
     case: Case,
-    step: _Step,
+    step: Step,
     allocation: Allocation | None,
-    exits: _Exits,
+    exits: Exits,
     growth: Skipped | Refused | tuple[Approved, ...],
 ) -> FollowerLeg:
-    refused = growth if isinstance(growth, Refused) else None
-    grown = growth if isinstance(growth, tuple) else ()
-    reason, detail = ("", "") if isinstance(growth, tuple) else (growth.reason, growth.detail)
-    orders = (*exits.orders, *grown)
-    target = step.target if grown else step.target - step.grow * sign(step.side)
-    sends = bool(orders or exits.cancels)
+    rule = case.rule
+    if isinstance(growth, tuple):
+        first = growth[0]
+        notional = first.checks.notional if first.checks is not None else None
+        return FollowerLeg(
+            rule.account_id, rule.rule_id, rule.version, "approved", "", "", case.entry.to_root,
+            _grown(step, first.intent.qty), allocation, exits.orders + growth, exits.cancels, (), None,
+            case.account.equity, notional,
+        )  # fmt: skip
+    checks = growth.checks if isinstance(growth, Refused) else None
+    sends = bool(exits.orders or exits.cancels)
     return FollowerLeg(
-        account_id=case.rule.account_id,
-        rule_id=case.rule.rule_id,
-        rule_version=case.rule.version,
-        outcome="approved" if sends else ("refused" if refused else "skipped"),
-        reason=reason,
-        detail=detail,
+        account_id=rule.account_id,
+        rule_id=rule.rule_id,
+        rule_version=rule.version,
+        outcome="approved" if sends else ("refused" if checks is not None else "skipped"),
+        reason=growth.reason,
+        detail=growth.detail,
         root=case.entry.to_root,
-        target=target if sends else None,
+        # less is wanted from now on even when nothing can be sent for it yet: late fills are judged by it
+        target=step.kept if sends or step.reduce else None,
         allocation=allocation,
-        orders=orders,
+        orders=exits.orders,
         cancels=exits.cancels,
-        checks=refused.checks if refused else None,
+        checks=checks,
         equity=case.account.equity,
-        notional=grown[0].checks.notional if grown and grown[0].checks else None,
     )
+
+
+def _grown(step: Step, qty: Decimal) -> Decimal:
+    return step.kept + qty if step.side == "buy" else step.kept - qty

@@ -16,7 +16,7 @@ from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, ReplaceIntent
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
-from kopitra.domain.signals import Side, sign
+from kopitra.domain.signals import sign
 
 _DOWN = RoundingPolicy(mode="down")
 
@@ -79,14 +79,16 @@ class _Made:
 
     def release(self, held: ChildOrder) -> None:
         """`held` waits for the order at hand."""
-        if held.intent.role == "exit":
+        role = held.intent.role
+        if role == "exit":
             if self._waits_no_more(held):
                 self.close_now(held)
-            return
-        entry = self._order
-        if entry.cum_qty > 0:
-            self._protect(held, entry)
-        elif entry.state in TERMINAL:
+        elif role == "entry":
+            if self._order.state in TERMINAL:
+                self._turn(held, closed=self._order.cum_qty >= self._order.qty)
+        elif self._order.cum_qty > 0:
+            self._protect(held, self._order)
+        elif self._order.state in TERMINAL:
             self._dropped.append(held.intent.cl_ord_id)
 
     def _waits_no_more(self, held: ChildOrder) -> bool:
@@ -94,43 +96,73 @@ class _Made:
         return all(o is None or o.state in TERMINAL or o.cancel is None for o in waited)
 
     def close_now(self, held: ChildOrder) -> None:
-        """Release a close with what is really held; drop it when nothing is left."""
-        position = self._held_qty() + self._exits_in_flight(without=held)
+        """Release a close with what is then really too much; drop it when nothing is."""
+        held_qty = self._held_qty()
+        expected = held_qty + self._exits_in_flight(without=held)
         closing = -sign(held.intent.side)
-        qty = min(held.qty, max(ZERO, position * closing))
+        excess = max(ZERO, expected * closing)
+        target = self._target()
+        if target * closing > 0:
+            excess = max(ZERO, excess - abs(target))
+        qty = min(held.qty, excess)
         if qty == 0:
             self._dropped.append(held.intent.cl_ord_id)
+            for entry in _open(self._book, held):
+                if entry.state == "planned" and held.intent.cl_ord_id in entry.intent.after:
+                    self._turn(entry, closed=held_qty * closing <= 0)
             return
         self._released.append(held.intent._replace(qty=qty, after=()))
+
+    def _turn(self, entry: ChildOrder, *, closed: bool) -> None:
+        """The entry of a reversal leaves once the old side is closed; without that it never does."""
+        if closed:
+            self._released.append(entry.intent._replace(after=()))
+            return
+        waits = (o for o in _open(self._book, entry) if entry.intent.cl_ord_id in o.intent.after)
+        self._dropped += [
+            entry.intent.cl_ord_id,
+            *(o.intent.cl_ord_id for o in waits if o.state == "planned"),
+        ]
 
     def _protect(self, held: ChildOrder, entry: ChildOrder) -> None:
         """A stop or target for what the entry has filled so far."""
         intent = held.intent
-        qty = _part(intent, held.qty, entry)
+        qty = _due(held, entry)
         if qty == 0:
+            if entry.state in TERMINAL:
+                self._dropped.append(intent.cl_ord_id)
             return
         price, stop_price = held.price, held.stop_price
         if intent.offset is not None and entry.avg_px is not None:
             level = _level(intent, entry, intent.offset)
             price, stop_price = (None, level) if intent.role == "stop" else (level, None)
-        self._released.append(intent._replace(qty=qty, price=price, stop_price=stop_price, after=()))
+        self._released.append(
+            intent._replace(
+                qty=qty, price=price, stop_price=stop_price, trail_offset=held.trail_offset, after=()
+            )
+        )
+
+    def _target(self) -> Decimal:
+        episode = self._book.episodes.get((self._leader, self._account, root_of(self._contract)))
+        return episode.target if episode is not None else ZERO
 
     def trim(self) -> None:
-        """Close what exceeds the target; never more than is held, never because of what is only pending."""
+        """Close what exceeds the target; never more than is held, never because of what is only pending.
+
+        A close of this kind that the broker refused is not followed by another: a person is told instead.
+        """
         held = self._held_qty()
-        if held == 0:
+        intent = self._order.intent
+        if held == 0 or (intent.leg.startswith("g") and self._order.state == "rejected"):
             return
         expected = held + self._exits_in_flight()
-        episode = self._book.episodes.get((self._leader, self._account, root_of(self._contract)))
-        target = episode.target if episode is not None else ZERO
+        target = self._target()
         keep = min(abs(expected), abs(target)) if expected * target > 0 else ZERO
         excess = abs(expected) - keep
         if excess <= 0 or expected * held < 0 or any(i.role == "exit" for i in self._released):
             return
-        side: Side = "sell" if held > 0 else "buy"
-        intent = self._order.intent
-        # the filled quantity only grows, so that each trim of one child has a name of its own
-        leg = f"g{self._order.cum_qty}{intent.leg}"
+        # Every follow-up joins its signal's list, so that its length names the next one.
+        leg = f"g{len(self._book.lists.get(intent.list_id, ()))}"
         self._released.append(
             OrderIntent(
                 cl_ord_id=cl_ord_id(intent.list_id, self._account, leg),
@@ -140,7 +172,7 @@ class _Made:
                 leg=leg,
                 role="exit",
                 symbol=self._contract,
-                side=side,
+                side="sell" if held > 0 else "buy",
                 qty=min(excess, abs(held)),
                 reduce_only=True,
                 rule_id=intent.rule_id,
@@ -149,63 +181,75 @@ class _Made:
         )
 
     def tidy(self) -> None:
-        """Protective orders follow the holding."""
+        """Protective orders follow the holding: all stops together, and all targets, never exceed it."""
         held = self._held_qty()
-        pending = any(self._book.children(self._account, self._leader, "entry", self._contract))
+        pending = any(
+            o.state != "planned"
+            for o in self._book.children(self._account, self._leader, "entry", self._contract)
+        )
+        left = {"stop": abs(held), "target": abs(held)}
         for order in _open(self._book, self._order):
-            intent = order.intent
-            if intent.role not in ("stop", "target") or intent.symbol != self._contract:
+            role = order.intent.role
+            if role not in left or order.intent.symbol != self._contract or order.cancel_requested:
                 continue
-            if order is self._order or order.cancel_requested or self._is_linked_sibling(intent):
+            if order.state == "planned":
+                self._drop_orphan(order, pending)
                 continue
-            self._fit(order, held, pending)
+            if order is self._order and order.state not in TERMINAL:
+                left[role] -= min(left[role], order.leaves_qty)
+            elif not self._is_linked_sibling(order):
+                left[role] -= self._fit(order, held, left[role], pending)
 
-    def _is_linked_sibling(self, intent: OrderIntent) -> bool:
+    def _is_linked_sibling(self, order: ChildOrder) -> bool:
         """The broker itself ends the other leg of an attached bracket."""
-        mine = self._order.intent
-        return intent.oco is not None and intent.oco == mine.oco and not intent.after and not mine.after
+        mine = self._order
+        return order.attached and mine.attached and order.intent.oco == mine.intent.oco
 
-    def _fit(self, order: ChildOrder, held: Decimal, pending: bool) -> None:
-        intent = order.intent
-        closes = -held * sign(intent.side)
-        if closes <= 0:
-            if not pending:
-                self._end(order)
-            return
-        wanted = self._wanted(order, closes)
-        if order.state != "planned" and wanted != order.leaves_qty and not (pending or order.replace_sent):
-            self._replaces.append(
-                ReplaceIntent(
-                    cl_ord_id(intent.list_id, self._account, f"z{wanted}{intent.leg}"),
-                    intent.list_id,
-                    self._account,
-                    intent.cl_ord_id,
-                    qty=order.cum_qty + wanted,
-                )
-            )
+    def _drop_orphan(self, order: ChildOrder, pending: bool) -> None:
+        """A held protective order whose entry is over."""
+        waited = (self._book.orders.get(i) for i in order.intent.after)
+        name = order.intent.cl_ord_id
+        over = all(o is None or o.state in TERMINAL for o in waited) and not pending
+        if over and name not in self._dropped and all(i.cl_ord_id != name for i in self._released):
+            self._dropped.append(name)
 
-    def _wanted(self, order: ChildOrder, closes: Decimal) -> Decimal:
-        """Stops cover the whole holding they were made for; targets never more than is held."""
-        if order.intent.parent is None or order.intent.role == "target":
-            return min(order.leaves_qty, closes)
-        parent = self._book.orders.get(order.intent.parent)
-        return min(closes, parent.cum_qty) if parent is not None else min(order.leaves_qty, closes)
+    def _fit(self, order: ChildOrder, held: Decimal, left: Decimal, pending: bool) -> Decimal:
+        """Make one working protective order as large as it should be; its quantity from now on."""
+        intent, now = order.intent, order.leaves_qty
+        parent = self._book.orders.get(intent.parent or "")
+        pending = pending if parent is None else parent.state not in TERMINAL
+        closes = held * sign(intent.side) < 0
+        wanted = min(left, _still_due(order, parent)) if closes else ZERO
+        if wanted == 0 and not pending:
+            self._end(order)
+            return ZERO
+        # While its entry works an attached order has its full size already: the broker looks after it.
+        if wanted in (ZERO, now) or order.replace_sent or (pending and order.attached):
+            return min(left, now)
+        name = cl_ord_id(intent.list_id, self._account, f"z{order.requests}{intent.leg}")
+        qty = order.cum_qty + wanted
+        self._replaces.append(ReplaceIntent(name, intent.list_id, self._account, intent.cl_ord_id, qty=qty))
+        return wanted
 
     def _end(self, order: ChildOrder) -> None:
-        if order.state == "planned":
-            self._dropped.append(order.intent.cl_ord_id)
-            return
-        ties = order.intent.list_id
-        name = cl_ord_id(ties, self._account, f"y{order.intent.leg}")
+        ties, leg = order.intent.list_id, f"y{order.requests}{order.intent.leg}"
+        name = cl_ord_id(ties, self._account, leg)
         self._cancels.append(CancelIntent(name, ties, self._account, order.intent.cl_ord_id))
 
 
-def _part(intent: OrderIntent, planned: Decimal, entry: ChildOrder) -> Decimal:
-    """The share of a protective order that the filled part of its entry calls for."""
-    if entry.cum_qty >= entry.qty or intent.role == "stop":
-        return min(planned, entry.cum_qty)
-    step = INSTRUMENTS[root_of(intent.symbol)].qty_step
-    return round_quantity(planned * entry.cum_qty / entry.qty, step, _DOWN).qty
+def _still_due(order: ChildOrder, parent: ChildOrder | None) -> Decimal:
+    """What a working protective order should still cover by the fills of its entry."""
+    due = order.planned_qty if parent is None else _due(order, parent)
+    return max(ZERO, due - order.cum_qty)
+
+
+def _due(order: ChildOrder, entry: ChildOrder) -> Decimal:
+    """The part of a protective order that the filled part of its entry calls for."""
+    planned, filled = order.planned_qty, entry.cum_qty
+    if filled >= entry.qty or order.intent.role == "stop":
+        return min(planned, filled)
+    step = INSTRUMENTS[root_of(order.intent.symbol)].qty_step
+    return round_quantity(planned * filled / entry.qty, step, _DOWN).qty
 
 
 def _level(intent: OrderIntent, entry: ChildOrder, offset: Decimal) -> Decimal:

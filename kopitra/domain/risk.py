@@ -14,6 +14,10 @@ from kopitra.domain.orders import OrderIntent
 from kopitra.domain.switches import SwitchState
 
 
+#: milliseconds a signal may lie in the future: clocks differ, but not by more (R-070)
+FUTURE_MS_MAX: Final = 2_000
+
+
 class RiskInputs(NamedTuple):
     """Everything the check looked at, so that it re-evaluates to the same answer for ever (I-20).
 
@@ -59,7 +63,7 @@ class Refused:
 
 def check_entry(intent: OrderIntent, inputs: RiskInputs, limits: RiskLimits) -> Approved | Refused:
     """Approved, or the first reason against it, in the order in which a person would want to hear of it."""
-    reason = _standing(inputs) or _signal(inputs, limits) or _size(inputs, limits)
+    reason = _standing(inputs) or _signal(intent, inputs, limits) or _size(inputs, limits)
     if reason is None:
         return Approved(intent, inputs)
     return Refused(reason, SENTENCES[reason], inputs)
@@ -76,9 +80,9 @@ def _standing(i: RiskInputs) -> str | None:
     return None if i.in_hours else "outside_hours"
 
 
-def _signal(i: RiskInputs, limits: RiskLimits) -> str | None:
+def _signal(intent: OrderIntent, i: RiskInputs, limits: RiskLimits) -> str | None:
     """Is this entry fresh, single and in an allowed product?"""
-    if not -i.max_age_ms <= i.age_ms <= i.max_age_ms:
+    if not -FUTURE_MS_MAX <= i.age_ms <= i.max_age_ms:
         return "too_old"
     if i.in_doubt:
         return "in_doubt"
@@ -88,10 +92,16 @@ def _signal(i: RiskInputs, limits: RiskLimits) -> str | None:
         return "symbol_not_allowed"
     if i.orders_last_minute >= limits.max_orders_per_minute:
         return "order_rate"
-    collar = limits.price_collar_ticks
-    if collar is not None and i.price_distance_ticks is not None and i.price_distance_ticks > collar:
-        return "price_collar"
-    return None
+    return "price_collar" if _beyond_collar(intent, i.price_distance_ticks, limits) else None
+
+
+def _beyond_collar(intent: OrderIntent, ticks: int | None, limits: RiskLimits) -> bool:
+    """Too far away, or a priced order that cannot be judged because no price is known."""
+    if limits.price_collar_ticks is None:
+        return False
+    if ticks is None:
+        return intent.price is not None or intent.stop_price is not None
+    return ticks > limits.price_collar_ticks
 
 
 def _size(i: RiskInputs, limits: RiskLimits) -> str | None:
@@ -123,7 +133,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "duplicate": "the same order was sent within the duplicate window",
     "symbol_not_allowed": "the account's limits do not list this symbol",
     "order_rate": "too many orders within a minute",
-    "price_collar": "the price is too far from the last known price",
+    "price_collar": "the price is too far from the last known price, or none is known to tell",
     "max_order_qty": "the order is larger than the account's maximum order",
     "max_position_qty": "the position would be larger than the account's maximum",
     "max_notional": "the position's value would exceed the account's maximum, or no price is known to tell",

@@ -101,8 +101,14 @@ def check_signal(signal: Signal) -> None:
             _needs(signal.quantity, "quantity", action)
         case "reverse":
             _needs(signal.side, "side", action)
+            if signal.ord_type != "market":
+                raise SignalRefused(
+                    "reverse acts at once: leave ordType out, or send exit and a resting enter.",
+                    code="invalid-ordtype",
+                    pointer="/ordType",
+                )
         case "reduce":
-            if signal.leader_position is None:
+            if signal.leader_position is None or signal.ord_type != "market":
                 _needs(signal.quantity, "quantity", action)
         case "cancel":
             _needs(signal.leader_order_id, "leaderOrderId", action)

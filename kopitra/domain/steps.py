@@ -1,0 +1,108 @@
+"""From what a follower has to what it should have: first shrink, which always goes, then grow, which must pass."""
+
+from collections.abc import Collection
+from decimal import Decimal
+from typing import NamedTuple
+
+from kopitra.domain.allocation import Allocation
+from kopitra.domain.book import ChildOrder, root_of
+from kopitra.domain.case import Case
+from kopitra.domain.legs import cancel_intents, close_intent
+from kopitra.domain.orders import ZERO, CancelIntent
+from kopitra.domain.risk import Approved, approve_exit
+from kopitra.domain.signals import Side, sign
+
+
+class Step(NamedTuple):
+    """Close `reduce` of `have`, then open `grow` on `side`. Signed: have, kept and target."""
+
+    have: Decimal
+    reduce: Decimal
+    grow: Decimal
+    side: Side
+    #: exposure once `reduce` is closed
+    kept: Decimal
+
+    @property
+    def target(self) -> Decimal:
+        """Exposure once both are done."""
+        return self.kept + self.grow * sign(self.side)
+
+
+class Exits(NamedTuple):
+    """Closes and the cancels that go before them."""
+
+    orders: tuple[Approved, ...] = ()
+    cancels: tuple[CancelIntent, ...] = ()
+
+
+NO_EXITS = Exits()
+
+
+def step_of(have: Decimal, allocation: Allocation | None, *, grows: bool) -> Step:
+    """The step to the allocation's target (none: to flat).
+
+    It grows by what this act adds at most: an entry that was missed earlier is never opened late (R-043). An act
+    that can only shrink exposure never grows it, whatever the leader says of its position.
+    """
+    target = allocation.after if allocation is not None else ZERO
+    side: Side = "buy" if target > 0 else "sell"
+    if not have:
+        kept = reduce = ZERO
+    else:
+        keep = min(abs(have), abs(target)) if have * target > 0 else ZERO
+        kept, reduce = (keep if have > 0 else -keep), abs(have) - keep
+    missing = abs(target) - abs(kept)
+    if allocation is None or not grows or missing <= 0:
+        return Step(have, reduce, ZERO, side, kept)
+    turned = allocation.before * target < 0
+    added = abs(target) if turned else max(ZERO, abs(target) - abs(allocation.before))
+    return Step(have, reduce, min(missing, added), side, kept)
+
+
+def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
+    """Close `step.reduce`, after canceling what could fill meanwhile (R-038): then it closes what is really too much.
+
+    A full exit cancels all orders of the product; a partial one the mirrors of the leader's order that filled.
+    `gone` are canceled in any case.
+    """
+    if step.reduce == 0 and not gone:
+        return NO_EXITS
+    root = case.entry.to_root
+    here = [o for o in case.children.values() if root_of(o.intent.symbol) == root]
+    full = step.reduce != 0 and step.reduce == abs(step.have)
+    in_the_way = [
+        o for o in here if o in gone or (_could_fill(o) if full else step.reduce and _same(case, o))
+    ]
+    orders: list[Approved] = []
+    left = step.reduce
+    for contract, position in case.held.items():
+        if left == 0 or root_of(contract) != root or position.qty * step.have <= 0:
+            continue
+        closing = [o.leaves_qty for o in here if o.intent.role == "exit" and o.intent.symbol == contract]
+        qty = min(left, abs(position.qty) - sum(closing, ZERO))
+        if qty <= 0:
+            continue
+        left -= qty
+        before = [o for o in in_the_way if o.intent.symbol == contract and o.state != "planned"]
+        side: Side = "sell" if position.qty > 0 else "buy"
+        leg = f"x{len(orders) or ''}"
+        after = [o.intent.cl_ord_id for o in before]
+        orders.append(approve_exit(close_intent(case, contract, side, qty, after, leg)))
+    return Exits(tuple(orders), cancel_intents(case, in_the_way))
+
+
+def _could_fill(order: ChildOrder) -> bool:
+    """Anything of ours that could still fill, but for market orders on their way, which no cancel catches."""
+    intent = order.intent
+    if order.cancel_requested or intent.role == "exit":
+        return False
+    return order.state == "planned" or intent.ord_type != "market"
+
+
+def _same(case: Case, order: ChildOrder) -> bool:
+    """Our mirror of the stop or target whose fill at the leader this is: it would close the same part again."""
+    signal, intent = case.scene.signal, order.intent
+    if not signal.is_fill or order.cancel_requested or intent.role not in ("stop", "target"):
+        return False
+    return intent.leader_order_id is not None and intent.leader_order_id == signal.leader_order_id
