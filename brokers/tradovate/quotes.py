@@ -89,24 +89,37 @@ class QuoteFeed:
         wait_s = self._settings.reconnect_first_s
         while True:
             link = Link(self._settings, self._clock.monotonic_ns, self._on_item)
-            with suppress(SessionError, TimeoutError):
+            try:
+                await link.open(self._settings.md_url, self._tls)
+                await link.authorize(await self._token())
+                wait_s = self._settings.reconnect_first_s
                 await self._serve(link)
-            await link.aclose()
+            except (SessionError, TimeoutError):
+                pass  # quotes are a help, not a duty: try again
+            finally:
+                await link.aclose()
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, self._settings.reconnect_max_s)
 
     async def _serve(self, link: Link) -> None:
-        await link.open(self._settings.md_url, self._tls)
-        await link.authorize(await self._token())
         asked: set[str] = set()
-        while link.is_open:
-            self._wanted.clear()
-            for symbol in [name for name in self._symbols if name not in asked]:
-                asked.add(symbol)
-                await link.ask("md/subscribeQuote", f'{{"symbol":"{symbol}"}}')
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.silence_s):
-                    await self._wanted.wait()
+        end = asyncio.ensure_future(link.ended())
+        try:
+            while not end.done():
+                self._wanted.clear()
+                for symbol in [name for name in self._symbols if name not in asked]:
+                    asked.add(symbol)
+                    await link.ask("md/subscribeQuote", f'{{"symbol":"{symbol}"}}')
+                await self._until_wanted(end)
+        finally:
+            end.cancel()
+
+    async def _until_wanted(self, end: asyncio.Future[SessionError]) -> None:
+        wanted = asyncio.ensure_future(self._wanted.wait())
+        try:
+            await asyncio.wait({end, wanted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            wanted.cancel()
 
     def _on_item(self, item: frames.Item, now_ns: int) -> None:
         if item.e != "md":

@@ -292,3 +292,12 @@ async def test_a_lost_socket_leaves_the_waiting_order_in_doubt(live: House) -> N
     doubt = await live.heard(OrderUnknown)
 
     assert doubt.cl_ord_id == intent.cl_ord_id
+
+
+async def test_quotes_come_back_after_their_socket_was_lost(live: House) -> None:
+    live.session.watch([SYMBOL])
+    await live.heard(Quote)
+    live.command("drop-streams")
+    before = len(live.of(Quote))
+
+    await live.until(lambda: len(live.of(Quote)) > before, "a quote on the new socket")
