@@ -4,6 +4,7 @@ import typer
 
 from cli import (
     accounts,
+    demo,
     followers,
     hooks,
     house_commands,
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 
 house_commands.add_to(app)
+app.command("demo")(demo.demo)
 for name, group in (
     ("workspace", workspaces.app),
     ("login", logins.app),

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from kopitra.domain.copy_rules import CopyRule, Sizing
 from kopitra.domain.limits import RiskLimits
+from kopitra.domain.risk import SENTENCES
 
 
 def plain(number: Decimal | None) -> str:
@@ -93,3 +94,8 @@ def limits_in_words(limits: RiskLimits) -> str:
     if limits.allowed_hours:
         said.append(f"{len(limits.allowed_hours)} trading windows")
     return ", ".join(said) or "none"
+
+
+def sentence(reason: str) -> str:
+    """A reason's code as words."""
+    return SENTENCES.get(reason) or reason.replace("_", " ")

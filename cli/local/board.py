@@ -1,0 +1,123 @@
+"""The demo's pictures: the live table, the hop budget, the addresses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.local.measures import HOPS, quantile
+from cli.local.player import Played
+from cli.local.signal_view import LegSeen, OrderSeen, SignalSeen
+from cli.local.stage import Stage
+from cli.words import plain, rule_in_words, sentence
+
+#: signals shown above the table, newest last
+SIGNALS_SHOWN_MAX: Final = 4
+_STYLES: Final[Mapping[str, str]] = {"approved": "green", "refused": "red", "skipped": "yellow"}
+
+
+def board(stage: Stage, played: Played) -> RenderableType:
+    """The newest signals, and one row per follower with its part in the newest one."""
+    signals = sorted(played.signals.values(), key=lambda signal: signal.sequence)
+    lines = [Text(_signal_line(signal)) for signal in signals[-SIGNALS_SHOWN_MAX:]]
+    newest = signals[-1] if signals else None
+    return Group(Text(f"now: {played.step}", style="bold"), *lines, _table(stage, played, newest))
+
+
+def _signal_line(signal: SignalSeen) -> str:
+    outcomes = [leg.outcome for leg in signal.legs]
+    said = f"#{signal.sequence} {signal.source.replace('_', ' ')}: {signal.action} {signal.side or ''} "
+    said += f"{plain(signal.quantity)} {signal.symbol}".replace("  ", " ")
+    parts = [f"{outcomes.count(name)} {name}" for name in _STYLES]
+    return f"{said}  ->  {', '.join(parts)}"
+
+
+def _table(stage: Stage, played: Played, newest: SignalSeen | None) -> Table:
+    table = Table(header_style="bold", pad_edge=False)
+    for title in (
+        "follower",
+        "broker",
+        "rule",
+        "state",
+        "why",
+        "holds",
+        "avg price",
+        "notional",
+        "sent/ack/fill ms",
+    ):
+        right = title in ("holds", "avg price", "notional", "sent/ack/fill ms")
+        table.add_column(title, justify="right" if right else "left", no_wrap=title != "why")
+    legs = {leg.account_id: leg for leg in newest.legs} if newest is not None else {}
+    for spec in stage.followers:
+        rule = rule_in_words(stage.rules[spec.account])
+        held = str(played.net.get(spec.account, 0))
+        cells = _cells(legs.get(spec.account), _last_fill(played, spec.account))
+        table.add_row(spec.account, stage.floors[spec.slot].broker, rule, *cells[:2], held, *cells[2:])
+    return table
+
+
+def _cells(leg: LegSeen | None, fill: OrderSeen | None) -> tuple[RenderableType, str, str, str, str]:
+    """State, why, average price, notional, hops."""
+    price = "" if fill is None else plain(fill.avg_px)
+    hops = "" if fill is None else "/".join(_hop(fill, name) for name in ("sent", "acked", "filled"))
+    if leg is None:
+        return "", "", price, "", hops
+    state = Text(_state(leg), style=_STYLES.get(leg.outcome, ""))
+    notional = "" if leg.notional is None else f"{leg.notional:,.0f}"
+    return state, leg.detail or sentence(leg.reason), price, notional, hops
+
+
+def _state(leg: LegSeen) -> str:
+    for role in ("entry", "exit", "stop", "target"):
+        for order in leg.orders:
+            if order.role == role:
+                return f"{order.role} {order.state}"
+    return leg.outcome if leg.outcome != "approved" else "sent"
+
+
+def _last_fill(played: Played, account: str) -> OrderSeen | None:
+    newest = sorted(played.signals.values(), key=lambda signal: signal.sequence, reverse=True)
+    for signal in newest:
+        for leg in signal.legs:
+            filled = [order for order in leg.orders if order.state == "filled"]
+            if leg.account_id == account and filled:
+                return filled[-1]
+    return None
+
+
+def _hop(order: OrderSeen, name: str) -> str:
+    return f"{order.hops[name] / 1000:.1f}" if name in order.hops else "-"
+
+
+def budget(times: Mapping[str, Sequence[float]]) -> Table:
+    """Each hop's budget against what was measured."""
+    table = Table(title="Where the time goes", title_justify="left", header_style="bold")
+    for column in ("hop", "p50 ms", "p95 ms", "p99 ms", "max ms", "budget", "kept"):
+        table.add_column(column, justify="left" if column == "hop" else "right")
+    for hop in HOPS:
+        values = times[hop.name]
+        if not values:
+            table.add_row(hop.title, "", "", "", "", "", "not measured")
+            continue
+        shown = [f"{quantile(values, name):.1f}" for name in ("p50", "p95", "p99", "max")]
+        limit = f"{hop.quantile} < {hop.budget_ms} ms"
+        kept = hop.budget_ms is not None and quantile(values, hop.quantile) < hop.budget_ms
+        table.add_row(hop.title, *shown, limit, Text("yes", "green") if kept else Text("NO", "red"))
+    return table
+
+
+def addresses(stage: Stage) -> Table:
+    """Where everything is."""
+    table = Table(show_header=False, box=None)
+    rows = [
+        ("gateway", stage.url),
+        ("API documentation", f"{stage.url}/docs"),
+        ("health", f"{stage.url}/trade-agent/v1/health"),
+        ("metrics", f"{stage.url}/metrics"),
+        *((f"{floor.broker} simulator", f"{floor.http.base_url}/_sim/ledger") for floor in stage.floors),
+    ]
+    for name, address in rows:
+        table.add_row(name, str(address))
+    return table
