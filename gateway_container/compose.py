@@ -81,7 +81,7 @@ async def serve(settings: Settings, dsn: str, ready: Callable[[str, int, int], N
     """Run the gateway until SIGTERM or SIGINT; returns the exit code. `ready(host, port, live sessions)`."""
     await check_schema(dsn)
     async with Database(dsn, "kopitra gateway") as db, _machine(settings, dsn, db) as (machine, app, lost):
-        sockets = [_listen(settings.host, settings.port)]
+        sockets = [listen(settings.host, settings.port)]
         config = uvicorn.Config(
             app,
             loop="none",
@@ -89,6 +89,7 @@ async def serve(settings: Settings, dsn: str, ready: Callable[[str, int, int], N
             ws="websockets-sansio",
             lifespan="off",
             access_log=False,
+            proxy_headers=False,
             log_config=None,
             server_header=False,
             date_header=False,
@@ -97,8 +98,8 @@ async def serve(settings: Settings, dsn: str, ready: Callable[[str, int, int], N
         server = uvicorn.Server(config)
         _on_stop(server, machine)
         lost.append(lambda reason: setattr(server, "should_exit", True))
-        await _sessions_up(machine)
-        _tame_collector()
+        await sessions_up(machine)
+        tame_collector()
         host, port = sockets[0].getsockname()[:2]
         live = sum(s.state == "live" for s in machine.sessions.all.values())
         asyncio.get_running_loop().call_soon(ready, host, port, live)
@@ -172,7 +173,7 @@ async def _follow(stores: Stores, machine: Machine, live: LiveGrants) -> None:
         await watch.close()
 
 
-async def _sessions_up(machine: Machine) -> None:
+async def sessions_up(machine: Machine) -> None:
     """Wait for the sessions that come up soon; the others go on trying behind the open door."""
     loop = asyncio.get_running_loop()
     end = loop.time() + START_WAIT_S
@@ -180,7 +181,8 @@ async def _sessions_up(machine: Machine) -> None:
         await asyncio.sleep(0.02)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket that answers without waiting for more bytes."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -240,7 +242,7 @@ def _tracer(settings: Settings) -> Tracer | None:
     return provider.get_tracer("kopitra")
 
 
-def _tame_collector() -> None:
+def tame_collector() -> None:
     """What is alive now stays alive: it is never looked at again, and new objects are looked at rarely."""
     gc.collect()
     gc.freeze()

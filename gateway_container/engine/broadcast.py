@@ -1,4 +1,4 @@
-"""Broadcast: what is durable goes to every subscriber after its sequence number; slow readers resume from Postgres."""
+"""Broadcast: what is durable goes to every subscriber after its number; slow readers resume from Postgres."""
 
 import asyncio
 from collections import deque
@@ -65,7 +65,11 @@ class Broadcast:
         self._subscribers: set[Subscription] = set()
 
     def committed(self, rows: Sequence[JournalRow]) -> None:
-        """Called by the journal's writer for rows that are durable."""
+        """Called by the journal's writer for rows that are durable; readers come after those who send."""
+        if self._subscribers:
+            asyncio.get_running_loop().call_soon(self._offer, rows)
+
+    def _offer(self, rows: Sequence[JournalRow]) -> None:
         for subscriber in self._subscribers:
             for row in rows:
                 subscriber.offer(row)
@@ -75,8 +79,8 @@ class Broadcast:
     ) -> AsyncIterator[Batch | Resume]:
         """Entries of a workspace after `after_seq`: first from Postgres, then live. A Resume ends it.
 
-        An account-scoped reader sees the entries whose accounts are all its own; plans that name others are cut
-        out as a whole, because half a plan would be a lie.
+        An account-scoped reader sees the entries whose accounts are all its own; plans that name others are
+        cut out as a whole, because half a plan would be a lie.
         """
         if len(self._subscribers) >= SUBSCRIBERS_MAX:
             yield Resume(after_seq, "too many readers; connect again later")

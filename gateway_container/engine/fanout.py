@@ -62,6 +62,8 @@ class Fanout:
         self.entries_from_ns = 0
         #: orders that this process wrote, oldest leave first
         self._written: dict[str, None] = {}
+        #: orders whose follower's delay is running
+        self._delayed: dict[str, Place] = {}
 
     # before the commit -------------------------------------------------------------------------------------
 
@@ -95,7 +97,13 @@ class Fanout:
 
     def _bytes(self, intent: OrderIntent, attached: tuple[OrderIntent, ...]) -> Encoded | NotSent:
         session = self._links.of(intent.account_id)
-        return NotSent("session_down", "no session") if session is None else session.encode(intent, attached)
+        if session is None:
+            return NotSent("session_down", "no session")
+        made = session.encode(intent, attached)
+        if isinstance(made, NotSent) and intent.reduce_only and intent.time_in_force == "gtc":
+            # Where nothing rests longer than a day, a stop for the day is better than none.
+            return session.encode(intent._replace(time_in_force="day"), attached)
+        return made
 
     # after the commit --------------------------------------------------------------------------------------
 
@@ -107,8 +115,7 @@ class Fanout:
             place.stamp.durable_ns = durable_ns
             list_id = place.intent.list_id
             if place.intent.delay_ms:
-                loop = asyncio.get_running_loop()
-                loop.call_later(place.intent.delay_ms / 1000, self._delayed, place)
+                self._delay(place)
                 continue
             queue = self._queues.get(place.intent.account_id)
             if queue is not None and queue.waiting:
@@ -123,21 +130,28 @@ class Fanout:
         account = self._state.account(child.intent.account_id) if child is not None else None
         return account.workspace if account is not None else ""
 
-    def _delayed(self, place: Place) -> None:
-        self.dispatch([_without_delay(place)], place.stamp.durable_ns)
+    def _delay(self, place: Place) -> None:
+        self._delayed[place.intent.cl_ord_id] = place
+        asyncio.get_running_loop().call_later(place.intent.delay_ms / 1000, self._waited, place)
+
+    def _waited(self, place: Place) -> None:
+        if self._delayed.pop(place.intent.cl_ord_id, None) is not None:
+            self.dispatch([_without_delay(place)], place.stamp.durable_ns)
 
     def _attempt(self, place: Place, sent: list[SentFact]) -> bool:
         """Last look and write. False when the order has to wait (it is queued then)."""
         now_ns = self._state.clock.monotonic_ns()
         refusal = self._last_look(place, now_ns)
+        if refusal == "superseded":
+            return True  # what became of it meanwhile is in the book already
         if refusal is not None:
             self._not_sent(place, refusal, "the last look before the write")
             return True
         outcome = self._write(place)
         if isinstance(outcome, Sent):
-            self._written[place.intent.cl_ord_id] = None
-            if len(self._written) > WRITTEN_MAX:
-                del self._written[next(iter(self._written))]
+            self._remember(place.intent.cl_ord_id)
+            for child in place.attached:
+                self._remember(child.cl_ord_id)
             sent.append(_fact(place, outcome))
             sent.extend(_fact(place, outcome, child.cl_ord_id) for child in place.attached)
             return True
@@ -147,6 +161,11 @@ class Fanout:
             return False
         self._not_sent(place, outcome.reason, outcome.text)
         return True
+
+    def _remember(self, cl_ord_id: str) -> None:
+        self._written[cl_ord_id] = None
+        if len(self._written) > WRITTEN_MAX:
+            del self._written[next(iter(self._written))]
 
     def _last_look(self, place: Place, now_ns: int) -> str | None:
         intent = place.intent
@@ -193,7 +212,7 @@ class Fanout:
         if isinstance(place.encoded, NotSent):
             if place.encoded.reason != "session_down":
                 return place.encoded
-            place.encoded = session.encode(place.intent, place.attached)
+            place.encoded = self._bytes(place.intent, place.attached)
             if isinstance(place.encoded, NotSent):
                 return place.encoded
         return session.submit(place.encoded, place.intent.reduce_only)
@@ -255,9 +274,12 @@ class Fanout:
         if sent:
             self._log.note(self._workspace_of(sent[0]), OrdersSent("", tuple(sent)))
 
-    def was_written(self, cl_ord_id: str) -> bool:
-        """True when this process handed the order's bytes to a socket."""
-        return cl_ord_id in self._written
+    def knows(self, cl_ord_id: str) -> bool:
+        """True when this process handed the order's bytes to a socket, or still means to."""
+        if cl_ord_id in self._written:
+            return True
+        waiting = (place for queue in self._queues.values() for place in queue.places())
+        return any(_carries(place, cl_ord_id) for place in (*self._delayed.values(), *waiting))
 
     @property
     def waiting(self) -> int:
@@ -278,7 +300,7 @@ class Fanout:
     def _cancel(self, child: ChildOrder) -> SentFact | None:
         cancel = child.cancel
         session = self._links.of(child.intent.account_id)
-        if cancel is None or child.cancel_sent:
+        if cancel is None or child.cancel_sent or self._lease_is_over():
             return None
         outcome = (
             NotSent("session_down") if session is None else session.cancel(_ref(child), cancel.cl_ord_id)
@@ -290,11 +312,7 @@ class Fanout:
 
     def _replace(self, child: ChildOrder) -> SentFact | None:
         wanted = child.replace
-        if (
-            wanted is None
-            or child.replace_sent
-            or self._state.clock.monotonic_ns() >= self._lease.valid_until_ns
-        ):
+        if wanted is None or child.replace_sent or self._lease_is_over():
             return None
         session = self._links.of(child.intent.account_id)
         numbers = NewNumbers(wanted.qty, wanted.price, wanted.stop_price, wanted.trail_offset)
@@ -307,6 +325,9 @@ class Fanout:
             self._want(child, outcome)
             return None
         return SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
+
+    def _lease_is_over(self) -> bool:
+        return self._state.clock.monotonic_ns() >= self._lease.valid_until_ns
 
     def _want(self, child: ChildOrder, outcome: NotSent) -> None:
         if outcome.reason in _WAITS:
@@ -322,9 +343,16 @@ class Fanout:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for place in self._delayed.values():
+            self._not_sent(place, "stopping", "the gateway stopped before the write")
+        self._delayed.clear()
         for queue in self._queues.values():
             while (place := queue.pop()) is not None:
                 self._not_sent(place, "stopping", "the gateway stopped before the write")
+
+
+def _carries(place: Place, cl_ord_id: str) -> bool:
+    return place.intent.cl_ord_id == cl_ord_id or any(c.cl_ord_id == cl_ord_id for c in place.attached)
 
 
 def _without_delay(place: Place) -> Place:

@@ -20,11 +20,11 @@ from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.plan import plan
 from kopitra.domain.signals import Signal, check_signal
-from kopitra.store.drafts import Committed, IdempotencyDraft, IdempotencyRecord
+from kopitra.store.drafts import Committed, Duplicate, IdempotencyDraft, IdempotencyRecord, SignalRef
 from kopitra.store.idempotency import find_answer
 from kopitra.store.pool import Database
 
-#: first answers kept in memory, oldest leave first; older ones are found in the database
+#: first answers, and signals, kept in memory, oldest leave first; older ones are found in the database
 ANSWERS_MAX: Final = 100_000
 
 
@@ -63,6 +63,8 @@ class Intake:
         self._hooks = hooks
         self._answers: OrderedDict[AnswerKey, IdempotencyRecord] = OrderedDict()
         self._running: set[AnswerKey] = set()
+        #: signals that were planned, with their number (0 while the commit is in flight); oldest leave first
+        self._planned: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def accept(
         self, signal: Signal, record: IdempotencyDraft | None, received_ns: int | None = None
@@ -72,6 +74,9 @@ class Intake:
         `received_ns`: monotonic time at which the bytes were read, for the hop times.
         """
         check_signal(signal)
+        name = (signal.workspace, signal.signal_id)
+        if name in self._planned:
+            raise Duplicate("This signal was accepted before.", self._first(name))
         clock = self._state.clock
         started_ns = received_ns if received_ns is not None else clock.monotonic_ns()
         rules = self._rules(signal)
@@ -81,10 +86,11 @@ class Intake:
         future = self._log.decide(
             signal.workspace, SignalPlanned(signal, made), signal_id=signal.signal_id, record=record
         )
+        self.planned(*name, 0)
         if record is not None:
             self._remember(signal.workspace, record, future)
         places = self._fanout.prepare(made, stamp)
-        future.add_done_callback(lambda done: self._committed(done, made, places, stamp))
+        future.add_done_callback(lambda done: self._committed(done, name, made, places, stamp))
         self._hooks.planned(signal, made, stamp)
         return Pending(made, future)
 
@@ -98,9 +104,15 @@ class Intake:
         return self._state.config.rules_for(signal.leader)
 
     def _committed(
-        self, done: asyncio.Future[Committed], made: FanoutPlan, places: list[Place], stamp: Stamp
+        self,
+        done: asyncio.Future[Committed],
+        name: tuple[str, str],
+        made: FanoutPlan,
+        places: list[Place],
+        stamp: Stamp,
     ) -> None:
         if done.cancelled() or done.exception() is not None:
+            self._planned.pop(name, None)
             return  # the log has asked for the book to be read again; nothing was and nothing will be sent
         durable_ns = self._state.clock.monotonic_ns()
         self._fanout.dispatch(places, durable_ns)
@@ -109,6 +121,17 @@ class Intake:
             for request in (*leg.cancels, *leg.replaces):
                 self._fanout.request(book.orders.get(request.orig_cl_ord_id))
         self._hooks.dispatched(made, stamp, durable_ns)
+        if name in self._planned:
+            self._planned[name] = done.result().seq
+
+    def _first(self, name: tuple[str, str]) -> SignalRef:
+        return SignalRef(*name, "", self._planned[name])
+
+    def planned(self, workspace: str, signal_id: str, seq: int) -> None:
+        """Remember a signal, so that its repetition costs nothing (the journal's own index is behind this)."""
+        self._planned[workspace, signal_id] = seq
+        if len(self._planned) > ANSWERS_MAX:
+            self._planned.popitem(last=False)
 
     # idempotency -------------------------------------------------------------------------------------------
 

@@ -12,11 +12,11 @@ from typing import Final
 
 from gateway_container.engine.intake import Intake
 from gateway_container.engine.state import State
-from kopitra.domain.errors import QueueFull, SignalRefused, StoreError
+from kopitra.domain.errors import QueueFull, SignalRefused, StoreError, Unavailable
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.leader import LeaderTracker
 from kopitra.domain.signals import Signal
-from kopitra.store.drafts import Committed
+from kopitra.store.drafts import Committed, Duplicate
 
 #: leader signals that wait for the database
 WAITING_MAX: Final = 5_000
@@ -84,6 +84,8 @@ class LeaderFeed:
         except SignalRefused as refused:
             self._alert("leader-signal-refused", refused.message, "")
             return True
+        except Duplicate:
+            return True  # told twice: the drop copy of a fill that came again
         except (StoreError, QueueFull):
             self._wait(signal, received_ns)
             return False
@@ -91,8 +93,8 @@ class LeaderFeed:
         return True
 
     def _settled(self, done: asyncio.Future[Committed], signal: Signal, received_ns: int) -> None:
-        error = None if done.cancelled() else done.exception()
-        if isinstance(error, StoreError) and error.code == "store-unavailable":
+        # An unclear commit is tried again too: if it was durable after all, the second try is a duplicate.
+        if not done.cancelled() and isinstance(done.exception(), Unavailable):
             self._wait(signal, received_ns)
 
     def _wait(self, signal: Signal, received_ns: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway_container.engine.state import State
-from kopitra.domain.errors import StoreError, Unavailable
+from kopitra.domain.errors import QueueFull, StoreError, Unavailable
 from kopitra.domain.fold import Effect, fold
 from kopitra.domain.journal import KINDS, Entry
 from kopitra.store.drafts import Committed, Draft, IdempotencyDraft
@@ -24,6 +24,10 @@ from kopitra.store.journal import JournalWriter
 #: facts kept while the database is away; beyond it the oldest is lost to the journal (not to the broker) and the
 #: account's entries stop
 BACKLOG_MAX: Final = 20_000
+#: seconds that facts gather before they are appended: what a crash may cost the journal, and a snapshot brings back
+FACTS_WAIT_S: Final = 0.005
+#: facts that are appended at once without waiting for more
+FACTS_MAX: Final = 256
 #: seconds between attempts to write the backlog
 RETRY_S: Final = 0.25
 
@@ -35,8 +39,13 @@ class Log:
         self._state = state
         self._writer = writer
         self._on_broken = on_broken
-        self._backlog: deque[tuple[str, Entry]] = deque()  # bounded: BACKLOG_MAX in _keep
+        self._backlog: deque[tuple[str, Entry]] = deque()  # bounded: BACKLOG_MAX in keep
+        #: facts of the last few milliseconds, at most FACTS_MAX
+        self._facts: list[tuple[str, Entry]] = []
+        self._gathering: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
+        #: appends whose fate is not known yet
+        self._unsettled = 0
         #: False while the book is folded anew: no decision may be made on it
         self.accepting = True
 
@@ -44,6 +53,16 @@ class Log:
     def backlog(self) -> int:
         """Facts that wait for the database."""
         return len(self._backlog)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing of ours is on its way into the journal, and the journal takes facts: what it holds now is all."""
+        return self._unsettled == 0 and not self._facts and self._writer.available
+
+    @property
+    def takes_decisions(self) -> bool:
+        """`decide` would not refuse now."""
+        return self.accepting and self._writer.available
 
     def decide(
         self,
@@ -55,7 +74,9 @@ class Log:
         """Append decisions and fold them. Raises Unavailable or LeaseLost before anything changed."""
         if not self.accepting:
             raise Unavailable("The gateway is reading its journal again; try again in a moment.")
+        self._write_facts()
         future = self._writer.append([self._draft(workspace, e, signal_id, record) for e in entries])
+        self._unsettled += 1
         for entry in entries:
             fold(self._state.book, entry)
         future.add_done_callback(self._decided)
@@ -67,12 +88,15 @@ class Log:
         """Like `decide` for one entry, and what it did to the book."""
         if not self.accepting:
             raise Unavailable("The gateway is reading its journal again; try again in a moment.")
+        self._write_facts()
         future = self._writer.append([self._draft(workspace, entry, None, record)])
+        self._unsettled += 1
         effect = fold(self._state.book, entry)
         future.add_done_callback(self._decided)
         return future, effect
 
     def _decided(self, future: asyncio.Future[Committed]) -> None:
+        self._unsettled -= 1
         if not future.cancelled() and (error := future.exception()) is not None:
             self._on_broken(str(error))
 
@@ -80,25 +104,47 @@ class Log:
         """Fold a fact now and append it; never raises."""
         effect = fold(self._state.book, entry)
         if self._backlog or not self.accepting:
-            self._keep(workspace, entry)
+            self.keep(workspace, entry)
         else:
             self._append_fact(workspace, entry)
         return effect
 
     def _append_fact(self, workspace: str, entry: Entry) -> None:
-        try:
-            future = self._writer.append([self._draft(workspace, entry, None, None)])
-        except StoreError:
-            self._keep(workspace, entry)
-            return
-        future.add_done_callback(lambda done: self._noted(done, workspace, entry))
+        """Facts gather for a few milliseconds: the connection stays free for the next decision."""
+        self._facts.append((workspace, entry))
+        if len(self._facts) >= FACTS_MAX:
+            self._write_facts()
+        elif self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(FACTS_WAIT_S, self._write_facts)
 
-    def _noted(self, future: asyncio.Future[Committed], workspace: str, entry: Entry) -> None:
+    def _write_facts(self) -> None:
+        """Append what has gathered, in order. Decisions do it first, so that the journal keeps the book's order."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        facts, self._facts = self._facts, []
+        if not facts:
+            return
+        try:
+            future = self._writer.append([self._draft(w, e, None, None) for w, e in facts])
+        except (StoreError, QueueFull):
+            self._keep_all(facts)
+            return
+        self._unsettled += 1
+        future.add_done_callback(lambda done: self._noted(done, facts))
+
+    def _noted(self, future: asyncio.Future[Committed], facts: list[tuple[str, Entry]]) -> None:
+        self._unsettled -= 1
         # A fact may be journalled twice after an unclear commit: folding it twice changes nothing (execution ids).
         if not future.cancelled() and isinstance(future.exception(), Unavailable):
-            self._keep(workspace, entry)
+            self._keep_all(facts)
 
-    def _keep(self, workspace: str, entry: Entry) -> None:
+    def _keep_all(self, facts: list[tuple[str, Entry]]) -> None:
+        for workspace, entry in facts:
+            self.keep(workspace, entry)
+
+    def keep(self, workspace: str, entry: Entry) -> None:
+        """Journal later, when the database is back, what is in the book already and is being acted upon."""
         if len(self._backlog) >= BACKLOG_MAX:
             self._backlog.popleft()
             self._on_broken("the backlog of facts is full: some will be missing from the journal")
@@ -111,7 +157,7 @@ class Log:
         if not self._writer.available or not self.accepting:
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._flush)
             return
-        waiting, self._backlog = self._backlog, deque()  # bounded: BACKLOG_MAX in _keep
+        waiting, self._backlog = self._backlog, deque()  # bounded: BACKLOG_MAX in keep
         for workspace, entry in waiting:
             self._append_fact(workspace, entry)
 
@@ -129,7 +175,8 @@ class Log:
         )
 
     def stop(self) -> None:
-        """No more retries."""
+        """Append what has gathered; no more retries."""
+        self._write_facts()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

@@ -7,7 +7,7 @@ entries, what is in flight may finish, sessions close, the journal closes, the l
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -22,16 +22,19 @@ from gateway_container.engine.intake import Hooks, Intake
 from gateway_container.engine.leader_feed import LeaderFeed
 from gateway_container.engine.log import Log
 from gateway_container.engine.observe import Observer
-from gateway_container.engine.recovery import Refold, doubt_unresolved, read_book
+from gateway_container.engine.projector import Projector
+from gateway_container.engine.recovery import Refold, doubt_unresolved, read_book, recent_signals
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
 from gateway_container.engine.views import Views
 from kopitra.domain.journal import Heartbeat, SwitchChanged
+from kopitra.domain.orders import ChildOrder
 from kopitra.domain.switches import KillSwitch
 from kopitra.ports import BrokerAdapter, Clock
+from kopitra.store.drafts import JournalRow
 from kopitra.store.idempotency import recent_answers
-from kopitra.store.journal import JournalWriter
+from kopitra.store.journal import JournalWriter, OnRows
 from kopitra.store.lease import Lease, LeaseSettings
 from kopitra.store.pool import Database
 from kopitra.store.switches import SwitchRow
@@ -42,6 +45,18 @@ WATCH_EVERY_S: Final = 0.25
 _NS: Final = 1_000_000_000
 
 _log = structlog.get_logger("kopitra.machine")
+T = TypeVar("T")
+
+
+def _tell(listeners: Sequence[Callable[[T], None]], what: T) -> None:
+    for listener in listeners:
+        listener(what)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """A task that falls over is missed by nobody until much later: say so at once."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("task_failed", task=task.get_name(), error=repr(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +90,7 @@ class Machine:
         self.lease = lease
         self.writer = writer
         self.state = state = State(supplies.clock)
-        self.refold = Refold(state, supplies.db, identity.shard, self._was_sent)
+        self.refold = Refold(state, supplies.db, identity.shard, self._knows, self._take_up)
         self.log = log = Log(state, writer, self.refold.request)
         self.refold.attach(log)
         self.sessions = Sessions(state, supplies.adapters, self._heard)
@@ -91,14 +106,22 @@ class Machine:
         self.views = Views(state, supplies.db, self.sessions, self._ready)
         self.control = Control(state, log, self.flattener, self.views, supplies.db)
         self.callbacks = Callbacks(state, log, self.reports)
-        self._watch: asyncio.Task[None] | None = None
+        self.projector = Projector(lambda: state.book, supplies.db, identity.shard)
+        self._tasks: list[asyncio.Task[None]] = []
         self.accepting = False
 
     def _heard(self, event: object) -> None:
         self.reports.handle(event)  # pyright: ignore[reportArgumentType] - the sink's union, bound late
 
-    def _was_sent(self, cl_ord_id: str) -> bool:
-        return self.fanout.was_written(cl_ord_id)
+    def _knows(self, cl_ord_id: str) -> bool:
+        return self.fanout.knows(cl_ord_id)
+
+    def _take_up(self, orders: Sequence[ChildOrder]) -> None:
+        self.reports.take_up(orders)
+
+    def _orphaned(self, rows: Sequence[JournalRow]) -> None:
+        """Decisions that are durable although their owner was told otherwise: the book must hold them too."""
+        self.refold.request(f"{len(rows)} rows are durable after all")
 
     @classmethod
     async def start(
@@ -111,37 +134,61 @@ class Machine:
     ) -> Self:
         """Take the shard and bring everything up. Raises Conflict while another process holds the shard."""
         lost: list[Callable[[str], None]] = []
-
-        def tell(reason: str) -> None:
-            for listener in lost:
-                listener(reason)
-
         lease = await Lease.take(
             supplies.db,
             identity.shard,
             identity.holder,
             clock=supplies.clock,
             build=identity.build,
-            on_lost=tell,
+            on_lost=lambda reason: _tell(lost, reason),
             settings=supplies.lease_settings,
         )
+        try:
+            return await cls._start(identity, supplies, config, broadcast, lease, [on_lost], lost)
+        except BaseException:
+            # After a dirty take-over the next one must wait too, so it must not find a clean hand-over.
+            await (lease.abandon() if lease.taken.dirty else lease.release("the start failed"))
+            raise
+
+    @classmethod
+    async def _start(
+        cls,
+        identity: Identity,
+        supplies: Supplies,
+        config: GatewayConfig,
+        broadcast: Broadcast,
+        lease: Lease,
+        on_lost: Sequence[Callable[[str], None]],
+        lost: list[Callable[[str], None]],
+    ) -> Self:
+        committed: list[OnRows] = [broadcast.committed]
+        orphaned: list[OnRows] = []
         writer = await JournalWriter.open(
-            supplies.dsn, shard=identity.shard, epoch=lease.epoch, on_committed=broadcast.committed
+            supplies.dsn,
+            shard=identity.shard,
+            epoch=lease.epoch,
+            on_committed=lambda rows: _tell(committed, rows),
+            on_orphaned=lambda rows: _tell(orphaned, rows),
         )
         machine = cls(identity, supplies, lease, writer)
-        lost += [writer.fence, on_lost]
-        await machine._recover(config)
+        lost += [writer.fence, *on_lost]
+        committed.append(machine.projector.committed)
+        orphaned.append(machine._orphaned)
+        try:
+            await machine._recover(config)
+        except BaseException:
+            await machine._close()
+            raise
         return machine
 
     async def _recover(self, config: GatewayConfig) -> None:
         state, supplies = self.state, self._supplies
-        state.bracket_brokers = frozenset(
-            code for code, adapter in supplies.adapters.items() if adapter.capabilities.brackets
-        )
         state.book = await read_book(supplies.db, self.identity.shard)
         state.config = config
         for answer in reversed(await recent_answers(supplies.db, supplies.clock.now())):
             self.intake.learn(answer)
+        for known in reversed(await recent_signals(supplies.db, self.identity.shard)):
+            self.intake.planned(known.workspace, known.signal_id, known.seq)
         in_doubt = doubt_unresolved(state, self.log)
         if self.lease.taken.dirty:
             # A predecessor that was paused, not dead, may still write until its own deadline and grace are over.
@@ -151,12 +198,27 @@ class Machine:
             _log.warning(
                 "dirty_take_over", entries_wait_s=wait_ns / _NS, previous=self.lease.taken.previous_holder
             )
+        await self.open(config)
+        self.log.note("", Heartbeat(self.identity.build, "recovered", supplies.clock.now()))
+        _log.info("recovered", rows=state.book.seq, in_doubt=in_doubt, epoch=self.lease.epoch)
+
+    async def open(self, config: GatewayConfig) -> None:
+        """Open the sessions and take signals."""
+        self.state.bracket_brokers = frozenset(
+            code for code, adapter in self._supplies.adapters.items() if adapter.capabilities.brackets
+        )
+        self.state.config = config
         self.leaders.configure()
         await self.sessions.apply(config)
-        self.log.note("", Heartbeat(self.identity.build, "recovered", supplies.clock.now()))
-        self._watch = asyncio.get_running_loop().create_task(self._watching(), name="watchdog")
+        self.reports.go_on()
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._watching(), name="watchdog"),
+            loop.create_task(self.projector.run(), name="projector"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(_ended)
         self.accepting = True
-        _log.info("recovered", rows=state.book.seq, in_doubt=in_doubt, epoch=self.lease.epoch)
 
     async def reconfigure(self, config: GatewayConfig, switches: Sequence[SwitchRow]) -> None:
         """Take a new configuration: switches and rules at once, sessions as far as they changed."""
@@ -182,6 +244,7 @@ class Machine:
             metrics.queue_depth.labels("orders").set(self.fanout.waiting)
             metrics.queue_depth.labels("journal").set(self.writer.waiting_rows)
             metrics.queue_depth.labels("backlog").set(self.log.backlog)
+            metrics.queue_depth.labels("projections").set(self.projector.lag_rows)
             metrics.sessions.clear()
             for login_id, session in self.sessions.all.items():
                 login = self.state.config.logins.get(login_id)
@@ -192,6 +255,11 @@ class Machine:
         self.accepting = False
         self.fanout.draining = True
         await self._drained(drain_s)
+        await self._close()
+
+    async def _close(self) -> None:
+        """Sessions first, the journal after them, the lease last."""
+        self.accepting = False
         for part in (self.leaders, self.reports, self.fanout):
             part.stop()
         await self.flattener.stop()
@@ -199,10 +267,12 @@ class Machine:
         self.log.note("", Heartbeat(self.identity.build, "stopped", self._supplies.clock.now()))
         self.log.stop()
         await self.refold.stop()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self.writer.close()
+        await self.projector.flush()
         await self.lease.release("stopped")
 
     async def _drained(self, drain_s: float) -> None:

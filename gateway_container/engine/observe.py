@@ -1,7 +1,7 @@
 """Hop times and traces, taken after the fact: nothing here runs before the last order of a signal is written."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, get_args
 
 from opentelemetry.trace import Span, Tracer, set_span_in_context
 
@@ -9,7 +9,7 @@ from gateway_container.engine.queue import Stamp
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.state import State
 from kopitra.domain.executions import ExecutionReport
-from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.fanout import FanoutPlan, LegOutcome
 from kopitra.domain.orders import TERMINAL, ChildOrder
 from kopitra.domain.react import waiting_closes
 from kopitra.domain.signals import Signal
@@ -36,6 +36,8 @@ class Observer:
         self._detected = hops.labels("detected").observe
         self._ack = hops.labels("broker_ack").observe
         self._fill = hops.labels("broker_fill").observe
+        self._ended = {state: metrics.orders.labels(state) for state in TERMINAL}
+        self._outcomes = {outcome: metrics.legs.labels(outcome) for outcome in get_args(LegOutcome)}
 
     def attach(self, reports: Reports) -> None:
         """Held closes get their timers from the reports."""
@@ -55,11 +57,12 @@ class Observer:
         self._plan((stamp.planned_ns - stamp.received_ns) / _S)
         self._durable((durable_ns - stamp.received_ns) / _S)
         self._sent((now_ns - stamp.received_ns) / _S)
-        for leg in plan.legs:
-            self._metrics.legs.labels(leg.outcome).inc()
-            if self._reports is not None and leg.orders:
-                held = (self._state.book.orders.get(a.intent.cl_ord_id) for a in leg.orders if a.intent.after)
-                self._reports.watch_closes(waiting_closes([o for o in held if o is not None]))
+        for outcome, counter in self._outcomes.items():
+            counter.inc(plan.count(outcome))
+        held = [a.intent.cl_ord_id for leg in plan.legs for a in leg.orders if a.intent.after]
+        if held and self._reports is not None:
+            found = (self._state.book.orders.get(name) for name in held)
+            self._reports.watch_closes(waiting_closes([o for o in found if o is not None]))
         if self._tracer is not None:
             _trace(self._tracer, self._state.clock.now().timestamp(), plan, stamp, durable_ns, now_ns)
 
@@ -76,7 +79,7 @@ class Observer:
             order.hops["filled"] = since_us
             self._fill(since_us / 1e6)
         if order.state in TERMINAL:
-            self._metrics.orders.labels(order.state).inc()
+            self._ended[order.state].inc()
 
 
 def _trace(

@@ -71,6 +71,11 @@ class AccountQueue:
                 return lane.popleft()
         return None
 
+    def places(self) -> Iterator[Place]:
+        """Everything that waits, for those who only look."""
+        for lane in self._lanes.values():
+            yield from lane
+
     def overdue(self, now_ns: int) -> Iterator[Place]:
         """Take out the entries whose deadline has passed."""
         entries = self._lanes["entry"]

@@ -5,7 +5,7 @@ again, facts that the journal does not hold yet are folded on top, and decisions
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -15,15 +15,23 @@ from gateway_container.engine.state import State
 from kopitra.domain.book import Book
 from kopitra.domain.errors import Corrupt, StoreError
 from kopitra.domain.fold import fold
-from kopitra.domain.journal import ENTRY_TYPES, Doubted, Entry, OrderNotSent
+from kopitra.domain.journal import ENTRY_TYPES, Doubted, Entry
 from kopitra.domain.orders import ChildOrder
-from kopitra.store.drafts import JournalRow
+from kopitra.store.drafts import JournalRow, SignalRef
 from kopitra.store.encoding import Decoder
 from kopitra.store.journal_reader import replay
 from kopitra.store.pool import Database
 
 #: seconds between attempts to read the journal again
 RETRY_S: Final = 0.25
+#: seconds between looks whether everything of ours has reached the journal or failed to
+QUIET_S: Final = 0.01
+
+#: signals whose repetition is recognised without asking the database
+SIGNALS_MAX: Final = 100_000
+_SIGNALS_SQL: Final = """
+    select workspace, signal_id, shard, seq from signal_ids where shard = %(shard)s
+    order by seq desc limit %(limit)s"""
 
 _log = structlog.get_logger("kopitra.recovery")
 _DECODERS: Final[dict[str, Decoder[Entry]]] = {name: Decoder(cls) for name, cls in ENTRY_TYPES.items()}
@@ -48,6 +56,11 @@ async def read_book(db: Database, shard: str) -> Book:
     return book
 
 
+async def recent_signals(db: Database, shard: str) -> list[SignalRef]:
+    """The newest signals of a shard, newest first."""
+    return await db.rows(SignalRef, _SIGNALS_SQL, {"shard": shard, "limit": SIGNALS_MAX})
+
+
 def unresolved(book: Book) -> list[ChildOrder]:
     """Children that may or may not have left: claimed, and no answer known."""
     return [order for order in book.orders.values() if order.state == "claimed"]
@@ -70,11 +83,20 @@ def doubt_unresolved(state: State, log: Log) -> int:
 class Refold:
     """Reads the book again when memory and journal may differ. One run at a time."""
 
-    def __init__(self, state: State, db: Database, shard: str, sent: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        state: State,
+        db: Database,
+        shard: str,
+        knows: Callable[[str], bool],
+        take_up: Callable[[Sequence[ChildOrder]], None],
+    ) -> None:
         self._state = state
         self._db = db
         self._shard = shard
-        self._sent = sent
+        #: this process has written the order, or still means to
+        self._knows = knows
+        self._take_up = take_up
         self._log: Log | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -91,28 +113,22 @@ class Refold:
         self._task = asyncio.get_running_loop().create_task(self._run(self._log), name="refold")
 
     async def _run(self, log: Log) -> None:
-        while True:
-            try:
-                book = await read_book(self._db, self._shard)
-                break
-            except StoreError:
-                await asyncio.sleep(RETRY_S)
-        self._state.book = book
+        self._state.book = await self._read(log)
         log.refold_backlog()
         log.accepting = True
-        # This process knows what it wrote: a claim without a write never left.
-        for order in unresolved(book):
-            if not self._sent(order.intent.cl_ord_id):
-                account = self._state.account(order.intent.account_id)
-                log.note(
-                    account.workspace if account else "",
-                    OrderNotSent(
-                        order.intent.cl_ord_id,
-                        order.intent.account_id,
-                        "commit_unknown",
-                        "the commit was unclear, so nothing was written",
-                    ),
-                )
+        # This process knows what it wrote: a claim that it neither wrote nor still holds never left.
+        self._take_up([o for o in unresolved(self._state.book) if not self._knows(o.intent.cl_ord_id)])
+
+    async def _read(self, log: Log) -> Book:
+        while True:
+            # What is still on its way could become durable behind our reading.
+            while not log.is_quiet:
+                await asyncio.sleep(QUIET_S)
+            try:
+                return await read_book(self._db, self._shard)
+            except StoreError as error:
+                _log.warning("journal_not_read", error=error.message)
+                await asyncio.sleep(RETRY_S)
 
     async def stop(self) -> None:
         """End a run under way."""

@@ -5,7 +5,7 @@ the entries of its own account and raises an alert; other accounts do not notice
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
 from gateway_container.engine.fanout import Fanout
@@ -13,7 +13,7 @@ from gateway_container.engine.leader_feed import LeaderFeed
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Stamp
 from gateway_container.engine.state import State
-from kopitra.domain.errors import StoreError
+from kopitra.domain.errors import QueueFull, StoreError
 from kopitra.domain.executions import (
     AccountSnapshot,
     BalanceReport,
@@ -26,13 +26,14 @@ from kopitra.domain.journal import (
     AlertRaised,
     Doubted,
     FollowUp,
+    OrderNotSent,
     PositionDiffers,
     Reported,
     RequestFailed,
     SessionNoted,
 )
 from kopitra.domain.orders import ZERO, ChildOrder
-from kopitra.domain.react import overdue, react
+from kopitra.domain.react import overdue, react, waiting_closes
 from kopitra.ports import (
     OrderUnknown,
     ProtocolAlert,
@@ -45,6 +46,10 @@ from kopitra.store.drafts import Committed
 
 #: seconds that a close waits for the cancels before it (R-038)
 CLOSE_WAIT_S: Final = 1.0
+#: children whose follow-up waits for the journal
+UNFOLLOWED_MAX: Final = 10_000
+#: seconds between looks whether the journal takes decisions again
+RETRY_S: Final = 0.25
 #: reports that tell of a request's fate without moving the order
 _ANSWERS: Final = frozenset({"replaced", "replace_rejected", "cancel_rejected"})
 
@@ -61,8 +66,10 @@ class Reports:
         self._fanout = fanout
         self._on_report = on_report
         self._leaders: LeaderFeed | None = None
-        #: brokers of the logins, for messages
         self._closes: dict[str, asyncio.TimerHandle] = {}
+        #: children whose follow-up is not durable yet
+        self._unfollowed: dict[str, None] = {}
+        self._again: asyncio.TimerHandle | None = None
 
     def attach(self, leaders: LeaderFeed) -> None:
         """Leaders need the intake and the intake needs the fan-out: the composition root closes the circle."""
@@ -125,19 +132,64 @@ class Reports:
         stamp = Stamp(received_ns or clock.monotonic_ns(), clock.monotonic_ns(), 0)
         try:
             future = self._log.decide(self._workspace(follow.account_id), follow)
-        except StoreError as error:
+        except (StoreError, QueueFull) as error:
             self.alert("follow-up-not-durable", f"{error.message} {follow.cause} waits.", follow.account_id)
+            self._react_later(follow.cause)
             return
         places = self._fanout.encode(follow.released, stamp)
 
         def committed(done: asyncio.Future[Committed]) -> None:
-            if done.cancelled() or done.exception() is not None:
+            if done.cancelled():
+                return
+            if done.exception() is not None:
+                self._react_later(follow.cause)
                 return
             self._fanout.dispatch(places, clock.monotonic_ns())
             for request in (*follow.cancels, *follow.replaces):
                 self._fanout.request(self._state.book.orders.get(request.orig_cl_ord_id))
 
         future.add_done_callback(committed)
+
+    def _react_later(self, cause: str) -> None:
+        """What follows could not be made durable: worked out anew once the journal takes decisions."""
+        if len(self._unfollowed) < UNFOLLOWED_MAX:
+            self._unfollowed[cause] = None
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(RETRY_S, self._react_again)
+
+    def _react_again(self) -> None:
+        self._again = None
+        if not self._log.takes_decisions:
+            self._again = asyncio.get_running_loop().call_later(RETRY_S, self._react_again)
+            return
+        waiting, self._unfollowed = self._unfollowed, {}
+        for cause in waiting:
+            order = self._state.book.orders.get(cause)
+            if order is not None:
+                held = order.state == "planned"
+                self._follow((overdue if held else react)(self._state.book, order), 0)
+
+    def take_up(self, orders: Sequence[ChildOrder]) -> None:
+        """After the book was read anew. `orders` are claimed in it, and this process knows that it never wrote them:
+        exits and the protection of what is held leave now, entries never late. Requests and held closes go on."""
+        now_ns = self._state.clock.monotonic_ns()
+        for order in orders:
+            intent = order.intent
+            parent = self._state.book.orders.get(intent.parent) if intent.parent is not None else None
+            if intent.reduce_only and (parent is None or parent.cum_qty > 0):
+                self._fanout.dispatch(self._fanout.encode([intent], Stamp(now_ns, now_ns, now_ns)), now_ns)
+                continue
+            detail = "the commit was unclear, so nothing was written"
+            entry = OrderNotSent(intent.cl_ord_id, intent.account_id, "commit_unknown", detail)
+            self._log.note(self._workspace(intent.account_id), entry)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Send the requests that have not left, and give held closes their second: after a start or a new book."""
+        children = [child for found in self._state.book.open.values() for child in found.values()]
+        for child in children:
+            self._fanout.request(child)
+        self.watch_closes(waiting_closes(children))
 
     def watch_closes(self, orders: list[ChildOrder]) -> None:
         """Give each held close its second."""
@@ -197,12 +249,15 @@ class Reports:
         """Drift is a fact in the journal, never silently repaired."""
         if snapshot.positions is None:
             return
-        book = self._state.book
-        for report in snapshot.positions:
-            known = book.positions.get((snapshot.account_id, report.symbol))
-            counted = known.qty if known is not None else ZERO
-            if counted != report.net_qty:
-                self._log.note(self._workspace(snapshot.account_id), PositionDiffers(report, counted))
+        account_id, now = snapshot.account_id, self._state.clock.now()
+        counted = {c: p.qty for (a, c), p in self._state.book.positions.items() if a == account_id and p.qty}
+        told = {report.symbol: report for report in snapshot.positions}
+        for contract in counted.keys() - told.keys():  # the list is whole: what it does not name is flat
+            told[contract] = PositionReport(account_id, contract, ZERO, None, now)
+        for contract, report in sorted(told.items()):
+            if counted.get(contract, ZERO) != report.net_qty:
+                differs = PositionDiffers(report, counted.get(contract, ZERO))
+                self._log.note(self._workspace(account_id), differs)
 
     def _session(self, event: SessionChanged) -> None:
         accounts = self._accounts_of(event.login_id)
@@ -236,6 +291,9 @@ class Reports:
         for timer in self._closes.values():
             timer.cancel()
         self._closes.clear()
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
 
 
 def _matters(effect: Effect, report: ExecutionReport) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from gateway_container.engine.config import EMPTY, AccountConfig, GatewayConfig
@@ -32,6 +32,8 @@ class AccountFacts:
     realized: Decimal = ZERO
     #: contract -> net position as last reported
     positions: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
+    #: what the last plan was told, good while nothing it was made of has changed
+    told: "_Told | None" = None
 
     @property
     def equity(self) -> Decimal | None:
@@ -48,6 +50,13 @@ class AccountFacts:
             return None
         told = self.balance.realized_day
         return told if told is not None else self.realized
+
+
+class _Told(NamedTuple):
+    """Inputs of a plan, and what they were made of."""
+
+    made_of: tuple[object, ...]
+    inputs: AccountInputs
 
 
 class State:
@@ -106,19 +115,35 @@ class State:
 
     def _account_inputs(self, account: AccountConfig, leader: str, now: datetime) -> AccountInputs:
         facts = self.facts_of(account.account_id)
-        limits = account.limits
+        switches = self.book.switches
+        hours = account.limits.allowed_hours
+        # Identity and small numbers only: comparing them costs less than making the inputs again.
+        made_of = (
+            account,
+            leader,
+            facts.live,
+            facts.balance,
+            facts.realized,
+            facts.positions,
+            switches.changes,
+        )
+        told = facts.told
+        if told is not None and told.made_of == made_of and not hours:
+            return told.inputs
         covered = Covered(account.workspace, leader, account.broker, account.account_id)
-        return AccountInputs(
-            switch=self.book.switches.effective(covered),
+        inputs = AccountInputs(
+            switch=switches.effective(covered),
             session_live=facts.live,
             equity=facts.equity,
             day_pnl=facts.day_pnl,
-            in_hours=not limits.allowed_hours or any(w.is_open(now) for w in limits.allowed_hours),
+            in_hours=not hours or any(w.is_open(now) for w in hours),
             brackets=account.broker in self.bracket_brokers,
-            limits=limits,
+            limits=account.limits,
             limits_version=account.version,
             reported=facts.positions,
         )
+        facts.told = _Told(made_of, inputs)
+        return inputs
 
     def realized(self, account_id: str, contract: str, points: Decimal) -> None:
         """Add money won or lost by an execution of ours."""

@@ -53,10 +53,12 @@ def worst(states: Iterable[SwitchState]) -> SwitchState:
 class SwitchBoard:
     """All switches by (scope, id). Reading it for one account is five dictionary look-ups, none when all are open."""
 
-    __slots__ = ("_switches",)
+    __slots__ = ("_switches", "changes")
 
     def __init__(self) -> None:
         self._switches: dict[tuple[SwitchScope, str], KillSwitch] = {}
+        #: grows with every change, for those who remember what they derived
+        self.changes = 0
 
     def set(self, switch: KillSwitch) -> bool:
         """Take a change unless a newer one is known; True when it was taken."""
@@ -65,6 +67,7 @@ class SwitchBoard:
         if known is not None and known.epoch >= switch.epoch:
             return False
         self._switches[key] = switch
+        self.changes += 1
         return True
 
     def effective(self, covered: Covered) -> SwitchState:

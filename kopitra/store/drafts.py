@@ -25,8 +25,7 @@ class IdempotencyDraft:
     body: Callable[[int], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A fact that is not numbered yet. `kind` is the event stream, `entry` the type of `payload` (JSON)."""
 
     kind: str

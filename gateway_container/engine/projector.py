@@ -1,0 +1,188 @@
+"""The projector: keeps the rows that queries read (orders, executions, positions) behind the journal.
+
+A committed row says *what* changed; the book says how it stands now. So a batch costs one look at each changed order
+and position, and writing it twice changes nothing. Nothing here is on the way of a signal: rows are only taken in,
+a task of its own works on them later. When it cannot keep up it forgets them and reads the journal instead.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from gateway_container.engine.projected import SIGNALS_MAX, Changes
+from gateway_container.engine.recovery import decode_row
+from kopitra.domain.book import Book
+from kopitra.domain.errors import StoreError
+from kopitra.domain.fold import fold
+from kopitra.store.drafts import JournalRow
+from kopitra.store.journal_reader import read
+from kopitra.store.pool import Database
+from kopitra.store.projections import write_projected
+
+#: rows that wait in memory; beyond it they are read from the journal
+WAITING_MAX: Final = 10_000
+#: rows of one transaction
+BATCH_ROWS_MAX: Final = 500
+#: seconds that changes gather before they are written
+GATHER_S: Final = 0.25
+#: seconds before a write that failed is tried again
+RETRY_S: Final = 1.0
+
+_log = structlog.get_logger("kopitra.projector")
+
+_APPLIED_SQL: Final = """
+    select greatest(
+        (select coalesce(max(applied_seq), 0) from orders where shard = %(shard)s),
+        (select coalesce(max(applied_seq), 0) from executions where shard = %(shard)s),
+        (select coalesce(max(applied_seq), 0) from positions where shard = %(shard)s)) as seq"""
+_HELD_SQL: Final = """
+    select account_id, symbol from positions where shard = %(shard)s and net_qty <> 0"""
+
+_FORGET_SQL: Final = (
+    "delete from orders where shard = %(shard)s",
+    "delete from executions where shard = %(shard)s",
+    "delete from positions where shard = %(shard)s",
+)
+_SIGNALS_SQL: Final = """
+    select list_id, max(signal_id) as signal_id from orders where shard = %(shard)s and signal_id <> ''
+    group by list_id order by max(applied_seq) desc limit %(limit)s"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Signal:
+    list_id: str
+    signal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    account_id: str
+    symbol: str
+
+
+class Projector:
+    """Writes behind. `committed` takes rows; `run` is the task's body."""
+
+    def __init__(self, book: Callable[[], Book], db: Database, shard: str) -> None:
+        self._db = db
+        self._shard = shard
+        self._changes = Changes(book, shard)
+        self._rows: deque[JournalRow] = deque()  # bounded: WAITING_MAX in committed
+        #: rows were forgotten: the journal has them
+        self._behind = True
+        self._wake = asyncio.Event()
+        #: the last row whose effect is written
+        self.applied_seq = 0
+        self._seen_seq = 0
+
+    def committed(self, rows: Sequence[JournalRow]) -> None:
+        """Durable rows, in order; cheap, because it runs where the commit is answered."""
+        self._seen_seq = rows[-1].seq
+        if self._behind:
+            return
+        if len(self._rows) + len(rows) > WAITING_MAX:
+            self._rows.clear()
+            self._behind = True
+        else:
+            self._rows.extend(rows)
+        self._wake.set()
+
+    @property
+    def lag_rows(self) -> int:
+        """Durable rows whose effect is not written yet."""
+        return max(0, self._seen_seq - self.applied_seq)
+
+    async def run(self) -> None:
+        """Write behind until cancelled; an outage is waited out."""
+        started = False
+        while True:
+            try:
+                if not started:
+                    await self._start()
+                    started = True
+                await self._work()
+            except StoreError as error:
+                self._rows.clear()
+                self._behind = True
+                _log.warning("projections_wait", error=error.message)
+                await asyncio.sleep(RETRY_S)
+
+    async def flush(self) -> None:
+        """Write what is known now, at the end of the process; what cannot be written now is found by the next one."""
+        try:
+            while self._rows and not self._behind:
+                await self._apply(self._take())
+        except StoreError as error:
+            _log.warning("projections_wait", error=error.message)
+
+    async def _start(self) -> None:
+        applied = await self._db.row(_Applied, _APPLIED_SQL, {"shard": self._shard})
+        self.applied_seq = applied.seq if applied is not None else 0
+        held = await self._db.rows(_Held, _HELD_SQL, {"shard": self._shard})
+        signals = await self._db.rows(_Signal, _SIGNALS_SQL, {"shard": self._shard, "limit": SIGNALS_MAX})
+        self._changes.remember(
+            ((h.account_id, h.symbol) for h in held), ((s.list_id, s.signal_id) for s in reversed(signals))
+        )
+
+    async def _work(self) -> None:
+        if self._behind:
+            await self._catch_up()
+        await self._wake.wait()
+        await asyncio.sleep(GATHER_S)
+        self._wake.clear()
+        while self._rows and not self._behind:
+            await self._apply(self._take())
+
+    async def _catch_up(self) -> None:
+        """From the journal until its end; rows committed meanwhile are found there or wait in memory."""
+        while True:
+            self._behind = False
+            page = await read(self._db, self._shard, self.applied_seq, BATCH_ROWS_MAX)
+            if not page:
+                return
+            self._rows.clear()
+            self._behind = True
+            await self._apply(page)
+
+    def _take(self) -> list[JournalRow]:
+        return [self._rows.popleft() for _ in range(min(len(self._rows), BATCH_ROWS_MAX))]
+
+    async def _apply(self, rows: Iterable[JournalRow]) -> None:
+        last = self.applied_seq
+        for row in rows:
+            if row.seq <= last:
+                continue
+            self._changes.note(row, decode_row(row))
+            last = row.seq
+            await asyncio.sleep(0)  # the next signal need not wait for a batch
+        await write_projected(self._db, self._changes.take())
+        self.applied_seq = last
+
+
+async def rebuild(db: Database, shard: str) -> int:
+    """Throw the projections of a shard away and make them again from the journal alone; the last row's number.
+
+    It may run beside the live writer: a row never gives way to an older one.
+    """
+    async with db.transaction() as session:
+        for text in _FORGET_SQL:
+            await session.run(text, {"shard": shard})
+    book = Book()
+    changes = Changes(lambda: book, shard)
+    while page := await read(db, shard, book.seq, BATCH_ROWS_MAX):
+        for row in page:
+            entry = decode_row(row)
+            fold(book, entry)
+            book.seq = row.seq
+            changes.note(row, entry)
+        await write_projected(db, changes.take())
+    return book.seq
