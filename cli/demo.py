@@ -33,8 +33,8 @@ def demo(
 ) -> None:
     """Run the main job: a database, two simulated brokers, the gateway, one leader and 20 followers.
 
-    It plays a TradingView alert, an EA's signal sent twice, and a leader trading by hand, and checks each follower
-    against plain arithmetic and the brokers' own ledgers. Exit code 1 when anything differs.
+    It plays a TradingView alert, an EA's signal sent twice, and a leader trading by hand, and checks each
+    follower against plain arithmetic and the brokers' own ledgers. Exit code 1 when anything differs.
 
     Example: kopitra demo --once --json
     """
@@ -83,7 +83,9 @@ async def _run(
 async def _play(scene: Stage) -> Played:
     with Live(console=err, refresh_per_second=_PICTURES_PER_S, transient=False) as live:
         shown: Callable[[Played], None] = lambda played: live.update(board(scene, played))  # noqa: E731 - one use
-        return await Player(scene, shown).play()
+        played = await Player(scene, shown).play()
+        live.update(board(scene, played, whole=True))
+        return played
 
 
 async def _judged(scene: Stage, played: Played) -> Verdict:
@@ -101,9 +103,9 @@ async def _report(scene: Stage, played: Played, found: Verdict, as_json: bool) -
         give_json(_as_json(totals, found, times))
     else:
         say(
-            f"{totals.signals} signals x {totals.followers} followers = {totals.legs} legs: {totals.approved} approved, "
-            f"{totals.skipped} skipped, {totals.refused} refused; {totals.filled} orders filled, "
-            f"{found.duplicates} doubled, {found.lost} lost"
+            f"{totals.signals} signals x {totals.followers} followers = {totals.legs} legs: "
+            f"{totals.approved} approved, {totals.skipped} skipped, {totals.refused} refused; "
+            f"{totals.filled} orders filled, {found.duplicates} doubled, {found.lost} lost"
         )
 
 

@@ -13,6 +13,7 @@ from cli import (
     logins,
     operators,
     rules,
+    signals,
     sims,
     workspaces,
 )
@@ -40,6 +41,7 @@ for name, group in (
     ("key", keys.app),
     ("hook", hooks.app),
     ("operator", operators.app),
+    ("signal", signals.app),
     ("sim", sims.app),
 ):
     app.add_typer(group, name=name)

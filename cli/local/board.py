@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from rich.box import SIMPLE
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,15 +16,27 @@ from cli.words import plain, rule_in_words, sentence
 
 #: signals shown above the table, newest last
 SIGNALS_SHOWN_MAX: Final = 4
+_COLUMNS: Final = (
+    "follower",
+    "broker",
+    "rule",
+    "state",
+    "why",
+    "holds",
+    "avg price",
+    "notional",
+    "sent/ack/fill ms",
+)
+_NUMBERS: Final = _COLUMNS[5:]
 _STYLES: Final[Mapping[str, str]] = {"approved": "green", "refused": "red", "skipped": "yellow"}
 
 
-def board(stage: Stage, played: Played) -> RenderableType:
-    """The newest signals, and one row per follower with its part in the newest one."""
+def board(stage: Stage, played: Played, *, whole: bool = False) -> RenderableType:
+    """The newest signals, and one row per follower with its part in the newest one; `whole`: no text is cut."""
     signals = sorted(played.signals.values(), key=lambda signal: signal.sequence)
     lines = [Text(_signal_line(signal)) for signal in signals[-SIGNALS_SHOWN_MAX:]]
     newest = signals[-1] if signals else None
-    return Group(Text(f"now: {played.step}", style="bold"), *lines, _table(stage, played, newest))
+    return Group(Text(f"now: {played.step}", style="bold"), *lines, _table(stage, played, newest, whole))
 
 
 def _signal_line(signal: SignalSeen) -> str:
@@ -34,21 +47,16 @@ def _signal_line(signal: SignalSeen) -> str:
     return f"{said}  ->  {', '.join(parts)}"
 
 
-def _table(stage: Stage, played: Played, newest: SignalSeen | None) -> Table:
-    table = Table(header_style="bold", pad_edge=False)
-    for title in (
-        "follower",
-        "broker",
-        "rule",
-        "state",
-        "why",
-        "holds",
-        "avg price",
-        "notional",
-        "sent/ack/fill ms",
-    ):
-        right = title in ("holds", "avg price", "notional", "sent/ack/fill ms")
-        table.add_column(title, justify="right" if right else "left", no_wrap=title != "why")
+def _table(stage: Stage, played: Played, newest: SignalSeen | None, whole: bool) -> Table:
+    table = Table(header_style="bold", pad_edge=False, box=SIMPLE)
+    for title in _COLUMNS:
+        right = title in _NUMBERS
+        table.add_column(
+            title,
+            justify="right" if right else "left",
+            no_wrap=not whole or right,
+            overflow="fold" if whole else "ellipsis",
+        )
     legs = {leg.account_id: leg for leg in newest.legs} if newest is not None else {}
     for spec in stage.followers:
         rule = rule_in_words(stage.rules[spec.account])
@@ -103,7 +111,7 @@ def budget(times: Mapping[str, Sequence[float]]) -> Table:
             continue
         shown = [f"{quantile(values, name):.1f}" for name in ("p50", "p95", "p99", "max")]
         limit = f"{hop.quantile} < {hop.budget_ms} ms"
-        kept = hop.budget_ms is not None and quantile(values, hop.quantile) < hop.budget_ms
+        kept = quantile(values, hop.quantile) < hop.budget_ms
         table.add_row(hop.title, *shown, limit, Text("yes", "green") if kept else Text("NO", "red"))
     return table
 

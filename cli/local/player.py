@@ -1,4 +1,4 @@
-"""Plays the scenario on the stage, step by step, and notes where what happened differs from what must happen."""
+"""Plays the scenario step by step, and notes where what happened differs from what must happen."""
 
 import asyncio
 import json
@@ -104,7 +104,7 @@ class Player:
         _check(answer, "the alert")
 
     async def _ea(self, signal: EaSignal) -> None:
-        """With every header, as often as the EA tries: the second answer must be the first one, marked as such."""
+        """With every header, as often as the EA tries: a second answer must be the first one, marked as such."""
         now = self._stage.house.clock.now().isoformat(timespec="milliseconds")
         body = json.dumps({**signal.body, "occurredAt": now}).encode()
         headers = {

@@ -120,7 +120,7 @@ async def stage(
 ) -> AsyncGenerator[Stage]:
     """Start everything in a fresh folder, in the order in which it is needed; stop it in the reverse order."""
     async with AsyncExitStack() as stack:
-        dsn = await asyncio.to_thread(_fresh_database, folder, stack)
+        dsn = _fresh_database(folder, stack)
         await migrate(dsn)
         sims = await _simulators(stack, folder, brokers, followers)
         floors = [await _floor(stack, sim) for sim in sims]
@@ -163,7 +163,10 @@ def _status(said: str) -> str:
 
 
 def _fresh_database(folder: Path, stack: AsyncExitStack) -> str:
-    """An empty server of its own: what an earlier run left is thrown away."""
+    """An empty server of its own: what an earlier run left is thrown away.
+
+    Blocks the loop for its second on purpose: Ctrl-C must not find a server that is only half ours.
+    """
     server = EmbeddedPostgres(folder)
     if server.pid is not None:
         raise Stop(f"A demo is running in {folder} already: end it, or choose another --data-dir.")
