@@ -300,7 +300,7 @@ class Fanout:
     def _cancel(self, child: ChildOrder) -> SentFact | None:
         cancel = child.cancel
         session = self._links.of(child.intent.account_id)
-        if cancel is None or child.cancel_sent or self._lease_is_over():
+        if cancel is None or child.cancel_sent or self.lease_is_over:
             return None
         outcome = (
             NotSent("session_down") if session is None else session.cancel(_ref(child), cancel.cl_ord_id)
@@ -312,7 +312,7 @@ class Fanout:
 
     def _replace(self, child: ChildOrder) -> SentFact | None:
         wanted = child.replace
-        if wanted is None or child.replace_sent or self._lease_is_over():
+        if wanted is None or child.replace_sent or self.lease_is_over:
             return None
         session = self._links.of(child.intent.account_id)
         numbers = NewNumbers(wanted.qty, wanted.price, wanted.stop_price, wanted.trail_offset)
@@ -326,7 +326,9 @@ class Fanout:
             return None
         return SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
 
-    def _lease_is_over(self) -> bool:
+    @property
+    def lease_is_over(self) -> bool:
+        """Nothing may be written any more."""
         return self._state.clock.monotonic_ns() >= self._lease.valid_until_ns
 
     def _want(self, child: ChildOrder, outcome: NotSent) -> None:

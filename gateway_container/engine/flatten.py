@@ -16,7 +16,7 @@ from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Stamp
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
-from kopitra.domain.errors import KopitraError, StoreError
+from kopitra.domain.errors import KopitraError, QueueFull, StoreError
 from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
 from kopitra.domain.ids import cl_ord_id, list_id
 from kopitra.domain.journal import EntriesBlocked, FlattenNoted, FollowUp
@@ -99,6 +99,14 @@ class Flattener:
             task.add_done_callback(self._tasks.discard)
         return run
 
+    def resume(self) -> None:
+        """After a start: a flatten that the last process did not finish goes on, because a person asked for it."""
+        for account_id, reason in list(self._state.book.blocked.items()):
+            account = self._state.account(account_id)
+            if reason == BLOCKED and account is not None:
+                name = f"{account_id} resumed at {self._state.clock.now().isoformat()}"
+                self.start(account.workspace, [account_id], "gateway", name)
+
     def progress(self, flatten_id: str) -> FlattenRun | None:
         """A run by its id."""
         return self._runs.get(flatten_id)
@@ -119,6 +127,10 @@ class Flattener:
             detail = f"not flat after {GIVE_UP_S:g} s: {run.accounts[account_id].detail}"
             self._note(run, account_id, "failed", detail)
             self._alert("flatten-failed", f"{account_id}: {detail}; close it at the broker", account_id)
+            return
+        except Exception as error:  # noqa: BLE001 - one account that falls over must be seen and must stop nobody
+            self._note(run, account_id, "failed", f"the flatten broke: {error!r}")
+            self._alert("flatten-failed", f"{account_id}: {error!r}; close it at the broker", account_id)
             return
         if self._state.book.blocked.get(account_id) == BLOCKED:
             self._log.note(run.workspace, EntriesBlocked(account_id, ""))
@@ -149,12 +161,12 @@ class Flattener:
             return None
         try:
             return await session.snapshot(account_id, None)
-        except KopitraError:
+        except (KopitraError, OSError, TimeoutError):
             return None  # a failed read is no evidence; the loop reads again
 
     def _cancel(self, account_id: str, working: Sequence[ExecutionReport]) -> None:
         session = self._sessions.of(account_id)
-        if session is None:
+        if session is None or self._fanout.lease_is_over:
             return
         for number, report in enumerate(working):
             name = report.cl_ord_id or report.order_id
@@ -173,10 +185,16 @@ class Flattener:
         if not intents:
             return
         entry = FollowUp(run.flatten_id, account_id, released=intents)
+        # Exits stay possible while the database is away: they are journalled when it is back.
         try:
-            await self._log.decide(run.workspace, entry)
-        except StoreError:
-            self._log.note(run.workspace, entry)  # exits stay possible while the database is away
+            durable = self._log.decide(run.workspace, entry)
+        except (StoreError, QueueFull):
+            self._log.note(run.workspace, entry)
+        else:
+            try:
+                await durable
+            except StoreError:
+                self._log.keep(run.workspace, entry)  # the book holds it already
         now_ns = self._state.clock.monotonic_ns()
         self._fanout.dispatch(self._fanout.encode(intents, Stamp(now_ns, now_ns, now_ns)), now_ns)
 

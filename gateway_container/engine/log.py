@@ -175,8 +175,12 @@ class Log:
         )
 
     def stop(self) -> None:
-        """Append what has gathered; no more retries."""
+        """Append what has gathered and what waited, if it can be; no more retries."""
         self._write_facts()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        if self._backlog and self._writer.available:
+            waiting, self._backlog = list(self._backlog), deque()  # bounded: BACKLOG_MAX in keep
+            self._facts = waiting
+            self._write_facts()

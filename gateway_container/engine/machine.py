@@ -42,6 +42,8 @@ from kopitra.telemetry import Metrics
 
 #: seconds between two looks of the watchdog
 WATCH_EVERY_S: Final = 0.25
+#: seconds between two looks while draining
+WAIT_STEP_S: Final = 0.02
 _NS: Final = 1_000_000_000
 
 _log = structlog.get_logger("kopitra.machine")
@@ -211,6 +213,7 @@ class Machine:
         self.leaders.configure()
         await self.sessions.apply(config)
         self.reports.go_on()
+        self.flattener.resume()
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._watching(), name="watchdog"),
@@ -279,8 +282,8 @@ class Machine:
         """Wait until no placement is unanswered, `drain_s` at most."""
         loop = asyncio.get_running_loop()
         end = loop.time() + drain_s
-        while loop.time() < end and (self.fanout.waiting or self._unanswered()):
-            await asyncio.sleep(0.02)
+        while loop.time() < end and (self.fanout.waiting or self._unanswered()):  # noqa: ASYNC110 - a cold path
+            await asyncio.sleep(WAIT_STEP_S)
 
     def _unanswered(self) -> bool:
         return any(

@@ -8,6 +8,7 @@ import structlog
 
 from gateway_container.engine.config import GatewayConfig, LoginConfig
 from gateway_container.engine.state import State
+from kopitra.domain.errors import KopitraError
 from kopitra.ports import AccountLink, BrokerAdapter, BrokerSession, LoginPlan, SessionChanged, SessionEvent
 
 #: seconds that a closing session still lets cancels pass
@@ -66,7 +67,11 @@ class Sessions:
         accounts = [a for a in config.accounts.values() if a.login_id == login.login_id and a.active]
         links = tuple(AccountLink(a.account_id, a.broker_account, a.settings) for a in accounts)
         plan = LoginPlan(login.login_id, links, login.settings, login.credentials)
-        session = adapter.open_session(plan, self._sink, self._state.clock)
+        try:
+            session = adapter.open_session(plan, self._sink, self._state.clock)
+        except (KopitraError, ValueError, KeyError) as error:  # settings that the adapter cannot read
+            self._sink(SessionChanged(login.login_id, "closed", f"settings: {error}", fatal=True))
+            return
         self._sessions[login.login_id] = session
         self._opened[login.login_id] = login
         self._accounts[login.login_id] = frozenset(a.account_id for a in accounts)
