@@ -37,6 +37,8 @@ from kopitra.telemetry import Metrics
 
 #: seconds that the door stays shut while the first sessions come up; a bad account holds up nobody longer
 START_WAIT_S: Final = 10.0
+#: seconds between two looks at the sessions while the door is shut
+WAIT_STEP_S: Final = 0.02
 #: seconds for requests under way after SIGTERM
 REQUESTS_S: Final = 3
 #: allocations between two collections of young objects: the hot path makes no cycles worth looking for often
@@ -177,8 +179,10 @@ async def sessions_up(machine: Machine) -> None:
     """Wait for the sessions that come up soon; the others go on trying behind the open door."""
     loop = asyncio.get_running_loop()
     end = loop.time() + START_WAIT_S
-    while loop.time() < end and any(s.state not in ("live", "closed") for s in machine.sessions.all.values()):
-        await asyncio.sleep(0.02)
+    while loop.time() < end and any(  # noqa: ASYNC110 - a cold path
+        s.state not in ("live", "closed") for s in machine.sessions.all.values()
+    ):
+        await asyncio.sleep(WAIT_STEP_S)
 
 
 def listen(host: str, port: int) -> socket.socket:

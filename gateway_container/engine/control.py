@@ -1,4 +1,4 @@
-"""What operators do: kill switches, flattens, lifting a block. Effective in memory first, then written with who and why."""
+"""What operators do: kill switches, flattens, lifting a block. In force first, then written with who and why."""
 
 import asyncio
 

@@ -39,8 +39,10 @@ class AccountQueue:
     __slots__ = ("_lanes", "waiting")
 
     def __init__(self) -> None:
-        # bounded: WAITING_MAX in push
-        self._lanes: dict[Lane, deque[Place]] = {lane: deque() for lane in LANES}
+        lanes: dict[Lane, deque[Place]] = {
+            lane: deque() for lane in LANES
+        }  # bounded: by push, to WAITING_MAX
+        self._lanes = lanes
         self.waiting = 0
 
     def push(self, place: Place) -> Place | None:

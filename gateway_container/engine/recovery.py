@@ -122,7 +122,7 @@ class Refold:
     async def _read(self, log: Log) -> Book:
         while True:
             # What is still on its way could become durable behind our reading.
-            while not log.is_quiet:
+            while not log.is_quiet:  # noqa: ASYNC110 - a cold path
                 await asyncio.sleep(QUIET_S)
             try:
                 return await read_book(self._db, self._shard)

@@ -80,14 +80,8 @@ class Reports:
         match event:
             case ExecutionReport():
                 self._report(event)
-            case BalanceReport():
-                self._state.facts_of(event.account_id).balance = event
-            case PositionReport():
-                self._state.facts_of(event.account_id).positions[event.symbol] = event.net_qty
-            case Quote():
-                price = event.last if event.last is not None else event.bid
-                if price is not None:
-                    self._state.price_seen(event.symbol, price)
+            case BalanceReport() | PositionReport() | Quote():
+                self._evidence(event)
             case AccountSnapshot():
                 self._snapshot(event)
             case OrderUnknown():
@@ -102,6 +96,18 @@ class Reports:
                 self._fanout.drain(self._accounts_of(event.login_id))
             case _:
                 assert_never(event)
+
+    def _evidence(self, event: BalanceReport | PositionReport | Quote) -> None:
+        """Money, positions and prices as somebody else sees them: remembered, never folded."""
+        match event:
+            case BalanceReport():
+                self._state.facts_of(event.account_id).balance = event
+            case PositionReport():
+                self._state.facts_of(event.account_id).positions[event.symbol] = event.net_qty
+            case Quote():
+                price = event.last if event.last is not None else event.bid
+                if price is not None:
+                    self._state.price_seen(event.symbol, price)
 
     # orders ------------------------------------------------------------------------------------------------
 
