@@ -82,7 +82,7 @@ class Budget:
     def try_take(self, lane: Lane, now_ns: int, cost: int = 1) -> Granted | Denied:
         """Take `cost` requests from every window, or none from any."""
         answer = self.forecast(lane, now_ns, cost)
-        if isinstance(answer, Granted):
+        if answer is GRANTED:
             for count, _ in self._windows:
                 count.add(now_ns, cost)
         return answer

@@ -45,8 +45,10 @@ class SlidingCount:
 
     def _turn(self, now_ns: int) -> None:
         slot = now_ns // self._slot_ns
+        if slot <= self._slot:
+            return
         size = len(self._counts)
         for passed in range(self._slot + 1, min(slot, self._slot + size) + 1):
             self._total -= self._counts[passed % size]
             self._counts[passed % size] = 0
-        self._slot = max(self._slot, slot)
+        self._slot = slot
