@@ -70,7 +70,8 @@ class Admission:
         text = path_part.removeprefix("kph_")[:HOOK_LENGTH_MAX]
         hook_id, _, secret = text.partition("_")
         found = self._doors.credentials.hook(hook_id)
-        if not secret_matches(secret, found.secret_sha256 if found is not None else None) or found is None:
+        digest = found.secret_sha256 if found is not None else None
+        if not secret_matches(secret.encode(), digest) or found is None:
             problem = Problem("not-found", "There is no such webhook; copy its address again.")
             raise self._counted(visit, problem)
         if not found.active:
@@ -91,7 +92,7 @@ class Admission:
         self._check_failures(visit)
         if not given:
             raise Problem("missing-credentials", "Send Authorization: Bearer <internal key>.")
-        if not secret_matches(given.removeprefix(b"Bearer ").decode("latin-1"), wanted):
+        if not secret_matches(given.removeprefix(b"Bearer "), wanted):
             raise self._counted(visit, Problem("invalid-credentials", "The internal key is wrong."))
 
     def signed(self, grant: KeyGrant | HookGrant, visit: Visit, body: bytes, *, required: bool) -> None:

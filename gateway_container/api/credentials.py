@@ -5,6 +5,7 @@ of the secret only the SHA-256 is known, and it is compared in constant time. An
 """
 
 import hmac
+import re
 from datetime import datetime
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -16,6 +17,7 @@ from gateway_container.api.problems import Problem
 
 #: bytes of an Authorization header
 AUTHORIZATION_BYTES_MAX: Final = 256
+_BEARER: Final = re.compile(rb"[Bb]earer +([a-z]{1,8})_([A-Za-z0-9.-]{1,64})_([!-~]+)")
 _NO_DIGEST: Final = sha256(b"no such key").digest()
 
 
@@ -34,9 +36,9 @@ _Grant = TypeVar("_Grant", bound=_Expiring)
 class Bearer(NamedTuple):
     """The parts of a presented key."""
 
-    kind: str
+    kind: bytes
     public_id: str
-    secret: str
+    secret: bytes
 
 
 def bearer_of(headers: Headers) -> Bearer:
@@ -44,19 +46,17 @@ def bearer_of(headers: Headers) -> Bearer:
     given = headers.get(b"authorization")
     if given is None:
         raise Problem("missing-credentials", "Send Authorization: Bearer <key>.")
-    if len(given) > AUTHORIZATION_BYTES_MAX or given[:7].lower() != b"bearer " or not given.isascii():
+    found = _BEARER.fullmatch(given) if len(given) <= AUTHORIZATION_BYTES_MAX else None
+    if found is None:
         raise _wrong()
-    kind, _, rest = given[7:].decode().strip().partition("_")
-    public_id, _, secret = rest.partition("_")
-    if not (public_id and secret):
-        raise _wrong()
-    return Bearer(kind, public_id, secret)
+    kind, public_id, secret = found.groups()
+    return Bearer(kind, public_id.decode(), secret)
 
 
 def ea_grant(credentials: Credentials, headers: Headers, address: str, now: datetime) -> KeyGrant:
     """The grant of an EA key, for the account it names and from where it may be used. Raises Problem."""
     bearer = bearer_of(headers)
-    found = credentials.key(bearer.public_id) if bearer.kind == "kpt" else None
+    found = credentials.key(bearer.public_id) if bearer.kind == b"kpt" else None
     grant = _checked(found, bearer.secret, now)
     if grant.allow_list:
         check_allowed(address, grant.allow_list)
@@ -65,7 +65,7 @@ def ea_grant(credentials: Credentials, headers: Headers, address: str, now: date
         raise Problem(
             "missing-account-header", "Send X-TradeAgent-Account with the account this key was made for."
         )
-    if not hmac.compare_digest(account, grant.account.encode()):
+    if account != grant.account.encode():
         raise Problem(
             "account-not-allowed", "This key does not speak for the account in X-TradeAgent-Account."
         )
@@ -76,17 +76,16 @@ def operator_grant(credentials: Credentials, headers: Headers, now: datetime) ->
     """The grant of an operator key. Raises Problem."""
     bearer = bearer_of(headers)
     return _checked(
-        credentials.operator(bearer.public_id) if bearer.kind == "kop" else None, bearer.secret, now
+        credentials.operator(bearer.public_id) if bearer.kind == b"kop" else None, bearer.secret, now
     )
 
 
-def secret_matches(secret: str, digest: bytes | None) -> bool:
+def secret_matches(secret: bytes, digest: bytes | None) -> bool:
     """True when the secret has this SHA-256; takes as long for None."""
-    given = sha256(secret.encode("utf-8", "surrogatepass")).digest()
-    return hmac.compare_digest(given, digest or _NO_DIGEST) and digest is not None
+    return hmac.compare_digest(sha256(secret).digest(), digest or _NO_DIGEST) and digest is not None
 
 
-def _checked(grant: _Grant | None, secret: str, now: datetime) -> _Grant:
+def _checked(grant: _Grant | None, secret: bytes, now: datetime) -> _Grant:
     matches = secret_matches(secret, grant.secret_sha256 if grant is not None else None)
     if grant is None or not matches:
         raise _wrong()

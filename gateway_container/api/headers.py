@@ -79,8 +79,11 @@ def too_large() -> Problem:
 
 def request_id_of(scope: Scope) -> str | None:
     """The client's X-TradeAgent-Request-ID where it is well formed and single, else None."""
-    values = [value for name, value in scope["headers"] if name == b"x-tradeagent-request-id"]
-    return values[0].decode() if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]) else None
+    given: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"x-tradeagent-request-id":
+            given = value if given is None else b""
+    return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else None
 
 
 def check_request_id(headers: Headers) -> None:

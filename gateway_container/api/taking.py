@@ -3,7 +3,6 @@
 from gateway_container.api.doors import Intake, PendingSignal
 from gateway_container.api.once import Once
 from kopitra.domain.fanout import FanoutPlan
-from kopitra.domain.ids import list_id
 from kopitra.domain.signals import Signal
 from kopitra.store.drafts import IdempotencyDraft
 
@@ -14,11 +13,10 @@ ACCEPTED = 202
 class AcceptedBody:
     """Makes the 202 body once the journal knows the row's number; `plan` is set in the turn that decided."""
 
-    __slots__ = ("list_id", "plan", "signal_id")
+    __slots__ = ("plan", "signal_id")
 
-    def __init__(self, workspace: str, signal_id: str) -> None:
+    def __init__(self, signal_id: str) -> None:
         self.signal_id = signal_id
-        self.list_id = list_id(workspace, signal_id)
         self.plan: FanoutPlan | None = None
 
     def __call__(self, seq: int) -> bytes:
@@ -35,14 +33,14 @@ class AcceptedBody:
                     refused += 1
         # Both ids are of an alphabet that JSON takes as it is (IdText).
         return (
-            f'{{"status":"accepted","signalId":"{self.signal_id}","sequence":{seq},"listId":"{self.list_id}",'
+            f'{{"status":"accepted","signalId":"{self.signal_id}","sequence":{seq},"listId":"{self.plan.list_id}",'
             f'"copies":{{"approved":{approved},"skipped":{skipped},"refused":{refused}}}}}'
         ).encode()
 
 
 def take(intake: Intake, signal: Signal, once: Once, received_ns: int) -> PendingSignal:
     """Hand a signal to the intake with the answer it will have. Raises what `Intake.accept` raises."""
-    body = AcceptedBody(signal.workspace, signal.signal_id)
+    body = AcceptedBody(signal.signal_id)
     record = IdempotencyDraft(once.principal, once.endpoint, once.key, once.fingerprint, ACCEPTED, body)
     pending = intake.accept(signal, record, received_ns)
     body.plan = pending.plan

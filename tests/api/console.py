@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp, Message, Scope
@@ -42,7 +42,7 @@ class Console:
 @asynccontextmanager
 async def connect(
     app: ASGIApp, query: str, headers: tuple[tuple[str, str], ...] = ()
-) -> AsyncIterator[Console]:
+) -> AsyncGenerator[Console]:
     """Open /ops/v1/stream; at the end the server must come to its own end."""
     console = Console()
     scope: Scope = {
