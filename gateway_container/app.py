@@ -97,7 +97,7 @@ def _allowed(request: Request) -> str:
     found: set[str] = set()
     for route in app.routes:
         if isinstance(route, APIRoute) and route.path_regex.match(path):
-            found |= route.methods
+            found |= route.methods or set()
     return ", ".join(sorted(found))
 
 

@@ -74,10 +74,11 @@ class _Connection:
                 )
                 if reader in done or not await self._tick(idle=not done):
                     return
-                if upcoming in done:
-                    if not await self._tell(upcoming.result()):
-                        return
-                    upcoming = asyncio.ensure_future(anext(self._entries))
+                if upcoming not in done:
+                    continue
+                if not await self._tell(upcoming.result()):
+                    return
+                upcoming = asyncio.ensure_future(anext(self._entries))
         except StopAsyncIteration:
             return
         finally:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.api.world import ENTER, World, ea_headers
+from tests.api.client import ENTER, ea_headers
+from tests.api.world import World
 
 Case = tuple[bytes | dict[str, object], int, str, str]
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from kopitra.domain.errors import Unavailable
-from tests.api.world import EXECUTIONS, World, ea_headers
+from tests.api.client import EXECUTIONS, ea_headers
+from tests.api.world import World
 
 FILL: dict[str, object] = {
     "orderId": "b-1",

@@ -19,7 +19,8 @@ from schemathesis.specs.openapi.checks import (
 from gateway_container.api.problems import CODES
 from gateway_container.api.reading import EXAMPLES
 from gateway_container.app import openapi_document
-from tests.api.world import World, ea_headers, operator
+from tests.api.client import ea_headers, operator
+from tests.api.world import World
 
 WORLD = World()
 WORLD.change_key(rate_per_minute=10**9)

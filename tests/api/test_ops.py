@@ -5,7 +5,8 @@ import json
 import pytest
 
 from kopitra.domain.switches import KillSwitch
-from tests.api.world import World, operator
+from tests.api.client import operator
+from tests.api.world import World
 
 SWITCHES = "/ops/v1/kill-switches"
 Body = dict[str, object]

@@ -9,8 +9,9 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from gateway_container.api.doors import Settings
 from gateway_container.api.edge import Edge
 from gateway_container.api.guards import Guard
+from tests.api.client import ENTER, EXECUTIONS, SECRET, SIGNALS, digest, ea_headers, operator
 from tests.api.test_executions import FILL
-from tests.api.world import ENTER, EXECUTIONS, SECRET, SIGNALS, World, digest, ea_headers, operator
+from tests.api.world import World
 
 Headers = list[tuple[str, str]]
 SWITCH = json.dumps({"scope": "account", "scopeId": "f1", "state": "halted", "reason": "x"}).encode()

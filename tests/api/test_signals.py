@@ -12,7 +12,9 @@ import pytest
 from gateway_container.api.doors import Settings
 from kopitra.domain.errors import LeaseLost, QueueFull, SignalRefused, Unavailable
 from kopitra.store.drafts import Duplicate, SignalRef
-from tests.api.world import ENTER, KEY, NOW, SECRET, SIGNALS, World, ea_headers
+from tests.api.client import ENTER, KEY, SECRET, SIGNALS, ea_headers
+from tests.api.stand_ins import NOW
+from tests.api.world import World
 
 Changes = dict[str, object]
 

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from gateway_container.api.signatures import sign
-from tests.api.world import ENTER, NOW, SIGNALS, World
+from tests.api.client import ENTER, SIGNALS
+from tests.api.stand_ins import NOW
+from tests.api.world import World
 
 SIGNING = b"signing-secret"
 STAMP = str(int(NOW.timestamp()))

@@ -6,8 +6,10 @@ import pytest
 
 from gateway_container.api import stream
 from gateway_container.api.doors import Batch, Resume, Settings, StreamItem
+from tests.api.client import operator
 from tests.api.console import connect
-from tests.api.world import NOW, World, operator
+from tests.api.stand_ins import NOW
+from tests.api.world import World
 
 
 def item(seq: int) -> StreamItem:

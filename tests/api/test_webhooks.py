@@ -8,7 +8,9 @@ import pytest
 from gateway_container.api import webhooks
 from gateway_container.api.signatures import sign
 from kopitra.domain.errors import SignalRefused, Unavailable
-from tests.api.world import NOW, SECRET, World
+from tests.api.client import SECRET
+from tests.api.stand_ins import NOW
+from tests.api.world import World
 
 LONG = "long NQ q=2 sl=40"
 
