@@ -22,6 +22,7 @@ from gateway_container.engine.intake import Hooks, Intake
 from gateway_container.engine.leader_feed import LeaderFeed
 from gateway_container.engine.log import Log
 from gateway_container.engine.observe import Observer
+from gateway_container.engine.lookup import Lookup
 from gateway_container.engine.projector import Projector
 from gateway_container.engine.recovery import Refold, doubt_unresolved, read_book, recent_signals
 from gateway_container.engine.reports import Reports
@@ -103,7 +104,8 @@ class Machine:
         hooks = Hooks(self.observer.planned, self.observer.dispatched)
         self.intake = Intake(state, log, fanout, hooks, supplies.db)
         self.leaders = LeaderFeed(state, self.intake, self.reports.alert)
-        self.reports.attach(self.leaders)
+        self.lookup = Lookup(state, self.sessions, self.reports.handle, self.reports.alert)
+        self.reports.attach(self.leaders, self.lookup.ask)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
         self.views = Views(state, supplies.db, self.sessions, self._ready)
         self.control = Control(state, log, self.flattener, self.views, supplies.db)
@@ -214,6 +216,7 @@ class Machine:
         await self.sessions.apply(config)
         self.reports.go_on()
         self.flattener.resume()
+        self.lookup.ask_all()
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._watching(), name="watchdog"),
@@ -266,6 +269,7 @@ class Machine:
         for part in (self.leaders, self.reports, self.fanout):
             part.stop()
         await self.flattener.stop()
+        await self.lookup.stop()
         await self.sessions.close()
         self.log.note("", Heartbeat(self.identity.build, "stopped", self._supplies.clock.now()))
         self.log.stop()

@@ -66,14 +66,16 @@ class Reports:
         self._fanout = fanout
         self._on_report = on_report
         self._leaders: LeaderFeed | None = None
+        self._lookup: Callable[[str], None] | None = None
         self._closes: dict[str, asyncio.TimerHandle] = {}
         #: children whose follow-up is not durable yet
         self._unfollowed: dict[str, None] = {}
         self._again: asyncio.TimerHandle | None = None
 
-    def attach(self, leaders: LeaderFeed) -> None:
+    def attach(self, leaders: LeaderFeed, lookup: Callable[[str], None]) -> None:
         """Leaders need the intake and the intake needs the fan-out: the composition root closes the circle."""
         self._leaders = leaders
+        self._lookup = lookup
 
     def handle(self, event: SessionEvent) -> None:
         """One event."""
@@ -216,7 +218,11 @@ class Reports:
             self._workspace(event.account_id), Doubted(event.cl_ord_id, event.account_id, event.reason)
         )
         text = f"the fate of {event.cl_ord_id} is unknown ({event.reason}): it is looked up, never sent again"
+        if effect.order is not None and effect.order.state != "in_doubt":
+            return  # its fate was told already
         self.alert("order-in-doubt", effect.fault or text, event.account_id, event.cl_ord_id)
+        if self._lookup is not None:
+            self._lookup(event.account_id)
 
     def _request_unknown(self, event: RequestUnknown) -> None:
         child = self._state.book.orders.get(event.cl_ord_id)

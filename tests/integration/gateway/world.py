@@ -1,9 +1,14 @@
-"""A small house for tests: real PostgreSQL, the brokers' simulators on loopback, and the engine in this process."""
+"""A small house for tests: real PostgreSQL, the brokers' simulators on loopback, and the engine in this process.
+
+`street` starts the simulators and writes the configuration; `engine` starts the machine on it; `house` is both. A
+test that restarts the engine takes a street and opens several engines on it, one after the other.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -14,22 +19,36 @@ from brokers import registry
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
 from gateway_container.engine.machine import Identity, Machine, Supplies
+from gateway_container.engine.recovery import decode_row
 from kopitra.clock import SystemClock
 from kopitra.domain.copy_rules import CopyRule
+from kopitra.domain.errors import Unavailable
 from kopitra.domain.instruments import front_month
+from kopitra.domain.journal import AlertRaised, Entry
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.signals import Signal
-from kopitra.ports import RunningSimulator, SimAccount
+from kopitra.ports import BrokerAdapter, RunningSimulator, SimAccount
+from kopitra.store.journal_reader import replay
+from kopitra.store.lease import LeaseSettings
 from kopitra.store.pool import Database
 from kopitra.telemetry import Metrics
 
 WORKSPACE = "ws1"
 LEADER = "lead"
+#: the account that the leader trades by hand
+BOSS = "boss"
 #: seconds that a test waits for a condition
-PATIENCE_S = 10.0
+PATIENCE_S = 15.0
 #: the brokers by their folders; tests name none
 FIRST, SECOND = sorted(registry())[:2]
+#: a broker that takes entry, stop and target in one request, and one that does not
+BRACKETS = next(code for code, a in sorted(registry().items()) if a.capabilities.brackets)
+
+
+def rule(account_id: str, **fields: object) -> CopyRule:
+    """The follower copies the leader one to one, unless a field says otherwise."""
+    return CopyRule(f"rule-{account_id}", 1, WORKSPACE, LEADER, account_id, **fields)  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +56,68 @@ class Follower:
     """One follower: where it trades, its rule (without ids), its limits."""
 
     broker: str
-    rule: Callable[[str], CopyRule]
+    rule: Callable[[str], CopyRule] = rule
     limits: RiskLimits = RiskLimits()
     balance: Decimal = Decimal(50_000)
 
 
+class Row(msgspec.Struct, frozen=True):
+    """One row of a simulator's ground-truth ledger; `price` and the like are decimal texts."""
+
+    kind: str
+    outcome: str
+    account_id: int | None
+    order_id: int | None
+    origin: str | None
+    cl_ord_id: str | None
+    side: str | None
+    ord_type: str | None
+    qty: int | None
+    price: str | None
+    stop_price: str | None
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    account_id: int
+    side: str
+    ord_type: str
+
+
+class Live(msgspec.Struct, frozen=True):
+    """One live order at a simulator; a protective one may trade `released_qty`."""
+
+    order_id: int
+    request: _Asked
+    qty: int
+    released_qty: int
+    cum_qty: int
+    status: str
+    price: str | None = None
+    stop_price: str | None = None
+
+
+class Held(msgspec.Struct, frozen=True):
+    """One open position at a simulator."""
+
+    account_id: int
+    symbol: str
+    net_qty: int
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    name: str
+    account_id: int
+
+
+class _Account(msgspec.Struct, frozen=True):
+    spec: _Spec
+
+
 @dataclass(slots=True)
 class Simulated:
-    """A running simulator and its control API."""
+    """A running simulator and its control API; accounts by our ids."""
 
+    adapter: BrokerAdapter
     running: RunningSimulator
     http: httpx2.AsyncClient
     numbers: dict[str, int] = field(default_factory=dict[str, int])
@@ -60,9 +132,64 @@ class Simulated:
         assert answer.status_code == 200, answer.text
         return answer.content
 
-    async def ledger(self, kind: str) -> list[dict[str, object]]:
-        rows = msgspec.json.decode(await self.ask("ledger"), type=list[dict[str, object]])
-        return [row for row in rows if row["kind"] == kind]
+    async def settings(self, **changes: object) -> None:
+        """Change knobs of the simulator."""
+        await self.control("set-settings", **changes)
+
+    async def ledger(self, kind: str) -> list[Row]:
+        rows = msgspec.json.decode(await self.ask("ledger"), type=list[Row])
+        return [row for row in rows if row.kind == kind]
+
+    async def placements(self, account_id: str | None = None) -> list[Row]:
+        """Orders that the gateway asked for."""
+        rows = [row for row in await self.ledger("placement") if row.origin == "api"]
+        if account_id is None:
+            return rows
+        number = await self.number(account_id)
+        return [row for row in rows if row.account_id == number]
+
+    async def number(self, account_id: str) -> int:
+        """The simulator's own number of an account."""
+        if account_id not in self.numbers:
+            accounts = msgspec.json.decode(await self.ask("accounts"), type=list[_Account])
+            for account in accounts:
+                self.numbers[account.spec.name.removeprefix("SIM")] = account.spec.account_id
+        return self.numbers[account_id]
+
+    async def live(self, account_id: str) -> list[Live]:
+        """What works at an account."""
+        number = await self.number(account_id)
+        orders = msgspec.json.decode(await self.ask("orders"), type=list[Live])
+        return [order for order in orders if order.request.account_id == number]
+
+    async def net(self, account_id: str) -> int:
+        """What an account truly holds, all contracts together."""
+        number = await self.number(account_id)
+        held = msgspec.json.decode(await self.ask("positions"), type=list[Held])
+        return sum(h.net_qty for h in held if h.account_id == number)
+
+    async def by_hand(self, account_id: str, symbol: str, side: str, qty: int, **more: object) -> None:
+        """A person trades in the account."""
+        number = await self.number(account_id)
+        await self.control("manual-order", account_id=number, symbol=symbol, side=side, qty=qty, **more)
+
+
+@dataclass(slots=True)
+class Street:
+    """The simulators, and a configuration that uses them."""
+
+    config: GatewayConfig
+    sims: dict[str, Simulated]
+    contract: str
+
+    def sim(self, account_id: str) -> Simulated:
+        """Where an account trades."""
+        return self.sims[self.config.accounts[account_id].broker]
+
+    async def price(self, bid: str, ask: str) -> None:
+        """Move the market at all brokers."""
+        for sim in self.sims.values():
+            await sim.control("set-price", symbol=self.contract, bid=bid, ask=ask)
 
 
 @dataclass(slots=True)
@@ -70,9 +197,22 @@ class World:
     """The running house."""
 
     machine: Machine
-    sims: dict[str, Simulated]
-    contract: str
+    street: Street
+    db: Database
+    broadcast: Broadcast
+    lost: list[str]
     sequence: int = 0
+
+    @property
+    def sims(self) -> dict[str, Simulated]:
+        return self.street.sims
+
+    @property
+    def contract(self) -> str:
+        return self.street.contract
+
+    def sim(self, account_id: str) -> Simulated:
+        return self.street.sim(account_id)
 
     def signal(self, **fields: object) -> Signal:
         """An EA's signal of the leader, fresh."""
@@ -81,7 +221,7 @@ class World:
         values: dict[str, object] = {
             "workspace": WORKSPACE,
             "leader": LEADER,
-            "signal_id": f"s{self.sequence}",
+            "signal_id": f"s{self.machine.lease.epoch}-{self.sequence}",
             "source": "ea",
             "action": "enter",
             "symbol": "ES",
@@ -95,27 +235,102 @@ class World:
         """Accept a signal, wait until it is durable, return its children."""
         pending = self.machine.intake.accept(self.signal(**fields), None)
         await pending.committed
-        return [
-            self.machine.state.book.orders[i]
-            for i in self.machine.state.book.lists.get(pending.plan.list_id, [])
-        ]
+        return self.children(pending.plan.list_id)
 
-    async def until(self, condition: Callable[[], bool], what: str = "the condition") -> None:
-        """Wait for a condition on the engine's memory: looked at after every turn in which something was read."""
+    def children(self, list_id: str) -> list[ChildOrder]:
+        """The children of a signal, follow-ups included."""
+        book = self.machine.state.book
+        return [book.orders[i] for i in book.lists.get(list_id, [])]
+
+    async def until(self, condition: Callable[[], object], what: str = "the condition") -> None:
+        """Wait for a condition on the engine's memory."""
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while not condition():
             assert asyncio.get_running_loop().time() < deadline, f"gave up waiting for {what}"
             await asyncio.sleep(0.005)
 
     async def price(self, bid: str, ask: str) -> None:
-        """Move the market at all brokers."""
-        for sim in self.sims.values():
-            await sim.control("set-price", symbol=self.contract, bid=bid, ask=ask)
+        await self.street.price(bid, ask)
 
     def held(self, account_id: str) -> Decimal:
         """What the book says an account holds because of the leader."""
         position = self.machine.state.book.held(account_id, LEADER).get(self.contract)
         return position.qty if position is not None else Decimal(0)
+
+    async def holds(self, **quantities: int) -> None:
+        """Wait until each account holds so much, then ask the simulators whether that is true."""
+        await self.until(
+            lambda: {a: int(self.held(a)) for a in quantities} == quantities,
+            f"positions {quantities}, not { {a: int(self.held(a)) for a in quantities} }",
+        )
+        assert {a: await self.sim(a).net(a) for a in quantities} == quantities
+
+    def open(self, account_id: str, *roles: str) -> list[ChildOrder]:
+        """Open children of an account under the leader, of these roles or of all."""
+        found = self.machine.state.book.open_children(account_id, LEADER)
+        return [child for child in found if not roles or child.intent.role in roles]
+
+    async def working(self, account_id: str, count: int) -> list[ChildOrder]:
+        """Wait until so many protective orders of an account work at its broker."""
+
+        def found() -> list[ChildOrder]:
+            return [c for c in self.open(account_id, "stop", "target") if c.state in ("working", "acked")]
+
+        await self.until(lambda: len(found()) == count, f"{count} protective orders of {account_id}")
+        return found()
+
+    async def journal(self) -> list[Entry]:
+        """Everything that is durable."""
+        while True:
+            with contextlib.suppress(Unavailable):  # connections of before an outage
+                return [decode_row(row) async for row in replay(self.db, "main")]
+            await asyncio.sleep(0.05)
+
+    async def journalled(self, condition: Callable[[Entry], object], what: str) -> Entry:
+        """Wait until such an entry is durable."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while True:
+            found = [entry for entry in await self.journal() if condition(entry)]
+            if found:
+                return found[0]
+            assert asyncio.get_running_loop().time() < deadline, f"gave up waiting for {what}"
+            await asyncio.sleep(0.02)
+
+    async def alert(self, code: str, account_id: str = "") -> AlertRaised:
+        """Wait until an alert is durable."""
+        found = await self.journalled(
+            lambda e: (
+                isinstance(e, AlertRaised)
+                and e.code == code
+                and (not account_id or e.account_id == account_id)
+            ),
+            f"the alert {code}",
+        )
+        assert isinstance(found, AlertRaised)
+        return found
+
+    async def no_order_is_doubled(self) -> None:
+        """The ground truth of every simulator: each of our ids was asked for once."""
+        for sim in self.sims.values():
+            asked = [row.cl_ord_id for row in await sim.placements() if row.cl_ord_id]
+            assert len(asked) == len(set(asked))
+
+    async def crash(self) -> None:
+        """End like a killed process: no drain, no hand-over, no last word in the journal."""
+        machine = self.machine
+        await machine.lease.abandon()
+        machine.writer.fence("the process died")
+        for part in (machine.leaders, machine.reports, machine.fanout):
+            part.stop()
+        await machine.flattener.stop()
+        await machine.lookup.stop()
+        await machine.sessions.close()
+        machine.log.stop()
+        await machine.refold.stop()
+        for task in machine._tasks:
+            task.cancel()
+        await asyncio.wait(machine._tasks)
+        await machine.writer.close()
 
 
 def _logins(
@@ -126,9 +341,80 @@ def _logins(
         for account_id, follower in followers.items()
         if follower.broker == broker
     }
-    if leader_at == broker:
-        logins["user-boss"] = [SimAccount("SIMboss", Decimal(100_000), {})]
+    if leader_at == broker and BOSS not in followers:
+        logins[f"user-{BOSS}"] = [SimAccount(f"SIM{BOSS}", Decimal(100_000), {})]
     return logins
+
+
+@asynccontextmanager
+async def street(followers: Mapping[str, Follower], leader_at: str | None = None) -> AsyncIterator[Street]:
+    """Start the simulators that are needed."""
+    made = Street(GatewayConfig(1, {}, {}, {}, {}), {}, front_month("ES", datetime.now(UTC).date()).symbol)
+    accounts: dict[str, AccountConfig] = {}
+    logins: dict[str, LoginConfig] = {}
+    async with AsyncExitStack() as stack:
+        for broker, adapter in registry().items():
+            wanted = _logins(followers, broker, leader_at)
+            if not wanted:
+                continue
+            running = await adapter.start_simulator(host="127.0.0.1", port=0, logins=wanted, seed=7)
+            stack.push_async_callback(running.stop)
+            http = httpx2.AsyncClient(
+                base_url=running.control_url, timeout=PATIENCE_S, trust_env=False, verify=False
+            )
+            stack.push_async_callback(http.aclose)
+            made.sims[broker] = Simulated(adapter, running, http)
+            for name in wanted:
+                account_id = name.removeprefix("user-")
+                settings, credentials = running.login(name)
+                login_id = f"login-{account_id}"
+                logins[login_id] = LoginConfig(login_id, WORKSPACE, broker, settings, credentials)
+                limits = followers[account_id].limits if account_id in followers else RiskLimits()
+                accounts[account_id] = AccountConfig(
+                    account_id, WORKSPACE, account_id, broker, login_id, f"SIM{account_id}", limits=limits
+                )
+        rules = tuple(f.rule(account_id) for account_id, f in followers.items())
+        leader = LeaderConfig(LEADER, WORKSPACE, "leader", BOSS if leader_at else None)
+        made.config = GatewayConfig(1, accounts, {LEADER: leader}, logins, {LEADER: rules})
+        await made.price("6800", "6800.25")
+        yield made
+
+
+@asynccontextmanager
+async def engine(
+    dsn: str,
+    on: Street,
+    *,
+    live: Sequence[str] | None = None,
+    lease: LeaseSettings | None = None,
+    stop: bool = True,
+) -> AsyncIterator[World]:
+    """Start the machine on a street and wait until the sessions (of these accounts) are live; stop it at the end.
+
+    `stop=False`: the test ends it itself.
+    """
+    lost: list[str] = []
+    async with Database(dsn) as db:
+        supplies = Supplies(
+            dsn, db, SystemClock(), registry(), Metrics(), lease_settings=lease or LeaseSettings()
+        )
+        broadcast = Broadcast(db, "main")
+        machine = await Machine.start(
+            Identity("main", "test", "test"), supplies, on.config, broadcast, lost.append
+        )
+        world = World(machine, on, db, broadcast, lost)
+        try:
+            wanted = list(on.config.accounts) if live is None else live
+            await world.until(lambda: all(_is_live(machine, a) for a in wanted), "live sessions")
+            yield world
+        finally:
+            if stop:
+                await machine.stop(drain_s=0.2)
+
+
+def _is_live(machine: Machine, account_id: str) -> bool:
+    session = machine.sessions.of(account_id)
+    return session is not None and session.state == "live" and machine.state.facts_of(account_id).live
 
 
 @asynccontextmanager
@@ -136,44 +422,10 @@ async def house(
     dsn: str, followers: Mapping[str, Follower], leader_at: str | None = None
 ) -> AsyncIterator[World]:
     """Start everything, wait until every session is live, stop everything."""
-    adapters = registry()
-    contract = front_month("ES", datetime.now(UTC).date()).symbol
-    sims: dict[str, Simulated] = {}
-    accounts: dict[str, AccountConfig] = {}
-    logins: dict[str, LoginConfig] = {}
-    for broker, adapter in adapters.items():
-        wanted = _logins(followers, broker, leader_at)
-        if not wanted:
-            continue
-        running = await adapter.start_simulator(host="127.0.0.1", port=0, logins=wanted, seed=7)
-        http = httpx2.AsyncClient(base_url=running.control_url, timeout=PATIENCE_S, trust_env=False)
-        sims[broker] = Simulated(running, http)
-        for name in wanted:
-            account_id = name.removeprefix("user-")
-            settings, credentials = running.login(name)
-            login_id = f"login-{account_id}"
-            logins[login_id] = LoginConfig(login_id, WORKSPACE, broker, settings, credentials)
-            limits = followers[account_id].limits if account_id in followers else RiskLimits()
-            accounts[account_id] = AccountConfig(
-                account_id, WORKSPACE, account_id, broker, login_id, f"SIM{account_id}", limits=limits
-            )
-    rules = tuple(f.rule(account_id) for account_id, f in followers.items())
-    leader = LeaderConfig(LEADER, WORKSPACE, "leader", "boss" if leader_at else None)
-    config = GatewayConfig(1, accounts, {LEADER: leader}, logins, {LEADER: rules})
-    async with Database(dsn) as db:
-        supplies = Supplies(dsn, db, SystemClock(), adapters, Metrics())
-        machine = await Machine.start(
-            Identity("main", "test", "test"), supplies, config, Broadcast(db, "main"), lambda reason: None
-        )
-        world = World(machine, sims, contract)
-        try:
-            await world.price("6800", "6800.25")
-            await world.until(
-                lambda: all(s.state == "live" for s in machine.sessions.all.values()), "live sessions"
-            )
-            yield world
-        finally:
-            await machine.stop(drain_s=1.0)
-            for sim in sims.values():
-                await sim.http.aclose()
-                await sim.running.stop()
+    async with street(followers, leader_at) as on, engine(dsn, on) as world:
+        yield world
+
+
+def with_rules(config: GatewayConfig, *rules: CopyRule) -> GatewayConfig:
+    """The configuration with other rules."""
+    return replace(config, version=config.version + 1, rules={LEADER: rules})

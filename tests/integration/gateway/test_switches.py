@@ -1,0 +1,115 @@
+"""Kill switches stop entries at once and never exits; a flatten ends when the broker shows nothing, twice."""
+
+import pytest
+
+from gateway_container.api.doors import FlattenOrder
+from kopitra.domain.journal import FlattenNoted
+from kopitra.wire.views import FlattenView
+from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, engine, house, street
+from tests.integration.store.conftest import FaultyLine
+
+ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
+
+
+def everything(*, halt: bool = False) -> FlattenOrder:
+    return FlattenOrder(WORKSPACE, "workspace", WORKSPACE, "test", "ann", halt, None)
+
+
+async def flat(world: World, view: FlattenView) -> None:
+    def shown() -> FlattenView:
+        found = world.machine.control.flatten_progress(WORKSPACE, view.flatten_id)
+        assert found is not None
+        return found
+
+    try:
+        await world.until(lambda: shown().done, "the end of the flatten")
+    except AssertionError:
+        print([(c.intent.leg,c.state,c.reason,c.qty) for x in ONE_EACH for c in world.machine.state.book.open_children(x,"")], shown())
+        raise
+    assert {a.state for a in shown().accounts} == {"flat_confirmed"}, shown()
+    for account in ONE_EACH:
+        assert await world.sim(account).net(account) == 0
+        assert await world.sim(account).live(account) == []
+
+
+async def test_a_kill_switch_stops_entries_lets_exits_pass_and_is_lifted(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        control = world.machine.control
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "halted", "news", "ann")
+        assert await world.send(side="buy", quantity=1) == []
+        await world.send(action="exit")
+        await world.holds(a=0, b=0)
+        assert [len(await world.sim(a).placements(a)) for a in ONE_EACH] == [2, 2]
+
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "active", "over", "ann")
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+
+
+async def test_a_switch_set_between_the_commit_and_the_write_stops_the_entry(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        pending = world.machine.intake.accept(world.signal(side="buy", quantity=1), None)
+        await world.machine.control.set_switch(WORKSPACE, "account", "a", "halted", "now", "ann")
+        await pending.committed
+        await world.holds(b=1)
+        children = {c.intent.account_id: c for c in world.children(pending.plan.list_id)}
+        assert (children["a"].state, children["a"].reason) == ("skipped", "kill_switch")
+        assert await world.sim("a").placements("a") == []
+
+
+async def test_a_flatten_closes_everything_foreign_things_too(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=2)
+        await world.holds(a=2, b=2)
+        for account in ONE_EACH:
+            sim = world.sim(account)
+            await sim.by_hand(account, world.contract, "buy", 1)
+            await sim.by_hand(account, world.contract, "buy", 1, ord_type="limit", price="6700")
+        await flat(world, await world.machine.control.flatten(everything(halt=True)))
+        assert {world.held(a) for a in ONE_EACH} == {0}
+        assert await world.send(side="buy", quantity=1) == []
+        await world.no_order_is_doubled()
+
+
+async def test_a_flatten_works_while_the_database_is_down(faulty_dsn: str, line: FaultyLine) -> None:
+    async with house(faulty_dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        await line.down()
+        await flat(world, await world.machine.control.flatten(everything()))
+        await line.up()
+        await world.until(
+            lambda: not world.machine.log.backlog and world.machine.log.takes_decisions, "the journal"
+        )
+        for account in ONE_EACH:
+            await world.journalled(
+                lambda e, a=account: (
+                    isinstance(e, FlattenNoted) and (e.account_id, e.state) == (a, "flat_confirmed")
+                ),
+                f"the confirmation of {account}",
+            )
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        await world.no_order_is_doubled()
+
+
+@pytest.mark.parametrize("broker", [FIRST, SECOND])
+async def test_a_flatten_that_a_restart_interrupts_goes_on(dsn: str, broker: str) -> None:
+    async with street({"a": Follower(broker)}) as on:
+        async with engine(dsn, on) as world:
+            await world.send(side="buy", quantity=1)
+            await world.holds(a=1)
+            await world.sim("a").settings(halted_symbols=[world.contract])
+            await world.machine.control.flatten(everything())
+            await world.journalled(
+                lambda e: isinstance(e, FlattenNoted) and e.state == "pending", "an attempt"
+            )
+        await on.sims[broker].settings(halted_symbols=[])
+        async with engine(dsn, on) as world:
+            await world.journalled(
+                lambda e: isinstance(e, FlattenNoted) and e.state == "flat_confirmed", "the confirmation"
+            )
+            assert await world.sim("a").net("a") == 0
+            assert not world.machine.state.book.blocked
