@@ -31,6 +31,8 @@ from brokers._kit.sim_link import HttpLink, StreamLink, transport_of
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024  #: a longer request body is 413
 CONTROL_PREFIX: Final = "/_sim/"
 _BACKLOG: Final = 1_024  #: connections that may wait to be accepted
+#: turns of the loop in which connections notice their end, and those that were being accepted come up
+_STOP_TURNS: Final = 4
 _NUMBERS: Final = frozenset({"account_id", "after_seq", "order_id"})  # query arguments that are whole numbers
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -222,11 +224,12 @@ class SimServer:
         if server is None:
             return
         server.close()
-        for connection in list(self._state.connections):
-            transport = transport_of(connection)
-            if transport is not None:
-                transport.abort()
-        await asyncio.sleep(0)  # lets the connections notice, so that their handlers end as after a hang-up
+        for _ in range(_STOP_TURNS):
+            for connection in list(self._state.connections):
+                transport = transport_of(connection)
+                if transport is not None:
+                    transport.abort()
+            await asyncio.sleep(0)
         tasks = list(self._state.tasks)
         for task in tasks:
             task.cancel()
