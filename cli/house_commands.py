@@ -1,5 +1,6 @@
 """Commands about the house itself: version, migrate, gateway, verify, openapi."""
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -96,10 +97,9 @@ def _head(anchor: str | None) -> Head | None:
     if anchor is None:
         return None
     seq, _, digest = anchor.partition(":")
-    try:
-        return Head(int(seq), bytes.fromhex(digest))
-    except ValueError:
-        raise typer.BadParameter("must read SEQ:HASH, as `kopitra verify` prints it") from None
+    if not seq.isdecimal() or re.fullmatch(r"[0-9a-f]{64}", digest) is None:
+        raise typer.BadParameter("must read SEQ:HASH, as `kopitra verify` prints it")
+    return Head(int(seq), bytes.fromhex(digest))
 
 
 async def _verify(shard: str | None, anchor: Head | None, as_json: bool) -> None:
