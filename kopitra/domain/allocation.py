@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple, TypeGuard, assert_never
 
 from kopitra.domain.book import Episode
-from kopitra.domain.copy_rules import CopyRule, MapEntry
+from kopitra.domain.copy_rules import ONE, CopyRule, MapEntry
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.orders import ZERO
 from kopitra.domain.rounding import round_quantity
@@ -62,7 +62,7 @@ def scale_of(rule: CopyRule, entry: MapEntry, exposure: Decimal, given: SizingIn
         case "fixed":
             return Scale(value, abs(exposure))
         case "multiplier":
-            return Scale(value * entry.ratio, _ONE)
+            return Scale(value if entry.ratio is ONE else value * entry.ratio, _ONE)
         case "equity_proportional":
             if not _known(given.follower_equity) or not _known(given.leader_equity):
                 return Skipped("equity_unknown", "the equity of leader or follower is not known yet")
@@ -113,35 +113,41 @@ def allocate(
     A leader that is flat gives exactly zero (R-037). A stretch that is under way keeps its scale; a fixed size is
     kept against the largest exposure of the stretch.
     """
-    peak = max(episode.peak if episode else ZERO, abs(before), abs(after))
-    turned = before * after < 0
-    if turned:
-        peak = abs(after)
+    turned = before * after < 0 if before else False
     if after == 0:
-        num, den = (episode.num, episode.den) if episode else (ZERO, _ONE)
-        return Allocation(_target(rule, entry, before, num, den), ZERO, ZERO, None, num, den, peak)
+        return _flat(rule, entry, episode, before)
+    size = abs(after)
+    peak = size if turned else max(size, abs(before), ZERO if episode is None else episode.peak)
     if episode is not None and not turned:
         num, den = episode.num, (peak if rule.sizing.mode == "fixed" else episode.den)
     else:
         scale = scale_of(rule, entry, after, given)
         if isinstance(scale, Skipped):
             return scale
-        num, den = scale.num, scale.den
-    raw = abs(after) * num / den
-    step = INSTRUMENTS[entry.to_root].qty_step
-    rounded = round_quantity(raw, step, rule.rounding)
-    target, reason = rounded.qty, rounded.reason
+        num, den = scale
+    raw = _scaled(size, num, den)
+    target, _, reason = round_quantity(raw, INSTRUMENTS[entry.to_root].qty_step, rule.rounding)
     if rule.max_position is not None and target > rule.max_position:
         target, reason = rule.max_position, "cut to the rule's max_position"
-    return Allocation(
-        _target(rule, entry, before, num, den), _signed(rule, after, target), raw, reason, num, den, peak
-    )
+    was = _target(rule, entry, before, num, den) if before else ZERO
+    return Allocation(was, _signed(rule, after, target), raw, reason, num, den, peak)
+
+
+def _flat(rule: CopyRule, entry: MapEntry, episode: Episode | None, before: Decimal) -> Allocation:
+    num, den = (episode.num, episode.den) if episode is not None else (ZERO, _ONE)
+    was = _target(rule, entry, before, num, den) if before and num else ZERO
+    peak = max(abs(before), ZERO if episode is None else episode.peak)
+    return Allocation(was, ZERO, ZERO, None, num, den, peak)
+
+
+def _scaled(size: Decimal, num: Decimal, den: Decimal) -> Decimal:
+    """size x num / den, multiplied before divided; nothing is divided by one."""
+    return size * num if den is _ONE else size * num / den
 
 
 def _target(rule: CopyRule, entry: MapEntry, exposure: Decimal, num: Decimal, den: Decimal) -> Decimal:
-    if exposure == 0 or num == 0:
-        return ZERO
-    qty = round_quantity(abs(exposure) * num / den, INSTRUMENTS[entry.to_root].qty_step, rule.rounding).qty
+    raw = _scaled(abs(exposure), num, den)
+    qty = round_quantity(raw, INSTRUMENTS[entry.to_root].qty_step, rule.rounding).qty
     if rule.max_position is not None and qty > rule.max_position:
         qty = rule.max_position
     return _signed(rule, exposure, qty)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from kopitra.domain.orders import LIVE, TERMINAL, ZERO, ChildOrder, Role
 from kopitra.domain.signals import Side, sign
@@ -107,8 +107,7 @@ class Position:
             self.cost = ZERO
 
 
-@dataclass(slots=True, frozen=True)
-class LastEntry:
+class LastEntry(NamedTuple):
     """The newest entry of one side in one contract, for the duplicate window."""
 
     at: datetime
@@ -256,16 +255,17 @@ class Book:
 
     def exposure(self, account_id: str, leader: str, contract_root: str) -> Decimal:
         """Signed contracts under a leader in one product if every working entry and exit of ours filled."""
-        held = sum(
-            (p.qty for c, p in self.held(account_id, leader).items() if root_of(c) == contract_root), ZERO
-        )
+        held = ZERO
+        for contract, position in self.held(account_id, leader).items():
+            if root_of(contract) == contract_root:
+                held += position.qty
         for order in self.open_children(account_id, leader):
             intent = order.intent
-            if (
-                intent.role in ("entry", "exit")
-                and not order.cancel_requested
-                and root_of(intent.symbol) == contract_root
-            ):
+            if order.cancel is not None or root_of(intent.symbol) != contract_root:
+                continue
+            if intent.role == "entry":
+                held += order.wanted_qty * sign(intent.side)
+            elif intent.role == "exit":
                 held += order.leaves_qty * sign(intent.side)
         return held
 

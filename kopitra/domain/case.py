@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from kopitra.domain.allocation import SizingInputs, Skipped
 from kopitra.domain.book import Book, ChildOrder, Position, root_of
-from kopitra.domain.copy_rules import CopyRule, MapEntry
+from kopitra.domain.copy_rules import CopyRule, MapEntry, SizingMode
 from kopitra.domain.fanout import AccountInputs, FollowerLeg, LeaderAct, PlanInputs
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.instruments import INSTRUMENTS, MONTH_CODES, Contract, days_to_expiry, front_month
@@ -22,6 +22,9 @@ from kopitra.domain.signals import Signal, StopLoss, TakeProfit
 #: seconds that a limit entry may be old where its rule allows less
 LIMIT_AGE_S: Final = Decimal(30)
 _NO_CHILDREN: Final[Mapping[str, ChildOrder]] = {}
+_NEEDS_NOTHING: Final = frozenset[SizingMode]({"fixed", "multiplier"})
+_NOTHING_GIVEN: Final = SizingInputs(None, None, None, None)
+_POINT_VALUES: Final[Mapping[str, Decimal]] = {root: i.point_value for root, i in INSTRUMENTS.items()}
 _NOTHING_HELD: Final[Mapping[str, Position]] = {}
 
 
@@ -145,6 +148,8 @@ def sizing_inputs(case: Case) -> SizingInputs:
 
     An inverse follower loses at the leader's (first) target: that is its stop.
     """
+    if case.rule.sizing.mode in _NEEDS_NOTHING:
+        return _NOTHING_GIVEN
     scene = case.scene
     price = scene.price(case.entry)
     signal = scene.signal
@@ -173,7 +178,7 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
         max_age_ms(rule, entry),
         entry.qty,
         after,
-        None if price is None else INSTRUMENTS[root].notional(price, after),
+        None if price is None else abs(price * after) * _POINT_VALUES[root],
         account.day_pnl,
         scene.book.orders_last_minute(rule.account_id, scene.inputs.now),
         account.in_hours,

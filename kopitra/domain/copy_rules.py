@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
-from typing import Literal
+from typing import Final, Literal
 
 from kopitra.domain.errors import KopitraError
 from kopitra.domain.instruments import INSTRUMENTS
@@ -14,6 +14,9 @@ SizingMode = Literal["fixed", "multiplier", "equity_proportional", "percent_of_e
 Mirror = Literal["orders", "fills"]
 SideFilter = Literal["both", "long", "short"]
 Pace = Literal["active", "close_only", "paused"]
+
+
+ONE: Final = Decimal(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class MapEntry:
 
     from_root: str
     to_root: str
-    ratio: Decimal = Decimal(1)
+    ratio: Decimal = ONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,13 @@ class CopyRule:
     #: follower roots that a map entry feeds: one follower product has one source, or targets would fight
     taken: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
 
+    #: nothing filters its entries: one look instead of many
+    takes_all: bool = field(init=False, repr=False, compare=False, default=False)
+
     def __post_init__(self) -> None:
         check_rule(self)
+        filters = self.include or self.exclude or self.strategies or self.side_filter != "both"
+        object.__setattr__(self, "takes_all", self.pace == "active" and not filters)
         object.__setattr__(self, "routes", {entry.from_root: entry for entry in self.symbol_map})
         object.__setattr__(self, "taken", frozenset(entry.to_root for entry in self.symbol_map))
 

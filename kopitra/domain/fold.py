@@ -244,8 +244,18 @@ def _replace_wanted(book: Book, replace: ReplaceIntent) -> ChildOrder | None:
     if order.state == "planned":
         _take_numbers(order, replace.qty, replace.price, replace.stop_price, replace.trail_offset)
     else:
-        order.replace = replace
+        order.replace = replace if order.replace is None else _merged(order.replace, replace)
     return order
+
+
+def _merged(older: ReplaceIntent, newer: ReplaceIntent) -> ReplaceIntent:
+    """Two moves of which none has left are one: the newest number of each kind counts (R-032)."""
+    return newer._replace(
+        qty=older.qty if newer.qty is None else newer.qty,
+        price=older.price if newer.price is None else newer.price,
+        stop_price=older.stop_price if newer.stop_price is None else newer.stop_price,
+        trail_offset=older.trail_offset if newer.trail_offset is None else newer.trail_offset,
+    )
 
 
 def _take_numbers(
@@ -301,7 +311,7 @@ def _request_failed(book: Book, entry: RequestFailed) -> None:
     if entry.request == "cancel":
         order.cancel, order.cancel_sent = None, False
     else:
-        order.replace_sent = False
+        _not_replaced(order)
 
 
 def _not_sent(book: Book, entry: OrderNotSent) -> Effect:
@@ -418,8 +428,15 @@ def _answered(order: ChildOrder, report: ExecutionReport) -> None:
             order.replace_sent = False
             _take_numbers(order, report.order_qty, report.price, report.stop_price, None)
         case "replace_rejected":
-            order.replace_sent = False
+            _not_replaced(order)
         case "cancel_rejected":
             order.cancel, order.cancel_sent = None, False
         case _:
             pass
+
+
+def _not_replaced(order: ChildOrder) -> None:
+    """The move was refused or its fate is unknown: an entry goes on with the size that is known."""
+    order.replace_sent = False
+    if order.intent.role == "entry":
+        order.planned_qty = order.qty

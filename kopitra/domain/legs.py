@@ -34,27 +34,11 @@ def entry_intent(
         ord_type, price, stop_price = inverted(ord_type, price, stop_price)
     trailing = ord_type == "trailing_stop"
     return OrderIntent(
-        cl_ord_id=case.name("e"),
-        list_id=case.scene.list_id,
-        account_id=rule.account_id,
-        leader=rule.leader,
-        leg="e",
-        role="entry",
-        symbol=contract,
-        side=side,
-        qty=qty,
-        ord_type=ord_type,
-        price=case.level(price),
-        stop_price=case.level(stop_price),
-        trail_offset=signal.trail_offset if trailing else None,
-        time_in_force=signal.time_in_force,
-        expire_at=signal.expire_at,
-        rule_id=rule.rule_id,
-        rule_version=rule.version,
-        leader_order_id=signal.leader_order_id,
-        after=after,
+        case.name("e"), case.scene.list_id, rule.account_id, rule.leader, "e", "entry", contract, side, qty,
+        ord_type, case.level(price), case.level(stop_price), signal.trail_offset if trailing else None,
+        signal.time_in_force, signal.expire_at, False, rule.rule_id, rule.version, signal.leader_order_id, after,
         delay_ms=rule.delay_ms,
-    )
+    )  # fmt: skip
 
 
 def protective_intents(case: Case, entry: OrderIntent) -> list[OrderIntent]:

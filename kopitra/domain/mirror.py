@@ -77,7 +77,7 @@ def cancel(case: Case) -> FollowerLeg:
     have = case.have
     for child in children:
         if child.intent.role == "entry":
-            have -= child.leaves_qty * sign(child.intent.side)
+            have -= child.wanted_qty * sign(child.intent.side)
     kept = Step(have, ZERO, ZERO, "buy", have)
     step = kept if allocation is None else step_of(have, allocation, grows=False)
     exits = shrink(case, step, children)
@@ -151,7 +151,7 @@ def _new_leaves(case: Case, child: ChildOrder, allocation: Allocation | None) ->
         grown = abs(allocation.after) - abs(allocation.before)
         if grown > 0 and not _may_grow(case, child, grown):
             return None
-        return max(ZERO, child.leaves_qty + grown)
+        return max(ZERO, child.wanted_qty + grown)
     if intent.parent is not None:
         return None
     working = case.scene.book.leader(signal.leader, case.scene.act.root).working
@@ -166,7 +166,7 @@ def _new_leaves(case: Case, child: ChildOrder, allocation: Allocation | None) ->
 def _may_grow(case: Case, child: ChildOrder, grown: Decimal) -> bool:
     """A larger entry passes what a new entry passes; else the move goes without its quantity."""
     rule = case.rule
-    if rule.pace != "active" or (rule.max_order is not None and child.qty + grown > rule.max_order):
+    if rule.pace != "active" or (rule.max_order is not None and child.planned_qty + grown > rule.max_order):
         return False
     added = child.intent._replace(qty=grown)
     return isinstance(check_entry(added, risk_inputs(case, added), case.account.limits), Approved)

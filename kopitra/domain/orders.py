@@ -249,6 +249,11 @@ class ChildOrder:
         return ZERO if self.state in TERMINAL else self.qty - self.cum_qty
 
     @property
+    def wanted_qty(self) -> Decimal:
+        """What can still fill once a move under way has arrived."""
+        return ZERO if self.state in TERMINAL else max(ZERO, self.planned_qty - self.cum_qty)
+
+    @property
     def avg_px(self) -> Decimal | None:
         """Average fill price, None before the first fill."""
         return self.turnover / self.cum_qty if self.cum_qty else None

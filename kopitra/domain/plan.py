@@ -101,7 +101,8 @@ def _nothing_to_do(step: Step, allocation: Allocation) -> Skipped:
 def _grow(case: Case, step: Step, exits: Exits) -> Skipped | Refused | tuple[Approved, ...]:
     """The entry with its protective orders, if the rule's filters and the risk check let it pass."""
     rule = case.rule
-    reason = _filtered(case, step)
+    reason = None if rule.takes_all else _filtered(case, step)
+    reason = reason or _levels_differ(case)
     if reason is not None:
         return reason
     contract = case.scene.contract(case.entry.to_root)
@@ -132,6 +133,12 @@ def _filtered(case: Case, step: Step) -> Skipped | None:
         return Skipped("strategy_filtered", "the rule does not copy this strategy")
     if rule.side_filter != "both" and (rule.side_filter == "long") != (step.side == "buy"):
         return Skipped("side_filtered", f"the rule copies {rule.side_filter} entries only")
+    return None
+
+
+def _levels_differ(case: Case) -> Skipped | None:
+    """Levels of one family mean nothing for another: better no entry than one without its stop."""
+    rule, signal, root = case.rule, case.scene.signal, case.scene.act.root
     levels = (signal.stop_loss and rule.copy_stop_loss) or (signal.take_profits and rule.copy_take_profit)
     if levels and not same_prices(root, case.entry.to_root):
         why = f"levels of {root} mean nothing for {case.entry.to_root}: do not copy stops and targets in this rule"

@@ -9,6 +9,7 @@ Four things can follow, and all of them only ever shrink or protect:
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Final
 
 from kopitra.domain.book import Book, ChildOrder, root_of
 from kopitra.domain.ids import cl_ord_id
@@ -17,6 +18,9 @@ from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, ReplaceIntent
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import sign
+
+#: requests after which a child that will not go is left to the reconciliation and its alert
+CANCELS_OF_ONE_MAX: Final = 4
 
 _DOWN = RoundingPolicy(mode="down")
 
@@ -28,6 +32,7 @@ def react(book: Book, order: ChildOrder) -> FollowUp:
         if held.state == "planned" and order.intent.cl_ord_id in held.intent.after:
             made.release(held)
     made.trim()
+    made.withdraw()
     made.tidy()
     return made.follow_up()
 
@@ -179,6 +184,15 @@ class _Made:
                 rule_version=intent.rule_version,
             )
         )
+
+    def withdraw(self) -> None:
+        """A resting entry outlived its leader (its cancel was refused): ask again, a few times."""
+        if self._target() != 0:
+            return
+        for order in self._book.children(self._account, self._leader, "entry", self._contract):
+            asked = order.cancel_requested or order.requests >= CANCELS_OF_ONE_MAX
+            if not asked and order.state != "planned" and order.intent.ord_type != "market":
+                self._end(order)
 
     def tidy(self) -> None:
         """Protective orders follow the holding: all stops together, and all targets, never exceed it."""

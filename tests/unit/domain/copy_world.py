@@ -77,7 +77,9 @@ class World:
 
     rules: list[CopyRule]
     accounts: dict[str, AccountInputs] = field(default_factory=dict[str, AccountInputs])
-    prices: dict[str, Decimal] = field(default_factory=lambda: {"ES": d(5000), "MES": d(5000), "NQ": d(18000)})
+    prices: dict[str, Decimal] = field(
+        default_factory=lambda: {"ES": d(5000), "MES": d(5000), "NQ": d(18000)}
+    )
     leader_equity: Decimal | None = field(default_factory=lambda: d(100_000))
     book: Book = field(default_factory=Book)
     journal: list[Entry] = field(default_factory=list[Entry])
@@ -228,7 +230,9 @@ class World:
             return True
         if child.state == "planned":
             waited = [self.book.orders[i] for i in child.intent.after if i in self.book.orders]
-            if child.intent.role != "exit" or any(o.cancel is not None and o.state not in TERMINAL for o in waited):
+            if child.intent.role != "exit" or any(
+                o.cancel is not None and o.state not in TERMINAL for o in waited
+            ):
                 return False
             self.follow(overdue(self.book, child))
             return True

@@ -1,0 +1,274 @@
+"""A leader acts and its followers' brokers answer, in any order: when all is quiet everybody is where they belong."""
+
+from decimal import Decimal
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kopitra.domain.copy_rules import CopyRule, Sizing
+from kopitra.domain.orders import ZERO, ChildOrder
+from kopitra.domain.plan import plan
+from kopitra.domain.rounding import RoundingPolicy, round_quantity
+from kopitra.domain.signals import StopLoss, TakeProfit, sign
+from tests.unit.domain.copy_world import ESZ6, World, account, d, signal
+from tests.unit.domain.copy_world import rule as copy_rule
+
+HALF_UP = RoundingPolicy(mode="half_up", max_risk_ratio=None)
+SCALES = {"one": d(1), "half": d("0.5"), "triple": d(3), "inverse": d(-1), "filler": d(1), "linked": d(2)}
+RULES = [
+    copy_rule("one"),
+    copy_rule("half", sizing=Sizing("multiplier", d("0.5")), rounding=HALF_UP),
+    copy_rule("triple", sizing=Sizing("multiplier", d(3))),
+    copy_rule("inverse", inverse=True),
+    copy_rule("filler", mirror="fills"),
+    copy_rule("linked", sizing=Sizing("multiplier", d(2))),
+]
+quantities = st.integers(1, 4).map(Decimal)
+sides = st.sampled_from(["buy", "sell"])
+
+
+def wanted(one: CopyRule, exposure: Decimal) -> Decimal:
+    """What a follower should have for a leader's exposure."""
+    scale = SCALES[one.account_id]
+    qty = round_quantity(abs(exposure * scale), d(1), one.rounding).qty
+    return qty if exposure * scale > 0 else -qty
+
+
+class CopyMachine(RuleBasedStateMachine):
+    """Drop-copy leader in ES: market acts and resting entries that fill, partly fill or are canceled."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.world = World(RULES, {"linked": account(brackets=True)})
+        self.qty = ZERO
+        self.resting: dict[str, Decimal] = {}
+        self.ids = 0
+        #: accounts whose broker did something of its own in this stretch: fewer contracts than wanted are explained
+        self.explained: set[str] = set()
+
+    # the leader --------------------------------------------------------------------------------------------
+
+    @rule(side=sides, qty=quantities, protected=st.sampled_from(["", "stop", "both", "offset"]))
+    def trades(self, side: str, qty: Decimal, protected: str) -> None:
+        """A fill at the leader: opens, adds, reduces, closes or reverses."""
+        after = self.qty + qty * (1 if side == "buy" else -1)
+        away = d(20) if (after > 0) == (side == "buy") and side == "buy" else d(-20)
+        levels: dict[str, object] = {}
+        if protected in ("stop", "both"):
+            levels["stop_loss"] = StopLoss(price=d(5000) - away)
+        if protected == "both":
+            levels["take_profits"] = (TakeProfit(price=d(5000) + away),)
+        if protected == "offset":
+            levels["stop_loss"] = StopLoss(offset=d(10))
+            levels["take_profits"] = (
+                TakeProfit(offset=d(10), share=d("0.5")),
+                TakeProfit(offset=d(20), share=d("0.5")),
+            )
+        self._says(
+            self._act(after),
+            after,
+            side=side,
+            quantity=qty,
+            is_fill=True,
+            leader_order_id=self._id(),
+            **levels,
+        )
+
+    @rule(side=sides, qty=quantities)
+    def rests(self, side: str, qty: Decimal) -> None:
+        """A limit entry."""
+        name = self._id()
+        self.resting[name] = qty if side == "buy" else -qty
+        self._tells("enter", side=side, quantity=qty, ord_type="limit", price=d(4990), leader_order_id=name)
+
+    @precondition(lambda self: self.resting)
+    @rule(data=st.data())
+    def resting_fills(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.resting)))
+        left = self.resting[name]
+        qty = data.draw(st.integers(1, int(abs(left)))) * (1 if left > 0 else -1)
+        self.resting[name] -= qty
+        if self.resting[name] == 0:
+            del self.resting[name]
+        after = self.qty + qty
+        side = "buy" if qty > 0 else "sell"
+        self._says(
+            self._act(after), after, side=side, quantity=d(abs(qty)), is_fill=True, leader_order_id=name
+        )  # fmt: skip
+
+    @precondition(lambda self: self.resting)
+    @rule(data=st.data())
+    def resting_canceled(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.resting)))
+        del self.resting[name]
+        self._tells("cancel", leader_order_id=name)
+        # What a follower's copy had not filled yet is gone with it, though the leader's may have filled.
+        self.explained |= set(SCALES)
+
+    @precondition(lambda self: self.resting)
+    @rule(data=st.data(), qty=quantities)
+    def resting_resized(self, data: st.DataObject, qty: Decimal) -> None:
+        name = data.draw(st.sampled_from(sorted(self.resting)))
+        self.resting[name] = qty if self.resting[name] > 0 else -qty
+        self._tells("replace", leader_order_id=name, ord_type="limit", price=d(4991), quantity=qty)
+        self.explained.add("half")
+
+    @rule()
+    def flattens(self) -> None:
+        self.resting.clear()
+        self.qty = ZERO
+        self._tells("flatten")
+
+    def _says(self, action: str, after: Decimal, **more: object) -> None:
+        self._tells(action, leader_position=after, **more)
+        self.qty = after
+
+    def _tells(self, action: str, **more: object) -> None:
+        """An entry that is still on its way when the leader has less is closed as it fills, and not opened again."""
+        made = self.world.say(action, **more)
+        self.explained |= {leg.account_id for leg in made.legs if leg.reason == "closing"}
+
+    def _act(self, after: Decimal) -> str:
+        if self.qty == 0:
+            return "enter"
+        if after == 0:
+            return "exit"
+        if after * self.qty < 0:
+            return "reverse"
+        return "add" if abs(after) > abs(self.qty) else "reduce"
+
+    def _id(self) -> str:
+        self.ids += 1
+        return f"o{self.ids}"
+
+    # the brokers -------------------------------------------------------------------------------------------
+
+    def _pick(self, data: st.DataObject) -> ChildOrder | None:
+        found = [o for o in self.world.open() if o.state != "planned"]
+        return data.draw(st.sampled_from(found), label="child") if found else None
+
+    @rule(data=st.data())
+    def broker_accepts(self, data: st.DataObject) -> None:
+        child = self._pick(data)
+        if child is not None:
+            self.world.accept(child)
+
+    @rule(data=st.data())
+    def broker_fills_a_part(self, data: st.DataObject) -> None:
+        child = self._pick(data)
+        if child is None or child.intent.role in ("stop", "target") or child.leaves_qty <= 0:
+            return
+        self.world.fill(child, d(data.draw(st.integers(1, int(child.leaves_qty)))))
+
+    @rule(data=st.data())
+    def broker_repeats_itself(self, data: st.DataObject) -> None:
+        """Old news of any order, ended ones included, change nothing."""
+        ended = [o for o in self.world.book.orders.values() if o.state in ("filled", "canceled", "working")]
+        if ended:
+            before = dict(self.world.ledger)
+            self.world.accept(data.draw(st.sampled_from(ended)))
+            assert self.world.ledger == before
+
+    @rule(data=st.data())
+    def protective_fills(self, data: st.DataObject) -> None:
+        """A stop or target of ours is hit, never for more than is there."""
+        child = self._pick(data)
+        if child is None or child.intent.role not in ("stop", "target"):
+            return
+        account_id = child.intent.account_id
+        held = self.world.ledger.get((account_id, ESZ6), ZERO)
+        qty = min(child.leaves_qty, max(ZERO, -held * sign(child.intent.side)))
+        if qty > 0:
+            self.explained.add(account_id)
+            self.world.fill(child, qty)
+
+    @rule(data=st.data())
+    def broker_answers_a_request(self, data: st.DataObject) -> None:
+        child = self._pick(data)
+        if child is not None:
+            self.world.answer(child)
+
+    @rule(data=st.data())
+    def broker_refuses_a_cancel(self, data: st.DataObject) -> None:
+        child = self._pick(data)
+        if child is not None and child.cancel is not None:
+            self.explained.add(child.intent.account_id)
+            self.world.report(child, "cancel_rejected", "new")
+
+    @rule(data=st.data(), how=st.sampled_from(["rejected", "canceled", "expired"]))
+    def broker_ends_an_entry(self, data: st.DataObject, how: str) -> None:
+        child = self._pick(data)
+        if child is not None and child.intent.role == "entry":
+            self.explained.add(child.intent.account_id)
+            self.world.end(child, how)  # pyright: ignore[reportArgumentType]
+
+    # what must hold ----------------------------------------------------------------------------------------
+
+    @invariant()
+    def closes_in_flight_never_exceed_the_holding_when_they_are_made(self) -> None:
+        for child in self.world.open():
+            assert child.cum_qty <= child.qty
+
+    @invariant()
+    def nothing_blocks_an_account(self) -> None:
+        assert self.world.book.blocked == {}
+
+    @invariant()
+    def the_book_counts_what_the_broker_holds(self) -> None:
+        for one in RULES:
+            held = self.world.held(one.account_id)
+            assert held == self.world.ledger.get((one.account_id, ESZ6), ZERO)
+
+    @rule()
+    def all_is_quiet(self) -> None:
+        self.world.settle()
+        leader = self.world.book.leader("L", "ES")
+        assert leader.qty == self.qty
+        for one in RULES:
+            self._is_right(one)
+        if self.qty == 0 and not self.resting:
+            self.explained.clear()
+
+    def _is_right(self, one: CopyRule) -> None:
+        name = one.account_id
+        held = self.world.held(name)
+        exposure = self.world.book.exposure(name, "L", "ES")
+        if self.qty == 0 and not self.resting:
+            assert (held, exposure) == (0, 0), f"{name} is left behind"
+            left = [o for o in self.world.open() if o.intent.account_id == name]
+            assert left == [], f"{name} has orders without a position"
+        leader = self.world.book.leader("L", "ES")
+        target = wanted(one, leader.qty if one.mirror == "fills" else leader.exposure)
+        assert abs(exposure) <= abs(target), f"{name} has too much: {exposure}, wanted {target}"
+        assert exposure * target >= 0
+        if name not in self.explained:
+            assert exposure == target, f"{name}: {exposure}, wanted {target}"
+
+    @rule(side=sides, qty=quantities)
+    def a_plan_is_the_same_twice_and_from_the_journal(self, side: str, qty: Decimal) -> None:
+        act = signal("enter", "probe", side=side, quantity=qty, stop_loss=StopLoss(offset=d(10)))
+        inputs = self.world.inputs()
+        first = plan(act, self.world.book, RULES, inputs)
+        assert plan(act, self.world.book, RULES, inputs) == first
+        assert plan(act, self.world.refolded(), RULES, inputs) == first
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.all_is_quiet()
+            self.flattens()
+            self.all_is_quiet()
+            again = self.world.refolded()
+            assert again == self.world.book or _same_orders(again.orders, self.world.book.orders)
+
+
+def _same_orders(a: dict[str, ChildOrder], b: dict[str, ChildOrder]) -> bool:
+    return {k: (o.state, o.cum_qty, o.qty) for k, o in a.items()} == {
+        k: (o.state, o.cum_qty, o.qty) for k, o in b.items()
+    }
+
+
+TestCopyMachine = CopyMachine.TestCase
+TestCopyMachine.settings = settings(
+    max_examples=25, stateful_step_count=15, deadline=None, report_multiple_bugs=False
+)
