@@ -128,7 +128,8 @@ class Reports:
         if order is None:
             return
         self._on_report(order, report)
-        if _matters(effect, report):
+        # The closes of a flatten belong to no leader: their own loop judges them, by what the broker holds.
+        if order.intent.leader and _matters(effect, report):
             self._follow(react(self._state.book, order), report.received_ns)
         self._fanout.request(order)
 
@@ -245,9 +246,13 @@ class Reports:
             facts.positions = {p.symbol: p.net_qty for p in snapshot.positions}
             if self._leaders is not None:
                 self._leaders.baseline(account_id, ((p.symbol, p.net_qty) for p in snapshot.positions))
-        for report in (*(snapshot.executions or ()), *(snapshot.orders or ())):
-            if self._is_ours(report):
-                self._report(report)
+        orders = snapshot.orders or ()
+        names = {order.order_id: order.cl_ord_id for order in orders if order.cl_ord_id}
+        for report in (*(snapshot.executions or ()), *orders):
+            # An execution of a doubtful order may name only the broker's id, which the order list explains.
+            known = report if report.cl_ord_id else report._replace(cl_ord_id=names.get(report.order_id))
+            if self._is_ours(known):
+                self._report(known)
         self._compare(snapshot)
 
     def _is_ours(self, report: ExecutionReport) -> bool:

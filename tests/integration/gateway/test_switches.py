@@ -21,11 +21,7 @@ async def flat(world: World, view: FlattenView) -> None:
         assert found is not None
         return found
 
-    try:
-        await world.until(lambda: shown().done, "the end of the flatten")
-    except AssertionError:
-        print([(c.intent.leg,c.state,c.reason,c.qty) for x in ONE_EACH for c in world.machine.state.book.open_children(x,"")], shown())
-        raise
+    await world.until(lambda: shown().done, "the end of the flatten")
     assert {a.state for a in shown().accounts} == {"flat_confirmed"}, shown()
     for account in ONE_EACH:
         assert await world.sim(account).net(account) == 0
@@ -71,6 +67,9 @@ async def test_a_flatten_closes_everything_foreign_things_too(dsn: str) -> None:
         assert {world.held(a) for a in ONE_EACH} == {0}
         assert await world.send(side="buy", quantity=1) == []
         await world.no_order_is_doubled()
+        for account in ONE_EACH:
+            closes = [row for row in await world.sim(account).placements(account) if row.side == "sell"]
+            assert [row.qty for row in closes] == [3]
 
 
 async def test_a_flatten_works_while_the_database_is_down(faulty_dsn: str, line: FaultyLine) -> None:

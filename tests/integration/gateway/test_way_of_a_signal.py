@@ -54,7 +54,7 @@ async def test_an_entry_with_stop_and_target_is_protected_for_what_it_filled(dsn
             orders = await world.working(account, 2)
             assert {(o.intent.role, o.leaves_qty) for o in orders} == {("stop", 2), ("target", 2)}
             live = await world.sim(account).live(account)
-            assert sorted((o.side, o.qty) for o in live) == [("sell", 2), ("sell", 2)]
+            assert sorted((o.request.side, o.qty) for o in live) == [("sell", 2), ("sell", 2)]
 
         await world.price("6811", "6811.25")
 
@@ -79,7 +79,7 @@ async def test_when_one_of_two_targets_fills_the_stop_covers_what_is_left(dsn: s
                 f"a smaller stop of {account}",
             )
             live = await world.sim(account).live(account)
-            assert sorted((o.ord_type, o.qty) for o in live) == [("limit", 1), ("stop", 1)]
+            assert sorted((o.request.ord_type, o.qty) for o in live) == [("limit", 1), ("stop", 1)]
 
 
 async def test_an_exit_cancels_the_protection_and_closes_what_is_held(dsn: str) -> None:
