@@ -9,30 +9,33 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 from kopitra.domain.book import root_of
 from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport
 from kopitra.domain.ids import derived_signal_id, is_own
 from kopitra.domain.orders import ZERO
-from kopitra.domain.signals import Action, OrdType, Side, Signal, sign
+from kopitra.domain.signals import Action, OrdType, Signal, sign
 
 #: resting orders of one leader account that are remembered
 RESTING_MAX: Final = 2_000
-#: execution ids remembered to recognise repeats
+#: execution ids, and orders with fills or an end, remembered to recognise repeats
 EXECUTIONS_MAX: Final = 20_000
 
 
 @dataclass(slots=True)
 class _Resting:
-    """A resting order of the leader as followers were last told of it."""
+    """A resting order of the leader as followers were last told of it; `qty` is what was open then."""
 
-    side: Side
-    ord_type: OrdType
     qty: Decimal
     price: Decimal | None
     stop_price: Decimal | None
-    told: bool
+    at: datetime
+
+    @property
+    def numbers(self) -> tuple[Decimal | None, ...]:
+        """What a replace can change."""
+        return self.qty, self.price, self.stop_price
 
 
 @dataclass(slots=True)
@@ -45,6 +48,10 @@ class LeaderTracker:
     positions: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
     _resting: dict[str, _Resting] = field(default_factory=dict[str, _Resting])
     _executions: dict[str, None] = field(default_factory=dict[str, None])
+    #: order id -> what has filled of it: news of an order can come after its fills
+    _filled: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
+    #: orders that are over: late news of them open nothing
+    _ended: dict[str, None] = field(default_factory=dict[str, None])
 
     def baseline(self, positions: Iterable[tuple[str, Decimal]]) -> None:
         """What the account held when we began to look: known, not copied."""
@@ -70,9 +77,8 @@ class LeaderTracker:
         exec_id, qty = report.exec_id, report.last_qty
         if exec_id is None or qty is None or exec_id in self._executions:
             return ()
-        self._executions[exec_id] = None
-        if len(self._executions) > EXECUTIONS_MAX:
-            del self._executions[next(iter(self._executions))]
+        _remember(self._executions, exec_id, None, EXECUTIONS_MAX)
+        self._count(report, qty)
         held = self.positions.get(report.symbol, ZERO)
         after = held + qty * sign(report.side)
         self.positions[report.symbol] = after
@@ -93,47 +99,61 @@ class LeaderTracker:
         root = root_of(contract)
         return sum((q for c, q in self.positions.items() if root_of(c) == root), ZERO)
 
+    def _count(self, report: ExecutionReport, qty: Decimal) -> None:
+        """Fills shrink what is open of their order."""
+        filled = self._filled.get(report.order_id, ZERO) + qty
+        _remember(self._filled, report.order_id, filled, EXECUTIONS_MAX)
+        resting = self._resting.get(report.order_id)
+        if resting is None:
+            return
+        resting.qty -= qty
+        if resting.qty <= 0:
+            self._over(report.order_id)
+
+    def _over(self, order_id: str) -> None:
+        self._resting.pop(order_id, None)
+        _remember(self._ended, order_id, None, EXECUTIONS_MAX)
+
     def _working(self, report: ExecutionReport, received_at: datetime) -> tuple[Signal, ...]:
         ord_type = report.ord_type
-        if ord_type is None or ord_type == "market" or report.order_qty is None:
+        # A trailing order's distance is in no report: its fill is copied.
+        if ord_type in (None, "market", "trailing_stop") or report.order_qty is None:
+            return ()
+        qty = report.order_qty - self._filled.get(report.order_id, ZERO)
+        if report.order_id in self._ended or qty <= 0:
             return ()
         known = self._resting.get(report.order_id)
-        now = _Resting(report.side, ord_type, report.order_qty, report.price, report.stop_price, True)
-        self._remember(report.order_id, now)
+        now = _Resting(qty, report.price, report.stop_price, report.transact_time)
+        if known is not None and (now.numbers == known.numbers or now.at < known.at):
+            return ()  # nothing moved, or old news
+        _remember(self._resting, report.order_id, now, RESTING_MAX)
         if known is None:
-            reduces = self._reduces(report)
-            return (
-                self._signal(
-                    report,
-                    received_at,
-                    derived_signal_id(self.account_id, "order", report.order_id),
-                    "exit" if reduces else "enter",
-                    quantity=report.order_qty,
-                    ord_type=ord_type,
-                    price=report.price,
-                    stop_price=report.stop_price,
-                ),
-            )
-        if (known.qty, known.price, known.stop_price) == (now.qty, now.price, now.stop_price):
-            return ()
-        moved = ("replace", report.order_id, str(now.qty), str(now.price), str(now.stop_price))
+            return (self._rested(report, received_at, qty),)
+        moved = ("replace", report.order_id, str(qty), str(now.price), str(now.stop_price))
         return (
             self._signal(
                 report,
                 received_at,
                 derived_signal_id(self.account_id, *moved, report.transact_time.isoformat()),
                 "replace",
-                quantity=now.qty if now.qty != known.qty else None,
+                quantity=qty if qty != known.qty else None,
                 ord_type=ord_type,
                 price=now.price,
                 stop_price=now.stop_price,
             ),
         )
 
-    def _remember(self, order_id: str, resting: _Resting) -> None:
-        self._resting[order_id] = resting
-        if len(self._resting) > RESTING_MAX:
-            del self._resting[next(iter(self._resting))]
+    def _rested(self, report: ExecutionReport, received_at: datetime, qty: Decimal) -> Signal:
+        return self._signal(
+            report,
+            received_at,
+            derived_signal_id(self.account_id, "order", report.order_id),
+            "exit" if self._reduces(report) else "enter",
+            quantity=qty,
+            ord_type=report.ord_type or "market",
+            price=report.price,
+            stop_price=report.stop_price,
+        )
 
     def _reduces(self, report: ExecutionReport) -> bool:
         """A child of another order protects it; so does an order against the position, up to its size."""
@@ -143,8 +163,11 @@ class LeaderTracker:
         return held * sign(report.side) < 0 and (report.order_qty or ZERO) <= abs(held)
 
     def _gone(self, report: ExecutionReport, received_at: datetime) -> tuple[Signal, ...]:
-        known = self._resting.pop(report.order_id, None)
-        if known is None or report.ord_status not in TERMINAL_STATUS:
+        if report.ord_status not in TERMINAL_STATUS:
+            return ()
+        known = self._resting.get(report.order_id)
+        self._over(report.order_id)
+        if known is None:
             return ()
         return (
             self._signal(
@@ -196,3 +219,13 @@ def _act_of_fill(held: Decimal, after: Decimal) -> Action:
     if held * after < 0:
         return "reverse"
     return "add" if abs(after) > abs(held) else "reduce"
+
+
+_V = TypeVar("_V")
+
+
+def _remember(memory: dict[str, _V], key: str, value: _V, most: int) -> None:
+    """Bounded: the oldest leaves first."""
+    memory[key] = value
+    if len(memory) > most:
+        del memory[next(iter(memory))]
