@@ -8,12 +8,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway_container.api.admission import Admission, Visit, read_body
 from gateway_container.api.doors import Doors
 from gateway_container.api.headers import check_request_id, collect
-from gateway_container.api.problems import Answer, is_foreseen, problem_of, render
+from gateway_container.api.problems import Answer, Problem, is_foreseen, problem_of, render
 from gateway_container.api.signals import SIGNALS_PATH, SignalDoor
 from gateway_container.api.trace import GUARDS, RequestIds, Trace, headers_of
 
 log = logging.getLogger(__name__)
 
+#: WebSocket close code for a handshake that we cannot read
+BAD_REQUEST: Final = 4400
 _SCOPE_KEY: Final = "kopitra.arrival"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -82,8 +84,11 @@ class Edge:
         self._observe(trace.served(closing.status, trace.code, self._clock.monotonic_ns()))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send, trace: Trace) -> None:
-        headers = collect(scope)
-        visit = self._admission.visit(scope, headers, trace.received_ns)
+        try:
+            visit = self._admission.visit(scope, collect(scope), trace.received_ns)
+        except Problem as problem:
+            await send({"type": "websocket.close", "code": BAD_REQUEST, "reason": problem.code})
+            return
         scope[_SCOPE_KEY] = Arrival(visit, trace)
         await self._rest(scope, receive, send)
         self._observe(trace.served(101, trace.code, self._clock.monotonic_ns()))

@@ -91,7 +91,7 @@ class _Hook:
         except (InvalidSettings, InvalidTemplate) as error:
             raise Problem("hook-misconfigured", f"The webhook itself needs mending: {error}") from None
         once, earlier = self._keys(read, settings)
-        answer = self._repeated(once, earlier, settings)
+        answer = await self._repeated(once, earlier, settings)
         if answer is not None:
             return answer
         self._admission.settle(self._visit, grant, read.body.action)
@@ -120,12 +120,15 @@ class _Hook:
         bucket = int(self._trace.received_at.timestamp()) // window_s
         return once(f"{digest}-{window_s}-{bucket}"), once(f"{digest}-{window_s}-{bucket - 1}")
 
-    def _repeated(self, once: Once, earlier: Once | None, settings: HookSettings) -> Answer | None:
+    async def _repeated(self, once: Once, earlier: Once | None, settings: HookSettings) -> Answer | None:
+        """The first answer to the same message. The journal itself refuses the present key twice; the earlier
+        one has to be looked up, in the database too, because a restart or another process may lie between.
+        """
         answers = self._doors.intake
         answer = idempotency.known(answers, once)
         if answer is not None or earlier is None:
             return answer
-        record = answers.first_answer(*earlier[:4])
+        record = answers.first_answer(*earlier[:4]) or await answers.stored_answer(*earlier[:4])
         if record is not None:
             age_s = (self._trace.received_at - record.at).total_seconds()
             return idempotency.replay(record, earlier) if age_s < settings.duplicate_window_s else None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -94,6 +94,7 @@ class Ledger:
     trouble: Exception | None = None
     failure: Exception | None = None
     seq: int = 40
+    now: Callable[[], datetime] = lambda: NOW
     legs: tuple[FollowerLeg, ...] = (leg("f1", "approved"), leg("f2", "skipped"), leg("f3", "refused"))
 
     def accept(
@@ -159,7 +160,7 @@ class Ledger:
         self.seq += 1
         body = record.body(self.seq)
         self.memory[key] = self.database[key] = IdempotencyRecord(
-            *key, record.fingerprint, record.status, body, NOW
+            *key, record.fingerprint, record.status, body, self.now()
         )
         row = JournalRow("s0", self.seq, 1, NOW, "trade.signals", "SignalPlanned", workspace, b"{}", b"")
         future.set_result(Committed((row,), (body,)))

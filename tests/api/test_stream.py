@@ -105,6 +105,13 @@ async def test_foreign_origins_are_refused(
         assert (first["type"] == "websocket.accept") == opened
 
 
+async def test_a_handshake_with_doubled_headers_is_refused(world: World) -> None:
+    twice = (("origin", "https://gateway"), ("origin", "https://evil.example"))
+    async with connect(world.app, f"ticket={await ticket(world)}", twice) as console:
+        assert (await console.next())["code"] == stream.BAD_QUERY
+    assert world.news.asked == []
+
+
 async def test_a_ticket_is_scoped_to_accounts(world: World) -> None:
     token = await ticket(world, b'{"accounts":["f1"]}')
     async with connect(world.app, f"ticket={token}") as console:

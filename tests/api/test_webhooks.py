@@ -45,6 +45,7 @@ async def test_the_secret_is_neither_answered_nor_observed(world: World) -> None
 
 
 async def test_the_same_message_within_the_window_is_one_signal(world: World) -> None:
+    world.clock.forward(13)
     first = await world.hook(LONG)
     for seconds in (1, 18):
         world.clock.forward(seconds)
@@ -59,6 +60,18 @@ async def test_the_same_message_after_the_window_is_a_new_signal(world: World) -
     world.clock.forward(21)
     assert "idempotent-replayed" not in (await world.hook(LONG)).headers
     assert len({signal.signal_id for signal in world.ledger.signals}) == 2
+
+
+async def test_a_restart_inside_the_window_forgets_nothing(world: World) -> None:
+    """Neither within one bucket of time nor across its edge."""
+    world.clock.forward(13)
+    first = await world.hook(LONG)
+    for seconds in (5, 14):
+        world.clock.forward(seconds)
+        world.ledger.forget()
+        again = await world.hook(LONG)
+        assert again.body == first.body
+        assert again.headers["idempotent-replayed"] == "true"
 
 
 async def test_another_message_is_another_signal(world: World) -> None:

@@ -38,6 +38,7 @@ class World:
     settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
+        self.ledger.now = self.clock.now
         later = NOW + timedelta(days=30)
         ea = KeyGrant("ea1", "w1", "l1", "acc1", digest(SECRET), later, symbols={"US500": "ES"})
         self.keyring.keys = {
