@@ -161,7 +161,7 @@ class Flattener:
             return None
         try:
             return await session.snapshot(account_id, None)
-        except (KopitraError, OSError, TimeoutError):
+        except (KopitraError, OSError, TimeoutError, KeyError):
             return None  # a failed read is no evidence; the loop reads again
 
     def _cancel(self, account_id: str, working: Sequence[ExecutionReport]) -> None:

@@ -80,7 +80,7 @@ class Lookup:
             return 0
         try:
             snapshot = await session.snapshot(account_id, self._state.clock.now() - LOOK_BACK)
-        except (KopitraError, OSError, TimeoutError):
+        except (KopitraError, OSError, TimeoutError, KeyError):
             return 0  # a failed read is no evidence
         self._sink(snapshot)
         return int(snapshot.orders is not None)
