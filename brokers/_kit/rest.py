@@ -4,6 +4,7 @@ Nothing is repeated and no redirect is followed here. A lookup that failed may b
 who knows whether it changes anything at the broker.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -18,6 +19,7 @@ from kopitra.domain.errors import Disconnected, ProtocolViolation, SessionError,
 
 T = TypeVar("T")
 
+_CLOSE_WAIT_S: Final = 1.0  #: how long exchanges that nobody waits for any more may take to notice the end
 _THROTTLED_S: Final = 60.0  #: when a 429 names no time of its own
 
 
@@ -78,6 +80,7 @@ class RestClient:
         settings: RestSettings | None = None,
     ) -> None:
         self._settings = settings or RestSettings()
+        self._asked: set[asyncio.Task[RestReply]] = set()  # bounded: by who asks, and by timeout_s
         self._client = httpx2.AsyncClient(
             base_url=base_url,
             headers={"Accept": "application/json", **(headers or {})},
@@ -101,8 +104,12 @@ class RestClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections; exchanges in hand end with them."""
         await self._client.aclose()
+        if self._asked:
+            _, late = await asyncio.wait(self._asked, timeout=_CLOSE_WAIT_S)
+            for task in late:
+                task.cancel()
 
     async def get(
         self, path: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
@@ -119,6 +126,26 @@ class RestClient:
         )
 
     async def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+    ) -> RestReply:
+        # A task of its own: a canceled caller leaves at once, but the pool finishes its housekeeping. Canceled in
+        # the middle of closing dead connections, it would forget the others and leave them open.
+        task = asyncio.create_task(self._once(method, path, body, query, headers), name=f"rest {path}")
+        self._asked.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[RestReply]) -> None:
+        self._asked.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when its caller has left
+
+    async def _once(
         self,
         method: str,
         path: str,
