@@ -12,7 +12,8 @@ from kopitra.wire.webhooks import settings as hook_settings
 from kopitra.wire.webhooks.reading import PRESETS, TEMPLATE, read_hook
 from kopitra.wire.webhooks.settings import HookSettings
 
-PAGE = (Path(__file__).parents[3] / "docs" / "webhooks.md").read_text()
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "webhooks.md").read_text()
 NOW = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
 _FENCE = re.compile(r"^```(?:json|text) (?P<kind>[a-z-]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [(found["kind"], found["text"].strip()) for found in _FENCE.finditer(PAGE)]
@@ -59,12 +60,15 @@ def test_an_example_becomes_what_the_page_says(preset: str, template: str, messa
     assert meant(preset, template, message) == plain(json.loads(wanted))
 
 
+def filled(message: str) -> str:
+    """The message with TradingView's values."""
+    return re.sub(r"\{\{([a-z_.]+)\}\}", lambda found: WRITTEN[found[1]], message)
+
+
 def test_the_message_for_tradingview_is_understood_once_filled() -> None:
-    (message,) = (text for kind, text in BLOCKS if kind == "tradingview-placeholders")
+    (message,) = (filled(text) for kind, text in BLOCKS if kind == "tradingview-placeholders")
 
-    filled = re.sub(r"\{\{([a-z_.]+)\}\}", lambda found: WRITTEN[found[1]], message)
-
-    assert meant("tradingview", "", filled) == plain(
+    assert meant("tradingview", "", message) == plain(
         {"action": "reverse", "symbol": "ESZ26", "side": "sell", "quantity": 1, "leaderPosition": -1}
     )
 
@@ -81,3 +85,10 @@ def test_the_page_lists_every_preset_and_every_setting() -> None:
     assert set(re.findall(r"^\| `([a-z_]+)` ", settings, re.MULTILINE)) == set(
         hook_settings.HookSettings.__dataclass_fields__
     )
+
+
+def test_the_messages_in_the_readme_are_understood() -> None:
+    rows = re.findall(r"^\| `([a-z]+)` \| `(.+)` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+    assert {preset for preset, _ in rows} == {*PRESETS} - {"kopitra"}
+    assert all(meant(preset, "", filled(message)) for preset, message in rows)
