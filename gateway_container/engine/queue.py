@@ -39,10 +39,9 @@ class AccountQueue:
     __slots__ = ("_lanes", "waiting")
 
     def __init__(self) -> None:
-        lanes: dict[Lane, deque[Place]] = {
-            lane: deque() for lane in LANES
-        }  # bounded: by push, to WAITING_MAX
-        self._lanes = lanes
+        self._lanes: dict[Lane, deque[Place]] = {}
+        for lane in LANES:
+            self._lanes[lane] = deque()  # bounded: all lanes together by push, to WAITING_MAX
         self.waiting = 0
 
     def push(self, place: Place) -> Place | None:

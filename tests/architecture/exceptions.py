@@ -3,4 +3,11 @@
 from collections.abc import Mapping
 
 #: rule -> path -> why
-EXCEPTIONS: Mapping[str, Mapping[str, str]] = {}
+EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
+    "reach": {
+        "gateway_container/compose.py": "binds the listening socket itself, so that port 0 works and can be told",
+    },
+    "printing": {
+        "gateway_container/__main__.py": "a process tells its parent on standard output that it is ready",
+    },
+}
