@@ -79,13 +79,16 @@ def same_prices(from_root: str, to_root: str) -> bool:
     return from_root == to_root or INSTRUMENTS[from_root].family == INSTRUMENTS[to_root].family
 
 
+def _lists(root: str, month: int) -> bool:
+    return MONTH_CODES[month - 1] in INSTRUMENTS[root].months
+
+
 def _contract(root: str, named: str | None, inputs: PlanInputs) -> str | Skipped:
     contract = front_month(root, inputs.today)
     asked = None if named is None else Contract.parse(named, inputs.today)
     # The leader's month means something only within its family: December oil expires in November.
-    if asked is not None and same_prices(asked.root, root):
-        if MONTH_CODES[asked.month - 1] in INSTRUMENTS[root].months:
-            contract = Contract(root, asked.year, asked.month)
+    if asked is not None and same_prices(asked.root, root) and _lists(root, asked.month):
+        contract = Contract(root, asked.year, asked.month)
     if days_to_expiry(contract, inputs.today) < 0:
         return Skipped("expired", f"{contract.symbol} has expired: send a live contract or the root")
     return contract.symbol

@@ -68,7 +68,8 @@ class PositionReport:
 
 @dataclass(frozen=True, slots=True)
 class BalanceReport:
-    """Money of an account. `equity` includes open profit where the broker says so, else None; `realized_day` likewise."""
+    """Money of an account. `equity` includes open profit where the broker says so, else None; `realized_day`
+    likewise."""
 
     account_id: str
     balance: Decimal

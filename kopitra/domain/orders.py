@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
 from kopitra.domain.errors import KopitraError
-from kopitra.domain.executions import ExecutionReport
+from kopitra.domain.executions import ExecType, ExecutionReport
 from kopitra.domain.signals import OrdType, Side, TimeInForce
 
 Role = Literal["entry", "exit", "stop", "target"]
@@ -266,27 +266,30 @@ def event_of(report: ExecutionReport, order: ChildOrder) -> Event | None:
             if report.last_qty is None:
                 return None
             return "complete" if order.cum_qty + report.last_qty >= order.qty else "fill"
-        case "pending_new" | "suspended":
-            return "ack"
-        case "new":
-            return "work"
         case "replaced":
             grown = order.state == "filled" and (report.order_qty or order.qty) > order.cum_qty
             return "fill" if grown else "work"
-        case "canceled":
-            return "cancel"
-        case "rejected":
-            return "reject"
-        case "expired":
-            return "expire"
         case "order_status":
             if report.ord_status == "filled" and 0 < order.qty <= order.cum_qty:
                 return "complete"
             return _STATUS_EVENTS[report.ord_status]
-        case "pending_cancel" | "pending_replace" | "cancel_rejected" | "replace_rejected" | "trade_cancel":
-            return None
+        case told:
+            return _EVENTS[told]
 
 
+_EVENTS: Final[dict[ExecType, Event | None]] = {
+    "pending_new": "ack",
+    "suspended": "ack",
+    "new": "work",
+    "canceled": "cancel",
+    "rejected": "reject",
+    "expired": "expire",
+    "pending_cancel": None,
+    "pending_replace": None,
+    "cancel_rejected": None,
+    "replace_rejected": None,
+    "trade_cancel": None,
+}
 # A status alone never fills: executions do. "filled" without its executions keeps the order working until they come.
 _STATUS_EVENTS: Final[dict[str, Event | None]] = {
     "pending_new": "ack",

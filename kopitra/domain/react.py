@@ -17,7 +17,7 @@ from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, ReplaceIntent
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
-from kopitra.domain.signals import sign
+from kopitra.domain.signals import Side, sign
 
 #: requests after which a child that will not go is left to the reconciliation and its alert
 CANCELS_OF_ONE_MAX: Final = 4
@@ -82,6 +82,11 @@ class _Made:
         exits = self._book.children(self._account, self._leader, "exit", self._contract)
         return sum((o.leaves_qty * sign(o.intent.side) for o in exits if o is not without), ZERO)
 
+    def _entries_coming(self, closing_side: Side) -> Decimal:
+        """What open entries will add to the side that a close on `closing_side` shrinks."""
+        entries = self._book.children(self._account, self._leader, "entry", self._contract)
+        return sum((o.wanted_qty for o in entries if o.intent.side != closing_side and o.cancel is None), ZERO)
+
     def release(self, held: ChildOrder) -> None:
         """`held` waits for the order at hand."""
         role = held.intent.role
@@ -108,7 +113,9 @@ class _Made:
         excess = max(ZERO, expected * closing)
         target = self._target()
         if target * closing > 0:
-            excess = max(ZERO, excess - abs(target))
+            # what the leader wants again by now may come from entries that are still working
+            keep = max(ZERO, abs(target) - self._entries_coming(held.intent.side))
+            excess = max(ZERO, excess - keep)
         qty = min(held.qty, excess)
         if qty == 0:
             self._dropped.append(held.intent.cl_ord_id)

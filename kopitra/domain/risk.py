@@ -13,7 +13,6 @@ from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.switches import SwitchState
 
-
 #: milliseconds a signal may lie in the future: clocks differ, but not by more (R-070)
 FUTURE_MS_MAX: Final = 2_000
 

@@ -94,7 +94,14 @@ def _needs(value: object, name: str, action: Action) -> None:
 
 def check_signal(signal: Signal) -> None:
     """Raise SignalRefused when the fields can never make sense together (independent of any state)."""
-    action = signal.action
+    _check_action(signal, signal.action)
+    if signal.quantity is not None and signal.quantity <= 0:
+        raise SignalRefused("quantity must be above zero.", code="invalid-quantity", pointer="/quantity")
+    if signal.action != "cancel":
+        _check_prices(signal)
+
+
+def _check_action(signal: Signal, action: Action) -> None:
     match action:
         case "enter" | "add":
             _needs(signal.side, "side", action)
@@ -118,10 +125,6 @@ def check_signal(signal: Signal) -> None:
             pass
         case _:
             assert_never(action)
-    if signal.quantity is not None and signal.quantity <= 0:
-        raise SignalRefused("quantity must be above zero.", code="invalid-quantity", pointer="/quantity")
-    if action != "cancel":
-        _check_prices(signal)
 
 
 def _check_prices(signal: Signal) -> None:

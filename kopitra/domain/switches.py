@@ -31,7 +31,7 @@ class Covered:
     broker: str
     account_id: str
 
-    def keys(self) -> tuple[tuple[SwitchScope, str], ...]:
+    def scopes(self) -> tuple[tuple[SwitchScope, str], ...]:
         """(scope, id) pairs, widest first."""
         return (
             ("global", ""),
@@ -75,7 +75,7 @@ class SwitchBoard:
         switches = self._switches
         if not switches:
             return "active"
-        found: list[SwitchState] = [switches[key].state for key in covered.keys() if key in switches]
+        found: list[SwitchState] = [switches[key].state for key in covered.scopes() if key in switches]
         return worst(found)
 
     def all(self) -> tuple[KillSwitch, ...]:

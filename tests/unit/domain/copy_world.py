@@ -219,7 +219,7 @@ class World:
     def settle(self) -> None:
         """The broker answers everything and fills every market order, until nothing is left to do."""
         for _ in range(500):
-            if not any([self._settle_one(child) for child in self.open()]):
+            if sum(self._settle_one(child) for child in self.open()) == 0:
                 return
         raise AssertionError("the world does not come to rest")
 

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from kopitra.domain.executions import ExecType, OrdStatus
+from kopitra.domain.executions import ExecType, ExecutionReport, OrdStatus
 from kopitra.domain.orders import (
     LIVE,
     TERMINAL,
@@ -25,25 +25,25 @@ EVENTS: tuple[Event, ...] = get_args(Event)
 
 # rows: states; columns in the order of EVENTS; "-" is illegal
 TABLE = """
-              claim    skip     ack      work     fill     complete cancel   expire   reject   doubt      absent     park
-planned       claimed  skipped  -        -        -        -        -        -        -        -          -          -
-claimed       -        skipped  acked    working  partial  filled   canceled expired  rejected in_doubt   -          -
-acked         -        -        acked    working  partial  filled   canceled expired  rejected acked      -          -
-working       -        -        working  working  partial  filled   canceled expired  rejected working    -          -
-partial       -        -        partial  partial  partial  filled   canceled expired  canceled partial    -          -
-filled        -        -        filled   filled   partial  filled   filled   filled   -        filled     -          -
-canceled      -        -        canceled canceled canceled filled   canceled canceled canceled canceled   -          -
-expired       -        -        expired  expired  expired  filled   expired  expired  expired  expired    -          -
-rejected      -        -        rejected rejected canceled filled   rejected rejected rejected rejected   -          -
-in_doubt      -        -        acked    working  partial  filled   canceled expired  rejected in_doubt   not_placed parked
-not_placed    -        -        acked    working  partial  filled   canceled expired  rejected not_placed -          -
-parked        -        -        acked    working  partial  filled   canceled expired  rejected parked     not_placed -
-skipped       -        skipped  -        -        -        -        -        -        -        -          -          -
+.          claim   skip    ack      work     fill     complete cancel   expire   reject   doubt      absent     park
+planned    claimed skipped -        -        -        -        -        -        -        -          -          -
+claimed    -       skipped acked    working  partial  filled   canceled expired  rejected in_doubt   -          -
+acked      -       -       acked    working  partial  filled   canceled expired  rejected acked      -          -
+working    -       -       working  working  partial  filled   canceled expired  rejected working    -          -
+partial    -       -       partial  partial  partial  filled   canceled expired  canceled partial    -          -
+filled     -       -       filled   filled   partial  filled   filled   filled   -        filled     -          -
+canceled   -       -       canceled canceled canceled filled   canceled canceled canceled canceled   -          -
+expired    -       -       expired  expired  expired  filled   expired  expired  expired  expired    -          -
+rejected   -       -       rejected rejected canceled filled   rejected rejected rejected rejected   -          -
+in_doubt   -       -       acked    working  partial  filled   canceled expired  rejected in_doubt   not_placed parked
+not_placed -       -       acked    working  partial  filled   canceled expired  rejected not_placed -          -
+parked     -       -       acked    working  partial  filled   canceled expired  rejected parked     not_placed -
+skipped    -       skipped -        -        -        -        -        -        -        -          -          -
 """
 
 
 def _table() -> dict[tuple[str, str], str]:
-    head, *rows = [line.split() for line in TABLE.strip().splitlines()]
+    (_, *head), *rows = [line.split() for line in TABLE.strip().splitlines()]
     assert head == list(EVENTS)
     assert sorted(row[0] for row in rows) == sorted(STATES)
     return {(row[0], event): cell for row in rows for event, cell in zip(head, row[1:], strict=True)}
@@ -52,7 +52,7 @@ def _table() -> dict[tuple[str, str], str]:
 EXPECTED = _table()
 
 
-@pytest.mark.parametrize(("state", "event"), list(product(STATES, EVENTS)))
+@pytest.mark.parametrize("state, event", list(product(STATES, EVENTS)))
 def test_each_pair_does_what_the_table_says(state: State, event: Event) -> None:
     expected = EXPECTED[state, event]
     if expected == "-":
@@ -88,7 +88,7 @@ EXEC_TYPES: tuple[ExecType, ...] = get_args(ExecType)
 STATUSES: tuple[OrdStatus, ...] = get_args(OrdStatus)
 
 
-@pytest.mark.parametrize(("exec_type", "status"), list(product(EXEC_TYPES, STATUSES)))
+@pytest.mark.parametrize("exec_type, status", list(product(EXEC_TYPES, STATUSES)))
 def test_no_status_alone_ever_fills(exec_type: ExecType, status: OrdStatus) -> None:
     world = World([rule()])
     world.say("enter", side="buy", quantity=d(2))
@@ -126,18 +126,12 @@ def test_every_event_of_a_report_is_known() -> None:
     order = world.child()
     for exec_type, status in product(EXEC_TYPES, STATUSES):
         world.report(order, "pending_new", "pending_new")
-        found = event_of(_report(world, exec_type, status), order)
+        found = event_of(ExecutionReport("a1", "b", exec_type, status, "ESZ6", "buy", world.now), order)
         assert found is None or found in EVENTS
 
 
-def _report(world: World, exec_type: ExecType, status: OrdStatus):  # noqa: ANN202 - one use
-    from kopitra.domain.executions import ExecutionReport
-
-    return ExecutionReport("a1", "b", exec_type, status, "ESZ6", "buy", world.now)
-
-
 @pytest.mark.parametrize(
-    ("leader", "role", "lane"),
+    "leader, role, lane",
     [
         ("L", "entry", "entry"),
         ("L", "exit", "exit"),

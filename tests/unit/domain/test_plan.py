@@ -1,12 +1,15 @@
 """The plan, rule by rule: sizing, filters, mirroring, exits, limits."""
 
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kopitra.domain.copy_rules import CopyRule, InvalidRule, MapEntry, Sizing, check_acyclic
+from kopitra.domain.journal import Doubted
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.plan import plan
@@ -18,7 +21,7 @@ from tests.unit.domain.copy_world import ESZ6, MESZ6, World, account, d, rule, s
 HALF_UP = RoundingPolicy(mode="half_up", max_risk_ratio=None)
 
 
-def _entry(one: CopyRule, world: World | None = None, **act: object) -> OrderIntent | str:
+def _entry(one: CopyRule, world: World | None = None, **act: Any) -> OrderIntent | str:
     """The entry that one rule makes of an act (buy 2 at market unless told), or the reason against it."""
     world = world or World([one])
     leg = world.leg("enter", **({"side": "buy", "quantity": d(2)} | act))
@@ -26,7 +29,7 @@ def _entry(one: CopyRule, world: World | None = None, **act: object) -> OrderInt
     return entries[0] if entries else leg.reason
 
 
-def _qty(one: CopyRule, world: World | None = None, **act: object) -> Decimal | str:
+def _qty(one: CopyRule, world: World | None = None, **act: Any) -> Decimal | str:
     made = _entry(one, world, **act)
     return made if isinstance(made, str) else made.qty
 
@@ -35,7 +38,7 @@ def _qty(one: CopyRule, world: World | None = None, **act: object) -> Decimal | 
 
 
 @pytest.mark.parametrize(
-    ("mode", "value", "expected"),
+    "mode, value, expected",
     [
         ("fixed", "3", "3"),
         ("multiplier", "1.5", "3"),
@@ -57,7 +60,7 @@ def test_risk_is_measured_from_the_stop_price_where_no_distance_is_given() -> No
 
 def test_an_inverse_follower_risks_the_distance_to_the_leaders_target() -> None:
     one = rule(sizing=Sizing("risk_from_stop", d(4)), inverse=True)
-    levels = {"stop_loss": StopLoss(offset=d(5)), "take_profits": (TakeProfit(offset=d(20)),)}
+    levels: dict[str, Any] = {"stop_loss": StopLoss(offset=d(5)), "take_profits": (TakeProfit(offset=d(20)),)}
     assert _qty(one, **levels) == 2
     assert _qty(one, stop_loss=StopLoss(offset=d(5))) == "no_stop_loss"
 
@@ -137,7 +140,7 @@ def test_targets_follow_the_cumulative_position_without_drift(
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    "changes, reason",
     [
         ({"pace": "close_only"}, "close_only"),
         ({"pace": "paused"}, "paused"),
@@ -150,7 +153,7 @@ def test_targets_follow_the_cumulative_position_without_drift(
         ({"sizing": Sizing("multiplier", d("0.1"))}, "below_step"),
     ],
 )
-def test_a_filter_skips_the_entry_with_its_reason(changes: dict[str, object], reason: str) -> None:
+def test_a_filter_skips_the_entry_with_its_reason(changes: dict[str, Any], reason: str) -> None:
     leg = World([rule(**changes)]).leg("enter", side="buy", quantity=d(2))
     assert (leg.outcome, leg.reason, leg.orders) == ("skipped", reason, ())
     assert leg.detail
@@ -166,13 +169,13 @@ def test_a_filter_skips_the_entry_with_its_reason(changes: dict[str, object], re
         {"exclude": ("NQ",)},
     ],
 )
-def test_a_filter_lets_pass_what_it_names(changes: dict[str, object]) -> None:
+def test_a_filter_lets_pass_what_it_names(changes: dict[str, Any]) -> None:
     assert _qty(rule(**changes), strategy="trend") == 2
 
 
 @pytest.mark.parametrize("pace", ["close_only", "paused"])
 @pytest.mark.parametrize("also", [{}, {"exclude": ("ES",)}, {"side_filter": "short"}, {"min_order": d(9)}])
-def test_exits_pass_every_filter(pace: str, also: dict[str, object]) -> None:
+def test_exits_pass_every_filter(pace: str, also: dict[str, Any]) -> None:
     world = World([rule()])
     world.say("enter", side="buy", quantity=d(2))
     world.settle()
@@ -274,7 +277,7 @@ def test_an_inverse_follower_sells_and_swaps_stop_and_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("leader", "price", "stop", "follower", "f_price", "f_stop"),
+    "leader, price, stop, follower, f_price, f_stop",
     [
         ("limit", 4990, None, "stop", None, 4990),
         ("stop", None, 5010, "limit", 5010, None),
@@ -357,7 +360,8 @@ def test_a_canceled_order_of_the_leader_takes_back_what_only_the_follower_filled
 def test_a_canceled_order_leaves_the_protection_of_what_it_filled() -> None:
     world = World([rule()])
     world.say(
-        "enter", side="buy", quantity=d(2), ord_type="limit", price=d(4990), leader_order_id="o", stop_loss=StopLoss(offset=d(5))
+        "enter", side="buy", quantity=d(2), ord_type="limit", price=d(4990),
+        leader_order_id="o", stop_loss=StopLoss(offset=d(5)),
     )  # fmt: skip
     world.say("enter", side="buy", quantity=d(1), is_fill=True, leader_order_id="o")
     world.fill(world.child(), d(1))
@@ -381,10 +385,12 @@ def test_a_larger_order_of_the_leader_needs_the_followers_limits_again() -> None
 
 def test_an_order_told_twice_rests_once() -> None:
     world = World([rule()])
+    leg = None
     for _ in range(2):
         leg = world.leg(
             "enter", side="buy", quantity=d(1), ord_type="limit", price=d(4990), leader_order_id="o"
         )
+    assert leg is not None
     assert leg.orders == ()
     assert world.book.leader("L", "ES").exposure == 1
 
@@ -521,7 +527,7 @@ def test_two_leaders_on_one_account_are_kept_apart() -> None:
 
 # protection ------------------------------------------------------------------------------------------------
 
-BRACKET = {"stop_loss": StopLoss(price=d(4990)), "take_profits": (TakeProfit(price=d(5020)),)}
+BRACKET: dict[str, Any] = {"stop_loss": StopLoss(price=d(4990)), "take_profits": (TakeProfit(price=d(5020)),)}
 
 
 def test_a_bracket_is_attached_where_the_broker_links_it_and_held_elsewhere() -> None:
@@ -575,10 +581,10 @@ def test_protective_orders_together_never_exceed_what_is_left() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "roles"),
+    "changes, roles",
     [({"copy_stop_loss": False}, ["entry", "target"]), ({"copy_take_profit": False}, ["entry", "stop"])],
 )
-def test_stops_and_targets_are_copied_as_the_rule_says(changes: dict[str, object], roles: list[str]) -> None:
+def test_stops_and_targets_are_copied_as_the_rule_says(changes: dict[str, Any], roles: list[str]) -> None:
     leg = World([rule(**changes)]).leg("enter", side="buy", quantity=d(1), **BRACKET)
     assert [a.intent.role for a in leg.orders] == roles
 
@@ -616,7 +622,7 @@ def test_the_leaders_partial_target_is_not_closed_twice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_account", "limits", "act", "reason"),
+    "given_account, limits, act, reason",
     [
         ({"switch": "reducing"}, {}, {}, "kill_switch"),
         ({"switch": "halted"}, {}, {}, "kill_switch"),
@@ -634,7 +640,7 @@ def test_the_leaders_partial_target_is_not_closed_twice() -> None:
     ],
 )  # fmt: skip
 def test_a_limit_refuses_with_its_reason_and_what_it_looked_at(
-    given_account: dict[str, object], limits: dict[str, object], act: dict[str, object], reason: str
+    given_account: dict[str, Any], limits: dict[str, Any], act: dict[str, Any], reason: str
 ) -> None:
     held = RiskLimits(**({"max_orders_per_minute": 60} | limits))  # pyright: ignore[reportArgumentType]
     world = World([rule()], {"a1": account(limits=held, **given_account)})
@@ -665,8 +671,6 @@ def test_open_entries_of_every_leader_count_against_the_position_limit() -> None
 
 
 def test_a_doubt_stops_entries_in_its_contract_for_every_leader() -> None:
-    from kopitra.domain.journal import Doubted
-
     world = World([rule()])
     world.say("enter", side="buy", quantity=d(1))
     world.note(Doubted(world.child().intent.cl_ord_id, "a1", "timeout"))
@@ -678,9 +682,7 @@ def test_a_doubt_stops_entries_in_its_contract_for_every_leader() -> None:
 
 
 def test_age_is_judged_both_ways_and_limits_may_wait_longer() -> None:
-    from datetime import timedelta
-
-    def reason(seconds: float, **act: object) -> str:
+    def reason(seconds: float, **act: Any) -> str:
         world = World([rule()])
         act = {"occurred_at": world.now - timedelta(seconds=seconds)} | act
         return world.leg("enter", **({"side": "buy", "quantity": d(1)} | act)).reason
@@ -732,7 +734,7 @@ def test_an_exit_without_reduce_only_cannot_be_approved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "name"),
+    "changes, name",
     [
         ({"sizing": Sizing("multiplier", d(0))}, "sizing.value"),
         ({"sizing": Sizing("risk_from_stop", d(101))}, "sizing.value"),
@@ -747,8 +749,8 @@ def test_an_exit_without_reduce_only_cannot_be_approved() -> None:
         ({"symbol_map": (MapEntry("ES", "MES"), MapEntry("NQ", "MES"))}, "symbol_map"),
     ],
 )
-def test_a_rule_that_cannot_be_meant_names_its_field(changes: dict[str, object], name: str) -> None:
-    with pytest.raises(InvalidRule, match="symbol_map|must|percentage") as caught:
+def test_a_rule_that_cannot_be_meant_names_its_field(changes: dict[str, Any], name: str) -> None:
+    with pytest.raises(InvalidRule, match=name) as caught:
         rule(**changes)
     assert caught.value.field == name
 
