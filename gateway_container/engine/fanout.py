@@ -100,8 +100,8 @@ class Fanout:
         if session is None:
             return NotSent("session_down", "no session")
         made = session.encode(intent, attached)
-        if isinstance(made, NotSent) and intent.reduce_only and intent.time_in_force == "gtc":
-            # Where nothing rests longer than a day, a stop for the day is better than none.
+        if isinstance(made, NotSent) and made.reason == "not_supported" and intent.time_in_force == "gtc":
+            # Where nothing rests longer than a session, an order for the session is better than none.
             return session.encode(intent._replace(time_in_force="day"), attached)
         return made
 
@@ -187,8 +187,11 @@ class Fanout:
         account = self._state.account(intent.account_id)
         if account is None:
             return "account_inactive"
+        switches = self._state.book.switches
+        if switches.changes == 0:
+            return None
         covered = Covered(account.workspace, intent.leader, account.broker, account.account_id)
-        return None if self._state.book.switches.effective(covered) == "active" else "kill_switch"
+        return None if switches.effective(covered) == "active" else "kill_switch"
 
     def _cap(self, place: Place, child: ChildOrder) -> str | None:
         """Exits never exceed the holding: cut the quantity, or drop the order when nothing is left."""
