@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from cli.house import House, open_house
-from cli.rim import NO, AsJson, Stop, Workspace, Yes, give_json, listing, pairs, run, say
+from cli.rim import NO, WRONG_ARGUMENTS, AsJson, Stop, Workspace, Yes, give_json, listing, pairs, run, say
 from kopitra.store.hooks import RATE_PER_MINUTE, HookRequest, HookRow, change_hook, issue_hook, list_hooks
+from kopitra.wire.webhooks.reading import PRESETS, TEMPLATE
+from kopitra.wire.webhooks.settings import InvalidSettings, parse_settings
+from kopitra.wire.webhooks.template import InvalidTemplate, compile_template
 
 app = typer.Typer(no_args_is_help=True, help="Webhook addresses for TradingView and similar senders.")
 
@@ -40,10 +43,25 @@ def create(
     Example: kopitra hook create lead --preset tradingview --base https://desk.example
     """
     text = template.read() if template is not None else ""
+    _check(preset, text, pairs(setting or [], "--setting"))
     request = HookRequest(
         workspace, leader, preset, pairs(setting or [], "--setting"), text, tuple(allow), rate
     )
     run(_create(request, base))
+
+
+def _check(preset: str, template: str, settings: Mapping[str, str]) -> None:
+    """Raises Stop for a hook that could never read a message."""
+    if preset not in (*PRESETS, TEMPLATE):
+        raise Stop(
+            f"There is no preset {preset!r}; known: {', '.join(PRESETS)}, {TEMPLATE}.", WRONG_ARGUMENTS
+        )
+    try:
+        parse_settings(settings)
+        if preset == TEMPLATE:
+            compile_template(template)
+    except (InvalidSettings, InvalidTemplate) as error:
+        raise Stop(str(error), WRONG_ARGUMENTS) from None
 
 
 async def _create(request: HookRequest, base: str) -> None:
@@ -85,6 +103,7 @@ def revoke(
 async def _change(workspace: str, hook: str, settings: Mapping[str, str], active: bool | None) -> None:
     async with open_house() as house:
         row = await _the_hook(house, workspace, hook)
+        _check(row.preset, row.template, {**row.settings, **settings})
         changed = replace(
             row,
             settings={**row.settings, **settings},

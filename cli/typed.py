@@ -1,6 +1,6 @@
 """`NAME=VALUE` arguments as typed domain values: any field of a rule or of an account's limits can be set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields
 from decimal import Decimal
 from typing import Final, cast
@@ -9,6 +9,7 @@ import msgspec
 
 from cli.rim import WRONG_ARGUMENTS, Stop
 from kopitra.domain.copy_rules import CopyRule, InvalidRule
+from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.limits import RiskLimits
 from kopitra.store.encoding import Decoder, encode
 
@@ -46,11 +47,19 @@ def changed_rule(rule: CopyRule, given: Mapping[str, str]) -> CopyRule:
         else:
             values[name] = _entries(text) if name == "symbol_map" else _listed(name, text)
     try:
-        return msgspec.convert(values, CopyRule, strict=False)
+        made = msgspec.convert(values, CopyRule, strict=False)
     except InvalidRule as error:
         raise Stop(f"{error.message}.", WRONG_ARGUMENTS) from None
     except (msgspec.ValidationError, ValueError) as error:
         raise Stop(f"That makes no rule: {error}.", WRONG_ARGUMENTS) from None
+    _check_roots(set(made.include) | set(made.exclude))
+    return made
+
+
+def _check_roots(roots: Set[str]) -> None:
+    unknown = sorted(roots - set(INSTRUMENTS))
+    if unknown:
+        raise Stop(f"{unknown[0]} is no product; known: {', '.join(INSTRUMENTS)}.", WRONG_ARGUMENTS)
 
 
 def changed_limits(limits: RiskLimits, given: Mapping[str, str]) -> RiskLimits:
@@ -64,6 +73,7 @@ def changed_limits(limits: RiskLimits, given: Mapping[str, str]) -> RiskLimits:
         made = msgspec.convert(values, RiskLimits, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         raise Stop(f"That makes no limits: {error}.", WRONG_ARGUMENTS) from None
+    _check_roots(set(made.symbols))
     for name in LIMIT_FIELDS:
         value = getattr(made, name)
         if isinstance(value, Decimal | int) and value < 0:

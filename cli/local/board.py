@@ -28,14 +28,16 @@ _COLUMNS: Final = (
     "sent/ack/fill ms",
 )
 _NUMBERS: Final = _COLUMNS[5:]
+#: what a follower may refuse to copy
+_ENTRIES: Final = frozenset({"enter", "add", "reverse"})
 _STYLES: Final[Mapping[str, str]] = {"approved": "green", "refused": "red", "skipped": "yellow"}
 
 
 def board(stage: Stage, played: Played, *, whole: bool = False) -> RenderableType:
     """The newest signals, and one row per follower with its part in the newest one; `whole`: no text is cut."""
-    signals = sorted(played.signals.values(), key=lambda signal: signal.sequence)
-    lines = [Text(_signal_line(signal)) for signal in signals[-SIGNALS_SHOWN_MAX:]]
-    newest = signals[-1] if signals else None
+    signals = _newest_first(played)
+    lines = [Text(_signal_line(signal)) for signal in reversed(signals[:SIGNALS_SHOWN_MAX])]
+    newest = signals[0] if signals else None
     return Group(Text(f"now: {played.step}", style="bold"), *lines, _table(stage, played, newest, whole))
 
 
@@ -57,24 +59,39 @@ def _table(stage: Stage, played: Played, newest: SignalSeen | None, whole: bool)
             no_wrap=not whole or right,
             overflow="fold" if whole else "ellipsis",
         )
-    legs = {leg.account_id: leg for leg in newest.legs} if newest is not None else {}
     for spec in stage.followers:
         rule = rule_in_words(stage.rules[spec.account])
         held = str(played.net.get(spec.account, 0))
-        cells = _cells(legs.get(spec.account), _last_fill(played, spec.account))
-        table.add_row(spec.account, stage.floors[spec.slot].broker, rule, *cells[:2], held, *cells[2:])
+        state, why, *numbers = _cells(played, newest, spec.account)
+        broker = stage.floors[spec.slot].broker
+        table.add_row(spec.account, broker, rule, state, why, held, *numbers)
     return table
 
 
-def _cells(leg: LegSeen | None, fill: OrderSeen | None) -> tuple[RenderableType, str, str, str, str]:
-    """State, why, average price, notional, hops."""
+def _cells(
+    played: Played, newest: SignalSeen | None, account: str
+) -> tuple[RenderableType, str, str, str, str]:
+    """State in the newest signal; why the newest entry was not copied, and its money value; last fill and hops."""
+    leg = None if newest is None else _leg_of(newest, account)
+    entry = next(
+        (found for signal in _newest_first(played, _ENTRIES) if (found := _leg_of(signal, account))), None
+    )
+    fill = _last_fill(played, account)
+    state = Text() if leg is None else Text(_state(leg), style=_STYLES.get(leg.outcome, ""))
+    why = "" if entry is None or not entry.reason else entry.detail or sentence(entry.reason)
+    notional = "" if entry is None or entry.notional is None else f"{entry.notional:,.0f}"
     price = "" if fill is None else plain(fill.avg_px)
     hops = "" if fill is None else "/".join(_hop(fill, name) for name in ("sent", "acked", "filled"))
-    if leg is None:
-        return "", "", price, "", hops
-    state = Text(_state(leg), style=_STYLES.get(leg.outcome, ""))
-    notional = "" if leg.notional is None else f"{leg.notional:,.0f}"
-    return state, leg.detail or sentence(leg.reason), price, notional, hops
+    return state, why, price, notional, hops
+
+
+def _newest_first(played: Played, actions: frozenset[str] | None = None) -> list[SignalSeen]:
+    found = [s for s in played.signals.values() if actions is None or s.action in actions]
+    return sorted(found, key=lambda signal: signal.sequence, reverse=True)
+
+
+def _leg_of(signal: SignalSeen, account: str) -> LegSeen | None:
+    return next((leg for leg in signal.legs if leg.account_id == account), None)
 
 
 def _state(leg: LegSeen) -> str:
@@ -86,12 +103,11 @@ def _state(leg: LegSeen) -> str:
 
 
 def _last_fill(played: Played, account: str) -> OrderSeen | None:
-    newest = sorted(played.signals.values(), key=lambda signal: signal.sequence, reverse=True)
-    for signal in newest:
-        for leg in signal.legs:
-            filled = [order for order in leg.orders if order.state == "filled"]
-            if leg.account_id == account and filled:
-                return filled[-1]
+    for signal in _newest_first(played):
+        leg = _leg_of(signal, account)
+        filled = [] if leg is None else [order for order in leg.orders if order.state == "filled"]
+        if filled:
+            return filled[-1]
     return None
 
 

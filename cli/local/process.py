@@ -79,6 +79,11 @@ class Child:
         if self._process.stdin is not None:
             self._process.stdin.write(line)
 
+    def hang_up(self) -> None:
+        """End its standard input, as our own end would."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def _tail(self) -> str:
         if self._log is None or not self._log.exists():
             return ""

@@ -85,6 +85,7 @@ async def _report(scene: Stage, played: Played, found: Verdict, as_json: bool) -
     signals = list(played.signals.values())
     times = await hop_times(scene.house.db, signals, [spec.account for spec in scene.followers])
     totals = counts(signals, len(scene.followers))
+    err.print()
     err.print(budget(times))
     err.print(addresses(scene))
     if as_json:
