@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway_container.engine.state import State
-from kopitra.domain.errors import QueueFull, StoreError, Unavailable
+from kopitra.domain.errors import LeaseLost, QueueFull, StoreError, Unavailable
 from kopitra.domain.fold import Effect, fold
 from kopitra.domain.journal import KINDS, Entry
 from kopitra.store.drafts import Committed, Draft, IdempotencyDraft
@@ -97,7 +97,8 @@ class Log:
 
     def _decided(self, future: asyncio.Future[Committed]) -> None:
         self._unsettled -= 1
-        if not future.cancelled() and (error := future.exception()) is not None:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, LeaseLost):  # a lost lease ends this book for good
             self._on_broken(str(error))
 
     def note(self, workspace: str, entry: Entry) -> Effect:

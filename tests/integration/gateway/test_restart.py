@@ -1,0 +1,106 @@
+"""A new process on the same journal: the same book, nothing sent again."""
+
+import dataclasses
+
+import pytest
+
+from gateway_container.engine.recovery import read_book
+from kopitra.domain.book import Book
+from kopitra.domain.errors import Conflict, LeaseLost
+from kopitra.domain.journal import Doubted, SignalPlanned
+from kopitra.store.lease import LeaseSettings
+from tests.integration.gateway.world import FIRST, SECOND, Follower, engine, street
+
+ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
+#: a lease that a test can outlive
+SHORT = LeaseSettings(ttl_s=1.0, renew_s=0.3, margin_s=0.3, exit_grace_s=1.0)
+
+
+def facts(book: Book) -> dict[str, object]:
+    """What a restart must find again; hop times are not journalled."""
+    return {
+        "positions": book.positions,
+        "holdings": book.holdings,
+        "leaders": book.leaders,
+        "orders": {
+            name: (o.state, o.cum_qty, o.qty, o.price, o.stop_price, o.order_id)
+            for name, o in book.orders.items()
+        },
+        "exec_ids": book.exec_ids,
+    }
+
+
+async def test_a_restart_finds_the_same_book_and_sends_nothing_again(dsn: str) -> None:
+    async with street(ONE_EACH) as on:
+        async with engine(dsn, on) as world:
+            await world.send(side="buy", quantity=2)
+            await world.holds(a=2, b=2)
+            await world.send(action="reduce", quantity=1)
+            await world.holds(a=1, b=1)
+            before = facts(world.machine.state.book)
+        async with engine(dsn, on) as world:
+            assert facts(await read_book(world.db, "main")) == before
+            await world.send(action="exit")
+            await world.holds(a=0, b=0)
+            for account in ONE_EACH:
+                assert len(await world.sim(account).ledger("execution")) == 3
+            await world.no_order_is_doubled()
+
+
+async def test_what_was_claimed_when_the_process_died_is_in_doubt_and_then_found(dsn: str) -> None:
+    async with street(ONE_EACH) as on:
+        async with engine(dsn, on, lease=SHORT, stop=False) as world:
+            for sim in on.sims.values():
+                await sim.settings(ack_delay_ms=60_000, stream_silent=True)
+            children = await world.send(side="buy", quantity=1)
+            assert {c.state for c in children} == {"claimed"}
+            names = {c.intent.cl_ord_id for c in children}
+            await world.crash()
+        for sim in on.sims.values():
+            await sim.settings(ack_delay_ms=0, stream_silent=False)
+        world_lost: list[str] = []
+        while not world_lost:
+            try:
+                async with engine(dsn, on, lease=SHORT) as world:
+                    doubts = {e.cl_ord_id for e in await world.journal() if isinstance(e, Doubted)}
+                    assert doubts == names
+                    assert world.machine.lease.taken.dirty
+                    held_back = await world.send(side="buy", quantity=1)
+                    assert {c.reason for c in held_back} <= {"take_over_wait", "in_doubt"}
+                    await world.holds(a=1, b=1)
+                    await world.no_order_is_doubled()
+                    world_lost.append("over")
+            except Conflict:
+                continue
+
+
+async def test_a_lost_lease_ends_all_writing(dsn: str) -> None:
+    async with street(ONE_EACH) as on, engine(dsn, on, stop=False) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        await world.db.run("update lease set epoch = epoch + 1, holder = 'another'")
+        pending = world.machine.intake.accept(world.signal(side="buy", quantity=1), None)
+        with pytest.raises(LeaseLost):
+            await pending.committed
+        with pytest.raises(LeaseLost):
+            world.machine.intake.accept(world.signal(action="exit"), None)
+        assert [len(await world.sim(a).placements(a)) for a in ONE_EACH] == [1, 1]
+        assert len([e for e in await world.journal() if isinstance(e, SignalPlanned)]) == 1
+        await world.crash()
+
+
+async def test_a_second_process_is_refused_while_the_lease_is_held(dsn: str) -> None:
+    async with street({"a": Follower(FIRST)}) as on, engine(dsn, on):
+        with pytest.raises(Conflict, match="held by test"):
+            async with engine(dsn, on):
+                pass
+
+
+async def test_settings_that_no_adapter_can_read_stop_only_their_own_login(dsn: str) -> None:
+    async with street(ONE_EACH) as on:
+        bad = dataclasses.replace(on.config.logins["login-a"], credentials={}, settings={})
+        on.config = dataclasses.replace(on.config, logins={**on.config.logins, "login-a": bad})
+        async with engine(dsn, on, live=["b"]) as world:
+            await world.alert("session-fatal")
+            await world.send(side="buy", quantity=1)
+            await world.holds(b=1)
