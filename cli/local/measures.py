@@ -1,6 +1,6 @@
 """The demo's figures: counts, the ledgers' verdict, and hop times against their budget."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -59,17 +59,20 @@ async def verdict(db: Database, floors: Sequence[Floor], accounts: Mapping[str, 
             if isinstance(entry, OrdersSent):
                 sent |= {fact.cl_ord_id for fact in entry.sent if fact.orig_cl_ord_id is None}
     placed = [(floor, row) for floor in floors for row in await floor.ledger() if row.kind == "placement"]
-    by_followers = [row for floor, row in placed if row.account_id in _numbers(floor, accounts)]
-    ours = [row.cl_ord_id for row in by_followers if row.cl_ord_id is not None]
-    duplicates = len(ours) - len(set(ours))
+    return judge(sent, [row for floor, row in placed if row.account_id in _numbers(floor, accounts)])
+
+
+def judge(sent: Set[str], placements: Sequence[Placed]) -> Verdict:
+    """`sent`: what the journal says left; `placements`: what the followers' ledgers hold."""
+    ours = [row.cl_ord_id for row in placements if row.cl_ord_id is not None]
     lost = sorted(sent - set(ours))
     said = [f"{name} was sent and is in no ledger" for name in lost]
     said += [f"{name} was placed without being sent" for name in sorted(set(ours) - sent)]
     said += [
         f"{name} was placed {ours.count(name)} times" for name in sorted(set(ours)) if ours.count(name) > 1
     ]
-    said += [f"the broker refused {row.cl_ord_id}: {row.reason}" for row in by_followers if _refused(row)]
-    return Verdict(duplicates, len(lost), tuple(said))
+    said += [f"the broker refused {row.cl_ord_id}: {row.reason}" for row in placements if _refused(row)]
+    return Verdict(len(ours) - len(set(ours)), len(lost), tuple(said))
 
 
 def _numbers(floor: Floor, accounts: Iterable[str]) -> set[int]:

@@ -247,21 +247,24 @@ class Player:
     # ---- comparing ----------------------------------------------------------------------------------------
 
     def _compare(self, step: Step) -> None:
-        """Every follower of every signal that has come: decision and reason."""
         for signal_id, expected in self.played.expected.items():
-            seen = self.played.signals[signal_id]
-            legs = {leg.account_id: leg for leg in seen.legs}
-            for account, must in expected.items():
-                leg = legs.get(account)
-                told = "no leg" if leg is None else f"{leg.outcome} {leg.reason}".strip()
-                right = leg is not None and leg.outcome == must.outcome
-                if right and must.outcome != "approved":
-                    right = leg is not None and leg.reason == must.reason
-                if not right:
-                    wanted = f"{must.outcome} {must.reason}".strip()
-                    self.played.differences.append(
-                        f"{step.title}: {seen.action} for {account}: {told} instead of {wanted}"
-                    )
+            found = differences(self.played.signals[signal_id], expected)
+            self.played.differences += [f"{step.title}: {line}" for line in found]
+
+
+def differences(seen: SignalSeen, expected: Mapping[str, Expected]) -> list[str]:
+    """Followers whose decision is not what it must be; where nothing was sent the reason counts too."""
+    legs = {leg.account_id: leg for leg in seen.legs}
+    found: list[str] = []
+    for account, must in expected.items():
+        leg = legs.get(account)
+        told = ("no leg", "") if leg is None else (leg.outcome, leg.reason)
+        right = told == (must.outcome, must.reason) or told[0] == must.outcome == "approved"
+        if not right:
+            wanted = f"{must.outcome} {must.reason}".strip()
+            found.append(f"{seen.action} for {account}: {' '.join(told).strip()} instead of {wanted}")
+    found += [f"{seen.action}: {account} follows nobody" for account in sorted(legs.keys() - expected.keys())]
+    return found
 
 
 def ea_headers(token: str, account: str) -> dict[str, str]:
