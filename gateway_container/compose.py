@@ -179,10 +179,11 @@ async def sessions_up(machine: Machine) -> None:
     """Wait for the sessions that come up soon; the others go on trying behind the open door."""
     loop = asyncio.get_running_loop()
     end = loop.time() + START_WAIT_S
-    while loop.time() < end and any(  # noqa: ASYNC110 - a cold path
-        s.state not in ("live", "closed") for s in machine.sessions.all.values()
-    ):
-        await asyncio.sleep(WAIT_STEP_S)
+    while True:
+        await asyncio.sleep(WAIT_STEP_S)  # first: a session that has not begun is closed, too
+        coming = any(s.state not in ("live", "closed") for s in machine.sessions.all.values())
+        if not coming or loop.time() >= end:
+            return
 
 
 def listen(host: str, port: int) -> socket.socket:
