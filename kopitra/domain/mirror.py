@@ -125,7 +125,8 @@ def _mirrors(case: Case) -> list[ChildOrder]:
     if signal.action == "cancel":
         loid = signal.leader_order_id or ""
     found = case.scene.book.mirrored(signal.leader, loid, case.rule.account_id)
-    return [child for child in found if not child.cancel_requested]
+    # A market order copied one of the leader's fills: what the leader does to the rest is not about it.
+    return [c for c in found if not c.cancel_requested and c.intent.ord_type != "market"]
 
 
 def _resized(case: Case) -> Allocation | None:

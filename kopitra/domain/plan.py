@@ -172,8 +172,8 @@ def _leg(
         reason=growth.reason,
         detail=growth.detail,
         root=case.entry.to_root,
-        # less is wanted from now on even when nothing can be sent for it yet: late fills are judged by it
-        target=step.kept if sends or step.reduce else None,
+        # what is wanted from now on, even when nothing can be sent for it yet: late fills are judged by it
+        target=step.kept if sends or step.have else None,
         allocation=allocation,
         orders=exits.orders,
         cancels=exits.cancels,

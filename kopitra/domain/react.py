@@ -85,7 +85,9 @@ class _Made:
     def _entries_coming(self, closing_side: Side) -> Decimal:
         """What open entries will add to the side that a close on `closing_side` shrinks."""
         entries = self._book.children(self._account, self._leader, "entry", self._contract)
-        return sum((o.wanted_qty for o in entries if o.intent.side != closing_side and o.cancel is None), ZERO)
+        return sum(
+            (o.wanted_qty for o in entries if o.intent.side != closing_side and o.cancel is None), ZERO
+        )
 
     def release(self, held: ChildOrder) -> None:
         """`held` waits for the order at hand."""
@@ -159,7 +161,7 @@ class _Made:
         return episode.target if episode is not None else ZERO
 
     def trim(self) -> None:
-        """Close what exceeds the target; never more than is held, never because of what is only pending.
+        """Close what exceeds the target; never more than is held.
 
         A close of this kind that the broker refused is not followed by another: a person is told instead.
         """
@@ -169,7 +171,10 @@ class _Made:
             return
         expected = held + self._exits_in_flight()
         target = self._target()
-        keep = min(abs(expected), abs(target)) if expected * target > 0 else ZERO
+        side: Side = "sell" if held > 0 else "buy"
+        # What still works will bring its part of the target: the rest is what the holding may be.
+        due = max(ZERO, abs(target) - self._entries_coming(side))
+        keep = min(abs(expected), due) if expected * target > 0 else ZERO
         excess = abs(expected) - keep
         if excess <= 0 or expected * held < 0 or any(i.role == "exit" for i in self._released):
             return
@@ -184,7 +189,7 @@ class _Made:
                 leg=leg,
                 role="exit",
                 symbol=self._contract,
-                side="sell" if held > 0 else "buy",
+                side=side,
                 qty=min(excess, abs(held)),
                 reduce_only=True,
                 rule_id=intent.rule_id,

@@ -126,8 +126,10 @@ class CopyMachine(RuleBasedStateMachine):
 
     def _tells(self, action: str, **more: object) -> None:
         """An entry that is still on its way when the leader has less is closed as it fills, and not opened again."""
-        made = self.world.say(action, **more)
-        self.explained |= {leg.account_id for leg in made.legs if leg.reason == "closing"}
+        if action in ("reduce", "exit", "reverse", "flatten"):
+            late = (o.intent for o in self.world.open() if o.intent.role == "entry")
+            self.explained |= {i.account_id for i in late if i.ord_type == "market"}
+        self.world.say(action, **more)
 
     def _act(self, after: Decimal) -> str:
         if self.qty == 0:
@@ -270,5 +272,5 @@ def _same_orders(a: dict[str, ChildOrder], b: dict[str, ChildOrder]) -> bool:
 
 TestCopyMachine = CopyMachine.TestCase
 TestCopyMachine.settings = settings(
-    max_examples=25, stateful_step_count=15, deadline=None, report_multiple_bugs=False
+    max_examples=40, stateful_step_count=20, deadline=None, report_multiple_bugs=False
 )

@@ -168,6 +168,7 @@ class LeaderMachine(RuleBasedStateMachine):
 
     def _tell(self, report: ExecutionReport) -> None:
         self.heard.append(report)
+        self.lead.world.settle()
         self.lead.hear(report)
 
     def _id(self, kind: str) -> str:

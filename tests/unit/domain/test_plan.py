@@ -433,6 +433,14 @@ def test_a_partial_exit_before_the_entry_filled_trims_the_late_fill() -> None:
     assert world.held() == 1
 
 
+def test_an_entry_on_its_way_serves_a_leader_that_left_and_came_back() -> None:
+    world = World([rule()])
+    for action in ("enter", "exit", "enter"):
+        world.say(action, side="buy", quantity=d(1))
+    world.settle()
+    assert world.held() == 1
+
+
 def test_an_exit_for_a_flat_follower_sends_nothing() -> None:
     leg = World([rule()]).leg("exit")
     assert (leg.outcome, leg.reason, leg.orders) == ("skipped", "flat", ())

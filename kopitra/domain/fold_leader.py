@@ -1,0 +1,64 @@
+"""Folding what a leader did: its position and its resting orders, exactly as the act says."""
+
+from kopitra.domain.book import LEADER_ORDERS_MAX, Book, LeaderOrder, LeaderPosition
+from kopitra.domain.fanout import LeaderAct
+from kopitra.domain.orders import ZERO
+from kopitra.domain.signals import Signal
+
+
+def leader_moved(book: Book, signal: Signal, act: LeaderAct) -> None:
+    """The leader's book after one act."""
+    key = (signal.leader, act.root)
+    position = book.leaders.get(key)
+    if position is None:
+        position = book.leaders[key] = LeaderPosition()
+    position.qty = act.position_after
+    loid = signal.leader_order_id or signal.signal_id
+    working = position.working
+    match act.kind:
+        case "resting_entry" | "resting_exit":
+            if len(working) < LEADER_ORDERS_MAX and signal.side is not None and loid not in working:
+                counts = act.exposure_after != act.exposure_before
+                working[loid] = LeaderOrder(signal.side, signal.quantity or abs(position.qty), counts)
+        case "cancel":
+            working.pop(loid, None)
+        case "replace":
+            _leader_replaced(book, signal, working)
+        case "position":
+            if working:
+                _leader_working(signal, act, working, loid)
+
+
+def _leader_working(signal: Signal, act: LeaderAct, working: dict[str, LeaderOrder], loid: str) -> None:
+    """What still rests once the position has moved: exactly what the act says is open beside the position."""
+    if act.exposure_after == 0 == act.position_after and not signal.is_fill:
+        working.clear()
+        return
+    filled = working.get(loid)
+    if filled is not None and signal.is_fill:
+        filled.leaves -= min(filled.leaves, signal.quantity or ZERO)
+    counted = [order for order in working.values() if order.counts]
+    for order in counted:
+        order.counts = order.signed * act.position_after >= 0
+    surplus = sum((o.leaves for o in counted if o.counts), ZERO)
+    surplus -= abs(act.exposure_after - act.position_after)
+    for order in counted:
+        if order.counts and surplus > 0:
+            unheard = min(surplus, order.leaves)
+            order.leaves -= unheard
+            surplus -= unheard
+    for name in [name for name, order in working.items() if order.leaves == 0]:
+        del working[name]
+
+
+def _leader_replaced(book: Book, signal: Signal, working: dict[str, LeaderOrder]) -> None:
+    old = signal.orig_leader_order_id or signal.leader_order_id or ""
+    new = signal.leader_order_id or old
+    known = working.pop(old, None)
+    if known is not None:
+        if signal.quantity is not None:
+            known.leaves = signal.quantity
+        working[new] = known
+    if new != old:
+        moved = book.mirrors.pop((signal.leader, old), [])
+        book.mirrors.setdefault((signal.leader, new), []).extend(moved)
