@@ -95,7 +95,12 @@ async def test_a_process_takes_changes_hides_secrets_refuses_a_second_one_and_ha
 
             health = await http.get(f"{base}/health")
             assert health.status_code == 200
-            assert (await send(action="enter", side="buy", quantity=1))["approved"] == 1
+            first = await send(action="enter", side="buy", quantity=1, signalId="first")
+            view = await http.get(
+                f"{base}/signals/first",
+                headers={"Authorization": f"Bearer {issued.token}", "X-TradeAgent-Account": "EA-1"},
+            )
+            assert first["approved"] == 1, view.text
             while await on.sims[FIRST].net("a") != 1:
                 await asyncio.sleep(0.02)
 
