@@ -19,8 +19,8 @@ from kopitra.domain.ids import list_id
 from kopitra.domain.legs import entry_intent, protective_intents
 from kopitra.domain.orders import ZERO
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
-from kopitra.domain.signals import Signal
-from kopitra.domain.steps import NO_EXITS, Exits, Step, shrink, step_of
+from kopitra.domain.signals import Signal, sign
+from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, shrink, step_of
 
 
 def plan(signal: Signal, book: Book, rules: Sequence[CopyRule], inputs: PlanInputs) -> FanoutPlan:
@@ -81,8 +81,11 @@ def _follow_exposure(case: Case) -> FollowerLeg:
         # the leader turned and the new side cannot be sized: the old side is closed all the same
         step = step_of(have, None, grows=False)
         return _leg(case, step, None, shrink(case, step), allocation)
+    against = against_target(case, allocation.after) if case.children else []
+    for order in against:
+        have -= order.wanted_qty * sign(order.intent.side)
     step = step_of(have, allocation, grows=not scene.signal.is_exit)
-    exits = shrink(case, step) if step.reduce else NO_EXITS
+    exits = shrink(case, step, against) if step.reduce or against else NO_EXITS
     growth = _grow(case, step, exits) if step.grow else _nothing_to_do(step, allocation)
     return _leg(case, step, allocation, exits, growth)
 

@@ -92,6 +92,18 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
     return Exits(tuple(orders), cancel_intents(case, in_the_way))
 
 
+def against_target(case: Case, target: Decimal) -> list[ChildOrder]:
+    """Resting entries that lead away from the target: they go, and never count as what the follower will have."""
+    return [
+        order
+        for order in case.children.values()
+        if order.intent.role == "entry"
+        and sign(order.intent.side) * target <= 0
+        and root_of(order.intent.symbol) == case.entry.to_root
+        and _could_fill(order)
+    ]
+
+
 def _could_fill(order: ChildOrder) -> bool:
     """Anything of ours that could still fill, but for market orders on their way, which no cancel catches."""
     intent = order.intent
