@@ -21,8 +21,8 @@ from gateway_container.engine.flatten import Flattener
 from gateway_container.engine.intake import Hooks, Intake
 from gateway_container.engine.leader_feed import LeaderFeed
 from gateway_container.engine.log import Log
-from gateway_container.engine.observe import Observer
 from gateway_container.engine.lookup import Lookup
+from gateway_container.engine.observe import Observer
 from gateway_container.engine.projector import Projector
 from gateway_container.engine.recovery import Refold, doubt_unresolved, read_book, recent_signals
 from gateway_container.engine.reports import Reports

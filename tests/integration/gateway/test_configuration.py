@@ -1,4 +1,4 @@
-"""What changes in the database is taken by a real gateway process without a restart; it hides secrets and stops well."""
+"""A real gateway process takes what changes in the database, hides secrets, and stops well."""
 
 import asyncio
 import os
