@@ -139,6 +139,23 @@ def test_a_command_that_does_not_exist_is_caught(line: str) -> None:
     assert list(faults_of(line))
 
 
+def test_every_command_and_its_variables_are_on_a_page() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    lines = " ".join(f" {line} " for text in pages().values() for line in command_lines(text))
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    commands = [
+        leaf
+        for top in group.commands.values()
+        for leaf in (top.commands.values() if isinstance(top, TyperGroup) else [top])
+    ]
+    variables = {str(found.envvar) for leaf in commands for found in leaf.params if found.envvar}
+
+    assert not [name for name in group.commands if f" {name} " not in lines]
+    assert variables
+    assert not [name for name in variables if name not in operations]
+
+
 def test_targets_of_make_on_the_pages_exist() -> None:
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     asked = {
