@@ -14,6 +14,9 @@ def demo(
     broker: list[str] = typer.Option(
         [], help="The two brokers that take part (twice); left out: the first two."
     ),
+    broker_ms: int = typer.Option(
+        0, min=0, max=1_000, help="Milliseconds the brokers take to answer; streams do not wait."
+    ),
     data_dir: Path = typer.Option(Path(".kopitra/demo"), help="Its data; thrown away at every start."),
 ) -> None:
     """Run the main job: a database, two simulated brokers, the gateway, one leader and 20 followers.
@@ -25,4 +28,4 @@ def demo(
     """
     from cli.local.theatre import perform  # heavy: other commands do without it
 
-    run(perform(once, as_json, port, broker, data_dir))
+    run(perform(once, as_json, port, broker, data_dir, broker_ms))

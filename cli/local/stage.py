@@ -51,8 +51,6 @@ from kopitra.store.pool import Database
 SHARD: Final = "main"
 #: brokers that take part
 BROKERS_COUNT: Final = 2
-#: milliseconds that a simulated broker takes to answer
-BROKER_MS: Final = 20
 SEED: Final = 7
 _HTTP_TIMEOUT_S: Final = 10.0
 #: seconds until all sessions must be up
@@ -116,9 +114,12 @@ def _logins(followers: Sequence[FollowerSpec], slot: Slot) -> dict[str, tuple[Si
 
 @asynccontextmanager
 async def stage(
-    folder: Path, brokers: tuple[str, str], followers: Sequence[FollowerSpec], port: int
+    folder: Path, brokers: tuple[str, str], followers: Sequence[FollowerSpec], port: int, broker_ms: int
 ) -> AsyncGenerator[Stage]:
-    """Start everything in a fresh folder, in the order in which it is needed; stop it in the reverse order."""
+    """Start everything in a fresh folder, in the order in which it is needed; stop it in the reverse order.
+
+    `broker_ms`: how long the simulated brokers take to answer a request; their streams tell of fills at once.
+    """
     async with AsyncExitStack() as stack:
         dsn = _fresh_database(folder, stack)
         await migrate(dsn)
@@ -128,7 +129,7 @@ async def stage(
         for floor in floors:
             for contract in contracts.values():
                 await floor.command("set-price", symbol=contract, bid=str(BID), ask=str(ASK), last=str(ASK))
-            await floor.command("set-settings", ack_delay_ms=BROKER_MS)
+            await floor.command("set-settings", ack_delay_ms=broker_ms)
         settings = Settings(data_dir=folder, key_file=folder / "master.key")
         db = await stack.enter_async_context(Database(dsn, "kopitra demo"))
         house = House(db, settings, SystemClock(), who_asks())

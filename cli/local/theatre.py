@@ -32,10 +32,12 @@ class _Evening:
         self.over = False
 
 
-async def perform(once: bool, as_json: bool, port: int, brokers: Sequence[str], data_dir: Path) -> None:
+async def perform(
+    once: bool, as_json: bool, port: int, brokers: Sequence[str], data_dir: Path, broker_ms: int
+) -> None:
     """Play; raises Stop when something differs. Without `once` everything stays up until somebody says stop."""
     evening = _Evening(once, as_json, stop_signal())
-    setting = stage(data_dir, chosen_brokers(brokers), FOLLOWERS, port)
+    setting = stage(data_dir, chosen_brokers(brokers), FOLLOWERS, port, broker_ms)
     work = asyncio.ensure_future(_run(evening, setting))
     asked = asyncio.ensure_future(evening.stopped.wait())
     await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
