@@ -7,7 +7,7 @@ from kopitra.domain.book import ChildOrder, root_of
 from kopitra.domain.case import Case, risk_inputs, same_prices, sizing_inputs
 from kopitra.domain.fanout import FollowerLeg
 from kopitra.domain.instruments import INSTRUMENTS
-from kopitra.domain.legs import Numbers, cancel_intents, inverted, replace_intent, resting_exit_intent
+from kopitra.domain.legs import Numbers, inverted, replace_intent, resting_exit_intent
 from kopitra.domain.orders import ZERO, CancelIntent, ReplaceIntent
 from kopitra.domain.risk import Approved, approve_exit, check_entry
 from kopitra.domain.rounding import round_quantity
@@ -81,7 +81,7 @@ def cancel(case: Case) -> FollowerLeg:
     kept = Step(have, ZERO, ZERO, "buy", have)
     step = kept if allocation is None else step_of(have, allocation, grows=False)
     exits = shrink(case, step, children)
-    if not exits.orders and not exits.cancels:
+    if not exits.orders and not exits.cancels and not step.reduce:
         return case.skip(Skipped("no_mirrored_order", "this follower has no working copy of that order"))
     return _approved(
         case,
@@ -99,23 +99,31 @@ def replace(case: Case) -> FollowerLeg:
     allocation = _resized(case)
     made: list[ReplaceIntent] = []
     gone: list[ChildOrder] = []
+    have = case.have
     for child in _mirrors(case):
         leaves = _new_leaves(case, child, allocation)
+        if leaves is not None and child.intent.role == "entry":
+            have += (leaves - child.wanted_qty) * sign(child.intent.side)
         if leaves == 0:
             gone.append(child)
             continue
         numbers = _numbers(case, child, None if leaves is None else child.cum_qty + leaves)
         if numbers is not None:
             made.append(replace_intent(case, child, len(made) + 1, numbers))
-    if not made and not gone:
+    # Less is wanted than what moved orders leave: another order of ours brought the leader's part before.
+    step = (
+        Step(have, ZERO, ZERO, "buy", have) if allocation is None else step_of(have, allocation, grows=False)
+    )
+    exits = shrink(case, step, gone)
+    if not made and not exits.orders and not exits.cancels and not step.reduce:
         return case.skip(Skipped("no_mirrored_order", "this follower has no working copy to move"))
-    resized = bool(gone) or any(r.qty is not None for r in made)
     return _approved(
         case,
-        cancels=cancel_intents(case, gone),
+        orders=exits.orders,
+        cancels=exits.cancels,
         replaces=tuple(made),
-        allocation=allocation if resized else None,
-        target=allocation.after if allocation is not None and resized else None,
+        allocation=allocation,
+        target=None if allocation is None else step.kept,
     )
 
 

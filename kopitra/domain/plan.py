@@ -176,7 +176,7 @@ def _leg(
         detail=growth.detail,
         root=case.entry.to_root,
         # what is wanted from now on, even when nothing can be sent for it yet: late fills are judged by it
-        target=step.kept if sends or step.have else None,
+        target=step.kept if sends or case.children or case.held else None,
         allocation=allocation,
         orders=exits.orders,
         cancels=exits.cancels,

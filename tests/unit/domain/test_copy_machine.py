@@ -184,6 +184,9 @@ class CopyMachine(RuleBasedStateMachine):
         if qty > 0:
             self.explained.add(account_id)
             self.world.fill(child, qty)
+            linked = [o for o in self.world.open() if o.attached and o.intent.oco == child.intent.oco]
+            for sibling in linked if child.attached and child.state == "filled" else ():
+                self.world.end(sibling)  # this broker links them
 
     @rule(data=st.data())
     def broker_answers_a_request(self, data: st.DataObject) -> None:
