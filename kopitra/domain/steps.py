@@ -89,6 +89,11 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
         leg = f"x{len(orders) or ''}"
         after = [o.intent.cl_ord_id for o in before]
         orders.append(approve_exit(close_intent(case, contract, side, qty, after, leg)))
+    for order in reversed(here):  # what is not held yet need not come: the newest resting entries go first
+        fits = order.intent.role == "entry" and 0 < order.wanted_qty <= left and _could_fill(order)
+        if fits and order not in in_the_way:
+            in_the_way.append(order)
+            left -= order.wanted_qty
     return Exits(tuple(orders), cancel_intents(case, in_the_way))
 
 

@@ -245,8 +245,8 @@ class CopyMachine(RuleBasedStateMachine):
             assert left == [], f"{name} has orders without a position"
         leader = self.world.book.leader("L", "ES")
         target = wanted(one, leader.qty if one.mirror == "fills" else leader.exposure)
-        assert abs(exposure) <= abs(target), f"{name} has too much: {exposure}, wanted {target}"
-        assert exposure * target >= 0
+        assert abs(held) <= abs(target), f"{name} has too much: {held}, wanted {target}"
+        assert held * target >= 0
         if name not in self.explained:
             assert exposure == target, f"{name}: {exposure}, wanted {target}"
 
