@@ -1,8 +1,10 @@
 """One real PostgreSQL for the room, a database of its own for each test."""
 
+import asyncio
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -33,12 +35,13 @@ def _dsn(server: EmbeddedPostgres, database: str) -> str:
     return make_conninfo(server.dsn, dbname=database)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def template(postgres: EmbeddedPostgres) -> str:
-    """A database with the schema, which tests copy."""
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """A database with the schema, which tests copy. Made in a thread: it must not depend on any test's loop."""
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute("create database kopitra_template")
-    await migrate(_dsn(postgres, "kopitra_template"))
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, migrate(_dsn(postgres, "kopitra_template"))).result()
     return "kopitra_template"
 
 
