@@ -22,7 +22,7 @@ SCOPES: list[tuple[SwitchScope, str]] = [
 STATES: list[SwitchState] = ["active", "reducing", "halted"]
 
 
-@pytest.mark.parametrize(("scope", "state"), list(product(SCOPES, STATES)))
+@pytest.mark.parametrize("scope, state", list(product(SCOPES, STATES)))
 def test_each_scope_stops_what_it_covers(scope: tuple[SwitchScope, str], state: SwitchState) -> None:
     board = SwitchBoard()
     assert board.set(KillSwitch(*scope, state, epoch=1))
@@ -47,7 +47,7 @@ def test_an_older_change_never_overwrites_a_newer_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("day", "hour", "minute", "is_open"),
+    "day, hour, minute, is_open",
     [(20, 14, 29, False), (20, 14, 30, True), (20, 20, 59, True), (20, 21, 0, False), (21, 15, 0, False)],
 )
 def test_a_window_is_open_from_its_start_to_before_its_end(
