@@ -36,7 +36,7 @@ def d(value: int | str) -> Decimal:
     return Decimal(value)
 
 
-def rule(account_id: str = "a1", **changes: object) -> CopyRule:
+def rule(account_id: str = "a1", /, **changes: object) -> CopyRule:
     """A rule of leader L for one account; one to one unless changed."""
     return CopyRule(f"r-{account_id}", 1, "w", "L", account_id, **changes)  # pyright: ignore[reportArgumentType]
 
@@ -56,7 +56,7 @@ def account(**changes: object) -> AccountInputs:
     return AccountInputs(**(given | changes))  # pyright: ignore[reportArgumentType]
 
 
-def signal(action: str, signal_id: str = "s1", **changes: object) -> Signal:
+def signal(action: str, signal_id: str = "s1", /, **changes: object) -> Signal:
     """A signal of leader L in ES, just now."""
     given: dict[str, object] = {
         "workspace": "w",
@@ -101,7 +101,7 @@ class World:
         """What the plan sees from outside the book."""
         return PlanInputs(self.now, TODAY, 1, self.leader_equity, self.prices, self.accounts)
 
-    def say(self, action: str, **changes: object) -> FanoutPlan:
+    def say(self, action: str, /, **changes: object) -> FanoutPlan:
         """The leader acts; everything that can leave leaves."""
         self._signals += 1
         self.now += timedelta(seconds=1)
@@ -115,7 +115,7 @@ class World:
             self.write([approved.intent for approved in leg.orders])
         return made
 
-    def leg(self, action: str, **changes: object) -> FollowerLeg:
+    def leg(self, action: str, /, **changes: object) -> FollowerLeg:
         """The first follower's leg of a new act."""
         return self.say(action, **changes).legs[0]
 

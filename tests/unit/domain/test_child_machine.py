@@ -1,7 +1,6 @@
 """One child: any order in which its reports arrive folds to the same position and the same end."""
 
 from decimal import Decimal
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,21 +19,20 @@ def _entered(qty: int = 4) -> World:
     return world
 
 
-def _report(world: World, **more: Any) -> ExecutionReport:
+def _report(world: World, /, **more: object) -> ExecutionReport:
     name = world.child().intent.cl_ord_id
     base = ExecutionReport("a1", "b1", "new", "new", ESZ6, "buy", world.now, cl_ord_id=name)
     return base._replace(**more)
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> list[dict[str, Any]]:
+def lives(draw: st.DrawFn) -> list[dict[str, object]]:
     """What a broker says of one order of four: some fills, then the end."""
     parts = draw(st.lists(st.integers(1, 3), max_size=4).filter(lambda p: sum(p) <= 4))
-    said: list[dict[str, Any]] = [{"exec_type": "pending_new", "ord_status": "pending_new"}, {}]
-    said += [
-        {"exec_type": "trade", "ord_status": "new", "exec_id": f"x{n}", "last_qty": d(p), "last_px": d(5000 + n)}
-        for n, p in enumerate(parts)
-    ]  # fmt: skip
+    said: list[dict[str, object]] = [{"exec_type": "pending_new", "ord_status": "pending_new"}, {}]
+    for number, part in enumerate(parts):
+        fill: dict[str, object] = {"exec_type": "trade", "ord_status": "new", "exec_id": f"x{number}"}
+        said.append(fill | {"last_qty": d(part), "last_px": d(5000 + number)})
     if sum(parts) < 4:
         how = draw(st.sampled_from(["canceled", "expired"]))
         said.append({"exec_type": how, "ord_status": how})
@@ -46,7 +44,7 @@ def lives(draw: st.DrawFn) -> list[dict[str, Any]]:
 @given(lives(), st.randoms(use_true_random=False), st.lists(st.integers(0, 20), max_size=6))
 @settings(max_examples=150)
 def test_any_order_of_reports_with_repeats_ends_the_same(
-    said: list[dict[str, Any]], random: object, repeats: list[int]
+    said: list[dict[str, object]], random: object, repeats: list[int]
 ) -> None:
     straight, mixed = _entered(), _entered()
     for one in said:
@@ -80,7 +78,7 @@ class ChildMachine(RuleBasedStateMachine):
     def state(self) -> str:
         return self.world.child().state
 
-    def _hear(self, **more: Any) -> None:
+    def _hear(self, **more: object) -> None:
         report = _report(self.world, **more)
         self.news.append(report)
         self.world.note(Reported(report))

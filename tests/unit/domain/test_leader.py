@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -17,8 +16,8 @@ from tests.unit.domain.copy_world import ESZ6, NOW, World, d
 from tests.unit.domain.copy_world import rule as copy_rule
 
 
-def _report(order_id: str, exec_type: str = "new", **more: Any) -> ExecutionReport:
-    given: dict[str, Any] = {"ord_status": "new", "symbol": ESZ6, "side": "buy", "transact_time": NOW}
+def _report(order_id: str, exec_type: str = "new", /, **more: object) -> ExecutionReport:
+    given: dict[str, object] = {"ord_status": "new", "symbol": ESZ6, "side": "buy", "transact_time": NOW}
     return ExecutionReport("lead", order_id, exec_type, **(given | more))  # pyright: ignore[reportArgumentType]
 
 
@@ -29,10 +28,10 @@ def _fill(order_id: str, exec_id: str, side: str, qty: int, price: int = 5000) -
 
 
 def _rest(
-    order_id: str, side: str, qty: int, ord_type: str = "limit", at: int = 4990, **more: Any
+    order_id: str, side: str, qty: int, ord_type: str = "limit", at: int = 4990, **more: object
 ) -> ExecutionReport:
-    level: dict[str, Any] = {"price": d(at)} if ord_type == "limit" else {"stop_price": d(at)}
-    given: dict[str, Any] = {"side": side, "ord_type": ord_type, "order_qty": d(qty)} | level | more
+    level: dict[str, object] = {"price": d(at)} if ord_type == "limit" else {"stop_price": d(at)}
+    given: dict[str, object] = {"side": side, "ord_type": ord_type, "order_qty": d(qty)} | level | more
     return _report(order_id, **given)
 
 

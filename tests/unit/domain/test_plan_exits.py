@@ -1,7 +1,6 @@
 """Exits always go, sized by what is held; protective orders follow the holding."""
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +17,7 @@ from tests.unit.domain.copy_world import World, account, d, rule, signal
 HALF_UP = RoundingPolicy(mode="half_up", max_risk_ratio=None)
 
 
-def _entry(one: CopyRule, world: World | None = None, **act: Any) -> OrderIntent | str:
+def _entry(one: CopyRule, world: World | None = None, /, **act: object) -> OrderIntent | str:
     """The entry that one rule makes of an act (buy 2 at market unless told), or the reason against it."""
     world = world or World([one])
     leg = world.leg("enter", **({"side": "buy", "quantity": d(2)} | act))
@@ -26,7 +25,7 @@ def _entry(one: CopyRule, world: World | None = None, **act: Any) -> OrderIntent
     return entries[0] if entries else leg.reason
 
 
-def _qty(one: CopyRule, world: World | None = None, **act: Any) -> Decimal | str:
+def _qty(one: CopyRule, world: World | None = None, /, **act: object) -> Decimal | str:
     made = _entry(one, world, **act)
     return made if isinstance(made, str) else made.qty
 
@@ -166,7 +165,10 @@ def test_two_leaders_on_one_account_are_kept_apart() -> None:
     )
 
 
-BRACKET: dict[str, Any] = {"stop_loss": StopLoss(price=d(4990)), "take_profits": (TakeProfit(price=d(5020)),)}
+BRACKET: dict[str, object] = {
+    "stop_loss": StopLoss(price=d(4990)),
+    "take_profits": (TakeProfit(price=d(5020)),),
+}
 
 
 def test_a_bracket_is_attached_where_the_broker_links_it_and_held_elsewhere() -> None:
@@ -223,7 +225,7 @@ def test_protective_orders_together_never_exceed_what_is_left() -> None:
     "changes, roles",
     [({"copy_stop_loss": False}, ["entry", "target"]), ({"copy_take_profit": False}, ["entry", "stop"])],
 )
-def test_stops_and_targets_are_copied_as_the_rule_says(changes: dict[str, Any], roles: list[str]) -> None:
+def test_stops_and_targets_are_copied_as_the_rule_says(changes: dict[str, object], roles: list[str]) -> None:
     leg = World([rule(**changes)]).leg("enter", side="buy", quantity=d(1), **BRACKET)
     assert [a.intent.role for a in leg.orders] == roles
 

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +19,7 @@ from tests.unit.domain.copy_world import ESZ6, World, account, d, rule, signal
 HALF_UP = RoundingPolicy(mode="half_up", max_risk_ratio=None)
 
 
-def _entry(one: CopyRule, world: World | None = None, **act: Any) -> OrderIntent | str:
+def _entry(one: CopyRule, world: World | None = None, /, **act: object) -> OrderIntent | str:
     """The entry that one rule makes of an act (buy 2 at market unless told), or the reason against it."""
     world = world or World([one])
     leg = world.leg("enter", **({"side": "buy", "quantity": d(2)} | act))
@@ -47,7 +46,7 @@ def _entry(one: CopyRule, world: World | None = None, **act: Any) -> OrderIntent
     ],
 )  # fmt: skip
 def test_a_limit_refuses_with_its_reason_and_what_it_looked_at(
-    given_account: dict[str, Any], limits: dict[str, Any], act: dict[str, Any], reason: str
+    given_account: dict[str, object], limits: dict[str, object], act: dict[str, object], reason: str
 ) -> None:
     held = RiskLimits(**({"max_orders_per_minute": 60} | limits))  # pyright: ignore[reportArgumentType]
     world = World([rule()], {"a1": account(limits=held, **given_account)})
@@ -89,7 +88,7 @@ def test_a_doubt_stops_entries_in_its_contract_for_every_leader() -> None:
 
 
 def test_age_is_judged_both_ways_and_limits_may_wait_longer() -> None:
-    def reason(seconds: float, **act: Any) -> str:
+    def reason(seconds: float, **act: object) -> str:
         world = World([rule()])
         act = {"occurred_at": world.now - timedelta(seconds=seconds)} | act
         return world.leg("enter", **({"side": "buy", "quantity": d(1)} | act)).reason
@@ -153,7 +152,7 @@ def test_an_exit_without_reduce_only_cannot_be_approved() -> None:
         ({"symbol_map": (MapEntry("ES", "MES"), MapEntry("NQ", "MES"))}, "symbol_map"),
     ],
 )
-def test_a_rule_that_cannot_be_meant_names_its_field(changes: dict[str, Any], name: str) -> None:
+def test_a_rule_that_cannot_be_meant_names_its_field(changes: dict[str, object], name: str) -> None:
     with pytest.raises(InvalidRule, match=name) as caught:
         rule(**changes)
     assert caught.value.field == name

@@ -1,7 +1,5 @@
 """Products, inverse followers, and mirrored resting orders."""
 
-from typing import Any
-
 import pytest
 
 from kopitra.domain.copy_rules import CopyRule, MapEntry
@@ -14,7 +12,7 @@ from tests.unit.domain.copy_world import MESZ6, World, account, d, rule
 HALF_UP = RoundingPolicy(mode="half_up", max_risk_ratio=None)
 
 
-def _entry(one: CopyRule, world: World | None = None, **act: Any) -> OrderIntent | str:
+def _entry(one: CopyRule, world: World | None = None, /, **act: object) -> OrderIntent | str:
     """The entry that one rule makes of an act (buy 2 at market unless told), or the reason against it."""
     world = world or World([one])
     leg = world.leg("enter", **({"side": "buy", "quantity": d(2)} | act))

@@ -1,7 +1,6 @@
 """How large a copy is, and which entries a rule lets pass."""
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +15,7 @@ from tests.unit.domain.copy_world import World, account, d, rule
 HALF_UP = RoundingPolicy(mode="half_up", max_risk_ratio=None)
 
 
-def _entry(one: CopyRule, world: World | None = None, **act: Any) -> OrderIntent | str:
+def _entry(one: CopyRule, world: World | None = None, /, **act: object) -> OrderIntent | str:
     """The entry that one rule makes of an act (buy 2 at market unless told), or the reason against it."""
     world = world or World([one])
     leg = world.leg("enter", **({"side": "buy", "quantity": d(2)} | act))
@@ -24,7 +23,7 @@ def _entry(one: CopyRule, world: World | None = None, **act: Any) -> OrderIntent
     return entries[0] if entries else leg.reason
 
 
-def _qty(one: CopyRule, world: World | None = None, **act: Any) -> Decimal | str:
+def _qty(one: CopyRule, world: World | None = None, /, **act: object) -> Decimal | str:
     made = _entry(one, world, **act)
     return made if isinstance(made, str) else made.qty
 
@@ -52,7 +51,10 @@ def test_risk_is_measured_from_the_stop_price_where_no_distance_is_given() -> No
 
 def test_an_inverse_follower_risks_the_distance_to_the_leaders_target() -> None:
     one = rule(sizing=Sizing("risk_from_stop", d(4)), inverse=True)
-    levels: dict[str, Any] = {"stop_loss": StopLoss(offset=d(5)), "take_profits": (TakeProfit(offset=d(20)),)}
+    levels: dict[str, object] = {
+        "stop_loss": StopLoss(offset=d(5)),
+        "take_profits": (TakeProfit(offset=d(20)),),
+    }
     assert _qty(one, **levels) == 2
     assert _qty(one, stop_loss=StopLoss(offset=d(5))) == "no_stop_loss"
 
@@ -142,7 +144,7 @@ def test_targets_follow_the_cumulative_position_without_drift(
         ({"sizing": Sizing("multiplier", d("0.1"))}, "below_step"),
     ],
 )
-def test_a_filter_skips_the_entry_with_its_reason(changes: dict[str, Any], reason: str) -> None:
+def test_a_filter_skips_the_entry_with_its_reason(changes: dict[str, object], reason: str) -> None:
     leg = World([rule(**changes)]).leg("enter", side="buy", quantity=d(2))
     assert (leg.outcome, leg.reason, leg.orders) == ("skipped", reason, ())
     assert leg.detail
@@ -158,13 +160,13 @@ def test_a_filter_skips_the_entry_with_its_reason(changes: dict[str, Any], reaso
         {"exclude": ("NQ",)},
     ],
 )
-def test_a_filter_lets_pass_what_it_names(changes: dict[str, Any]) -> None:
+def test_a_filter_lets_pass_what_it_names(changes: dict[str, object]) -> None:
     assert _qty(rule(**changes), strategy="trend") == 2
 
 
 @pytest.mark.parametrize("pace", ["close_only", "paused"])
 @pytest.mark.parametrize("also", [{}, {"exclude": ("ES",)}, {"side_filter": "short"}, {"min_order": d(9)}])
-def test_exits_pass_every_filter(pace: str, also: dict[str, Any]) -> None:
+def test_exits_pass_every_filter(pace: str, also: dict[str, object]) -> None:
     world = World([rule()])
     world.say("enter", side="buy", quantity=d(2))
     world.settle()
