@@ -202,6 +202,7 @@ def _on_stop(server: uvicorn.Server, machine: Machine) -> None:
 
     def stop() -> None:
         machine.accepting = False
+        machine.intake.closed = True
         server.should_exit = True
 
     loop = asyncio.get_running_loop()

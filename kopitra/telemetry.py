@@ -18,7 +18,7 @@ _SECRET_NAMES: Final = re.compile(
     r"pass(word|wd)?|secret|token|api_?key|authorization|credential|private|signature|cookie", re.IGNORECASE
 )
 _SECRET_VALUES: Final = re.compile(
-    r"kpt_[A-Za-z0-9]+_[A-Za-z0-9_-]+|Bearer\s+\S+|eyJ[A-Za-z0-9_-]{8,}[.\w-]*"
+    r"(?:kpt|kop)_[A-Za-z0-9]+_[A-Za-z0-9_-]+|/webhooks/[^\s\"/?]+|Bearer\s+\S+|eyJ[A-Za-z0-9_-]{8,}[.\w-]*"
 )
 _HIDDEN: Final = "[hidden]"
 #: characters of one logged value

@@ -137,7 +137,7 @@ def addresses(stage: Stage) -> Table:
     table = Table(show_header=False, box=None)
     rows = [
         ("gateway", stage.url),
-        ("API documentation", f"{stage.url}/docs"),
+        ("API document", f"{stage.url}/openapi.json"),
         ("health", f"{stage.url}/trade-agent/v1/health"),
         ("metrics", f"{stage.url}/metrics"),
         *((f"{floor.broker} simulator", f"{floor.http.base_url}/_sim/ledger") for floor in stage.floors),

@@ -41,7 +41,7 @@ async def run_gateway(environment: Mapping[str, str]) -> int:
     """Run it in the foreground until it ends or we are told to stop: its exit code."""
     with progress("starting the gateway"):
         child, url = await start_gateway(environment, None)
-    say(f"gateway at {url}: {url}/docs, {url}/metrics, {url}/trade-agent/v1/health; Ctrl-C stops it")
+    say(f"gateway at {url}: {url}/openapi.json, {url}/metrics, {url}/trade-agent/v1/health; Ctrl-C stops it")
     stopped = stop_signal()
     ended = asyncio.ensure_future(child.wait())
     asked = asyncio.ensure_future(stopped.wait())

@@ -243,7 +243,7 @@ class Settings:
     trust_proxy: bool = False
     #: Origin values that may open the console's stream; empty: none at all, or the same host
     origins: frozenset[str] = frozenset()
-    #: serve /openapi.json and /docs (off in production, S-33)
+    #: serve /openapi.json (off in production, S-33)
     show_docs: bool = True
     #: bearer that may read /metrics and the inside routes; empty: only from a loopback address
     internal_key_sha256: bytes = field(default=b"", repr=False)

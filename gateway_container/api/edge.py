@@ -81,6 +81,7 @@ class Edge:
             if closing.status == 0:
                 await self._send(answer, send, trace)
                 return
+        trace.route = trace.route or _template_of(scope)
         self._observe(trace.served(closing.status, trace.code, self._clock.monotonic_ns()))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send, trace: Trace) -> None:
@@ -104,6 +105,13 @@ class Edge:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         self._observe(trace.served(answer.status, answer.code, self._clock.monotonic_ns()))
+
+
+def _template_of(scope: Scope) -> str:
+    """The route's path with its placeholders, never the path itself: that can hold a hook's secret."""
+    route: object = scope.get("route")
+    path: object = getattr(route, "path", "")
+    return path if isinstance(path, str) else ""
 
 
 class _Replay:

@@ -9,17 +9,19 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+from gateway_container.engine.config import AccountConfig
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import AccountQueue, Place, Stamp
 from gateway_container.engine.state import State
+from gateway_container.engine.written import order_ref, sent_fact
 from kopitra.domain.book import ChildOrder
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import OrderNotSent, OrdersSent, SentFact
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.orders import State as OrderState
 from kopitra.domain.signals import sign
-from kopitra.domain.switches import Covered
-from kopitra.ports import BrokerSession, Encoded, NewNumbers, NotSent, OrderRef, Sent
+from kopitra.domain.switches import Covered, SwitchState
+from kopitra.ports import BrokerSession, Encoded, NewNumbers, NotSent, Sent
 
 #: milliseconds from acceptance in which an entry must be written (R-048)
 DEADLINE_MS: Final = 2_500
@@ -152,8 +154,8 @@ class Fanout:
             self._remember(place.intent.cl_ord_id)
             for child in place.attached:
                 self._remember(child.cl_ord_id)
-            sent.append(_fact(place, outcome))
-            sent.extend(_fact(place, outcome, child.cl_ord_id) for child in place.attached)
+            sent.append(sent_fact(place, outcome))
+            sent.extend(sent_fact(place, outcome, child.cl_ord_id) for child in place.attached)
             return True
         if outcome.reason in _WAITS and (place.intent.reduce_only or outcome.reason == "busy"):
             self._push(self._queue(place.intent.account_id), place)
@@ -177,7 +179,7 @@ class Fanout:
         if now_ns >= self._lease.valid_until_ns:
             return "lease_lost"
         if intent.reduce_only:
-            return self._cap(place, child)
+            return self._halted(intent) or self._cap(place, child)
         if self.draining:
             return "draining"
         if now_ns < self.entries_from_ns:
@@ -187,11 +189,20 @@ class Fanout:
         account = self._state.account(intent.account_id)
         if account is None:
             return "account_inactive"
+        return None if self._switch(account, intent) == "active" else "kill_switch"
+
+    def _halted(self, intent: OrderIntent) -> str | None:
+        """A halt lets nothing out but cancels and a flatten's own closes, which have no leader."""
+        account = self._state.account(intent.account_id)
+        return "kill_switch" if intent.leader and self._switch(account, intent) == "halted" else None
+
+    def _switch(self, account: AccountConfig | None, intent: OrderIntent) -> SwitchState:
         switches = self._state.book.switches
-        if switches.changes == 0:
-            return None
-        covered = Covered(account.workspace, intent.leader, account.broker, account.account_id)
-        return None if switches.effective(covered) == "active" else "kill_switch"
+        if switches.changes == 0 or account is None:
+            return "active"
+        return switches.effective(
+            Covered(account.workspace, intent.leader, account.broker, account.account_id)
+        )
 
     def _cap(self, place: Place, child: ChildOrder) -> str | None:
         """Exits never exceed the holding: cut the quantity, or drop the order when nothing is left."""
@@ -306,7 +317,7 @@ class Fanout:
         if cancel is None or child.cancel_sent or self.lease_is_over:
             return None
         outcome = (
-            NotSent("session_down") if session is None else session.cancel(_ref(child), cancel.cl_ord_id)
+            NotSent("session_down") if session is None else session.cancel(order_ref(child), cancel.cl_ord_id)
         )
         if isinstance(outcome, NotSent):
             self._want(child, outcome)
@@ -322,7 +333,7 @@ class Fanout:
         outcome = (
             NotSent("session_down")
             if session is None
-            else session.replace(_ref(child), numbers, wanted.cl_ord_id)
+            else session.replace(order_ref(child), numbers, wanted.cl_ord_id)
         )
         if isinstance(outcome, NotSent):
             self._want(child, outcome)
@@ -363,32 +374,3 @@ def _carries(place: Place, cl_ord_id: str) -> bool:
 def _without_delay(place: Place) -> Place:
     place.intent = place.intent._replace(delay_ms=0)
     return place
-
-
-def _fact(place: Place, sent: Sent, cl_ord_id: str | None = None) -> SentFact:
-    stamp = place.stamp
-    base = stamp.received_ns
-    return SentFact(
-        cl_ord_id or place.intent.cl_ord_id,
-        (stamp.planned_ns - base) // 1000,
-        (stamp.durable_ns - base) // 1000,
-        (sent.at_ns - base) // 1000,
-        qty=place.intent.qty if place.intent.role == "exit" else None,
-    )
-
-
-def _ref(child: ChildOrder) -> OrderRef:
-    intent = child.intent
-    return OrderRef(
-        intent.cl_ord_id,
-        child.order_id or "",
-        intent.account_id,
-        intent.symbol,
-        intent.side,
-        intent.ord_type,
-        child.qty,
-        child.price,
-        child.stop_price,
-        child.trail_offset,
-        intent.time_in_force,
-    )

@@ -15,7 +15,7 @@ from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.state import State
 from kopitra.domain.copy_rules import CopyRule
-from kopitra.domain.errors import SignalRefused
+from kopitra.domain.errors import SignalRefused, Unavailable
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.plan import plan
@@ -63,6 +63,8 @@ class Intake:
         self._hooks = hooks
         self._answers: OrderedDict[AnswerKey, IdempotencyRecord] = OrderedDict()
         self._running: set[AnswerKey] = set()
+        #: set when the process is told to stop: no new signal is taken from then on
+        self.closed = False
         #: signals that were planned, with their number (0 while the commit is in flight); oldest leave first
         self._planned: OrderedDict[tuple[str, str], int] = OrderedDict()
 
@@ -73,6 +75,8 @@ class Intake:
 
         `received_ns`: monotonic time at which the bytes were read, for the hop times.
         """
+        if self.closed:
+            raise Unavailable("The gateway is stopping: send the same again, another process takes it.")
         check_signal(signal)
         name = (signal.workspace, signal.signal_id)
         if name in self._planned:

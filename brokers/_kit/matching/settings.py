@@ -119,7 +119,7 @@ class FaultDice:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._random = Random(seed)  # noqa: S311 - reproducible faults, not secrets
+        self._random = Random(seed)
 
     def hits(self, ratio: float) -> bool:
         """True with the given probability; 0 and 1 draw nothing, so a knob that is off changes no run."""

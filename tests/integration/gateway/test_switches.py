@@ -33,7 +33,7 @@ async def test_a_kill_switch_stops_entries_lets_exits_pass_and_is_lifted(dsn: st
         await world.send(side="buy", quantity=1)
         await world.holds(a=1, b=1)
         control = world.machine.control
-        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "halted", "news", "ann")
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "reducing", "news", "ann")
         assert await world.send(side="buy", quantity=1) == []
         await world.send(action="exit")
         await world.holds(a=0, b=0)
@@ -42,6 +42,18 @@ async def test_a_kill_switch_stops_entries_lets_exits_pass_and_is_lifted(dsn: st
         await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "active", "over", "ann")
         await world.send(side="buy", quantity=1)
         await world.holds(a=1, b=1)
+
+
+async def test_a_halt_lets_no_copied_exit_out_but_a_flatten(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        control = world.machine.control
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "halted", "hands off", "ann")
+        kept_back = await world.send(action="exit")
+        await world.until(lambda: all(c.reason == "kill_switch" for c in kept_back), "the refusal")
+        assert [await world.sim(a).net(a) for a in ONE_EACH] == [1, 1]
+        await flat(world, await control.flatten(everything()))
 
 
 async def test_a_switch_set_between_the_commit_and_the_write_stops_the_entry(dsn: str) -> None:

@@ -123,7 +123,7 @@ async def test_one_connection_serves_many_requests(running: SimServer) -> None:
 async def test_stopping_cuts_an_answer_that_is_still_being_delayed(running: SimServer) -> None:
     async with httpx2.AsyncClient(base_url=running.url) as http:
         asked = asyncio.create_task(http.get("/slow", timeout=None))
-        while not running.tasks_count:  # noqa: ASYNC110 - the request travels on the wire
+        while not running.tasks_count:
             await asyncio.sleep(0)
         await running.stop()
 
