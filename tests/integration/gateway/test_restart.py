@@ -1,5 +1,6 @@
 """A new process on the same journal: the same book, nothing sent again."""
 
+import asyncio
 import dataclasses
 
 import pytest
@@ -9,7 +10,7 @@ from kopitra.domain.book import Book
 from kopitra.domain.errors import Conflict, LeaseLost
 from kopitra.domain.journal import Doubted, SignalPlanned
 from kopitra.store.lease import LeaseSettings
-from tests.integration.gateway.world import FIRST, SECOND, Follower, engine, street
+from tests.integration.gateway.world import FIRST, SECOND, Follower, Street, engine, street
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
 #: a lease that a test can outlive
@@ -58,20 +59,24 @@ async def test_what_was_claimed_when_the_process_died_is_in_doubt_and_then_found
             await world.crash()
         for sim in on.sims.values():
             await sim.settings(ack_delay_ms=0, stream_silent=False)
-        world_lost: list[str] = []
-        while not world_lost:
-            try:
-                async with engine(dsn, on, lease=SHORT) as world:
-                    doubts = {e.cl_ord_id for e in await world.journal() if isinstance(e, Doubted)}
-                    assert doubts == names
-                    assert world.machine.lease.taken.dirty
-                    held_back = await world.send(side="buy", quantity=1)
-                    assert {c.reason for c in held_back} <= {"take_over_wait", "in_doubt"}
-                    await world.holds(a=1, b=1)
-                    await world.no_order_is_doubled()
-                    world_lost.append("over")
-            except Conflict:
-                continue
+        while not await taken_over(dsn, on, names):
+            await asyncio.sleep(0.05)
+
+
+async def taken_over(dsn: str, on: Street, names: set[str]) -> bool:
+    """A successor doubts what its dead predecessor claimed and finds it; False while the old lease lives."""
+    try:
+        async with engine(dsn, on, lease=SHORT) as world:
+            doubts = {e.cl_ord_id for e in await world.journal() if isinstance(e, Doubted)}
+            assert doubts == names
+            assert world.machine.lease.taken.dirty
+            held_back = await world.send(side="buy", quantity=1)
+            assert {c.reason for c in held_back} <= {"take_over_wait", "in_doubt"}
+            await world.holds(a=1, b=1)
+            await world.no_order_is_doubled()
+            return True
+    except Conflict:
+        return False
 
 
 async def test_a_lost_lease_ends_all_writing(dsn: str) -> None:
