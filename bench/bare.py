@@ -51,6 +51,9 @@ class NoStore:
     def __init__(self) -> None:
         self.available, self.waiting_rows, self._seq = True, 0, 0
 
+    def flush(self) -> None:
+        """Nothing waits."""
+
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[Committed]:
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         rows: list[JournalRow] = []

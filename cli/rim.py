@@ -88,12 +88,12 @@ def say(text: str) -> None:
 
 def give(text: str) -> None:
     """One line of data on standard output, never folded."""
-    print(text)
+    print(text, flush=True)
 
 
 def give_json(value: object) -> None:
     """One JSON value on standard output."""
-    print(json.dumps(value, default=str, ensure_ascii=False))
+    print(json.dumps(value, default=str, ensure_ascii=False), flush=True)
 
 
 def listing(title: str, rows: Sequence[Row], *, as_json: bool, empty: str) -> None:

@@ -116,11 +116,15 @@ class Answers(Protocol):
         ...
 
 
+#: the first answer to a request, made of the plan that its signal got
+Answering = Callable[[FanoutPlan], IdempotencyDraft]
+
+
 class Intake(Answers, Protocol):
     """Where every signal ends."""
 
     def accept(
-        self, signal: Signal, record: IdempotencyDraft | None, received_ns: int | None = None
+        self, signal: Signal, answer: Answering | None, received_ns: int | None = None
     ) -> PendingSignal:
         """Decide and append. Raises SignalRefused, QueueFull, Unavailable or LeaseLost: nothing changed."""
         ...

@@ -11,17 +11,15 @@ ACCEPTED = 202
 
 
 class AcceptedBody:
-    """Makes the 202 body once the journal knows the row's number; `plan` is set in the turn that decided."""
+    """Makes the 202 body once the journal knows the row's number."""
 
     __slots__ = ("plan", "signal_id")
 
-    def __init__(self, signal_id: str) -> None:
+    def __init__(self, signal_id: str, plan: FanoutPlan) -> None:
         self.signal_id = signal_id
-        self.plan: FanoutPlan | None = None
+        self.plan = plan
 
     def __call__(self, seq: int) -> bytes:
-        if self.plan is None:
-            raise RuntimeError("The answer was asked for before the plan was made.")
         approved = skipped = refused = 0
         for leg in self.plan.legs:
             match leg.outcome:
@@ -40,8 +38,9 @@ class AcceptedBody:
 
 def take(intake: Intake, signal: Signal, once: Once, received_ns: int) -> PendingSignal:
     """Hand a signal to the intake with the answer it will have. Raises what `Intake.accept` raises."""
-    body = AcceptedBody(signal.signal_id)
-    record = IdempotencyDraft(once.principal, once.endpoint, once.key, once.fingerprint, ACCEPTED, body)
-    pending = intake.accept(signal, record, received_ns)
-    body.plan = pending.plan
-    return pending
+
+    def answer(plan: FanoutPlan) -> IdempotencyDraft:
+        body = AcceptedBody(signal.signal_id, plan)
+        return IdempotencyDraft(once.principal, once.endpoint, once.key, once.fingerprint, ACCEPTED, body)
+
+    return intake.accept(signal, answer, received_ns)

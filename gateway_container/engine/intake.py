@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from gateway_container.api.doors import Answering
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Place, Stamp
@@ -68,11 +69,10 @@ class Intake:
         #: signals that were planned, with their number (0 while the commit is in flight); oldest leave first
         self._planned: OrderedDict[tuple[str, str], int] = OrderedDict()
 
-    def accept(
-        self, signal: Signal, record: IdempotencyDraft | None, received_ns: int | None = None
-    ) -> Pending:
+    def accept(self, signal: Signal, answer: Answering | None, received_ns: int | None = None) -> Pending:
         """Decide and append. Raises SignalRefused (nothing changed), Unavailable, QueueFull or LeaseLost.
 
+        `answer` makes the answer of the plan, to be journalled with it; None for signals that nobody waits for.
         `received_ns`: monotonic time at which the bytes were read, for the hop times.
         """
         if self.closed:
@@ -87,6 +87,7 @@ class Intake:
         now = clock.now()
         made = plan(signal, self._state.book, rules, self._state.plan_inputs(signal.leader, rules, now))
         stamp = Stamp(started_ns, clock.monotonic_ns(), 0)
+        record = answer(made) if answer is not None else None
         future = self._log.decide(
             signal.workspace, SignalPlanned(signal, made), signal_id=signal.signal_id, record=record
         )

@@ -76,6 +76,7 @@ class Log:
             raise Unavailable("The gateway is reading its journal again; try again in a moment.")
         self._write_facts()
         future = self._writer.append([self._draft(workspace, e, signal_id, record) for e in entries])
+        self._writer.flush()  # the commit is on its way while the book and the orders' bytes are made
         self._unsettled += 1
         for entry in entries:
             fold(self._state.book, entry)

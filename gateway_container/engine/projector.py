@@ -26,7 +26,11 @@ from kopitra.store.projections import write_projected
 #: rows that wait in memory; beyond it they are read from the journal
 WAITING_MAX: Final = 10_000
 #: rows of one transaction
-BATCH_ROWS_MAX: Final = 500
+BATCH_ROWS_MAX: Final = 200
+#: rest after a batch as a multiple of its own time, so that writing behind takes at most a tenth of the loop
+REST_FACTOR: Final = 9
+#: longest rest, seconds
+REST_S_MAX: Final = 1.0
 #: seconds that changes gather before they are written
 GATHER_S: Final = 0.25
 #: seconds before a write that failed is tried again
@@ -140,7 +144,14 @@ class Projector:
         await asyncio.sleep(GATHER_S)
         self._wake.clear()
         while self._rows and not self._behind:
-            await self._apply(self._take())
+            await self._rested(self._take())
+
+    async def _rested(self, rows: Iterable[JournalRow]) -> None:
+        """Apply, then leave the loop to the signals for several times as long."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        await self._apply(rows)
+        await asyncio.sleep(min(REST_S_MAX, REST_FACTOR * (loop.time() - begun)))
 
     async def _catch_up(self) -> None:
         """From the journal until its end; rows committed meanwhile are found there or wait in memory."""
@@ -151,7 +162,7 @@ class Projector:
                 return
             self._rows.clear()
             self._behind = True
-            await self._apply(page)
+            await self._rested(page)
 
     def _take(self) -> list[JournalRow]:
         return [self._rows.popleft() for _ in range(min(len(self._rows), BATCH_ROWS_MAX))]

@@ -128,6 +128,11 @@ class JournalWriter:
             self._loop.call_soon(self._send)
         return future
 
+    def flush(self) -> None:
+        """Send what waits at once if nothing is in flight: for callers that have work to do meanwhile."""
+        if self._queue and self._flight is None:
+            self._send()
+
     def fence(self, reason: str) -> None:
         """The lease is lost: refuse everything from now on. Safe to repeat."""
         if isinstance(self._refusal, LeaseLost):

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from gateway_container.api.doors import (
+    Answering,
     Batch,
     FlattenOrder,
     HookGrant,
@@ -97,10 +98,8 @@ class Ledger:
     now: Callable[[], datetime] = lambda: NOW
     legs: tuple[FollowerLeg, ...] = (leg("f1", "approved"), leg("f2", "skipped"), leg("f3", "refused"))
 
-    def accept(
-        self, signal: Signal, record: IdempotencyDraft | None, received_ns: int | None = None
-    ) -> Accepted:
-        assert record is not None
+    def accept(self, signal: Signal, answer: Answering | None, received_ns: int | None = None) -> Accepted:
+        assert answer is not None
         assert received_ns is not None
         check_signal(signal)
         if self.trouble is not None:
@@ -113,7 +112,7 @@ class Ledger:
             (),
             self.legs,
         )
-        future = self._append(signal.workspace, record, signal.signal_id)
+        future = self._append(signal.workspace, answer(plan), signal.signal_id)
         self.signals.append(signal)
         return Accepted(plan, future)
 
