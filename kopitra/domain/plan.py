@@ -7,6 +7,7 @@ grows it must pass the rule's filters and the risk check. Same inputs, same plan
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Final
 
 from kopitra.domain import mirror
 from kopitra.domain.acts import leader_acts
@@ -21,6 +22,9 @@ from kopitra.domain.orders import ZERO
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
 from kopitra.domain.signals import Signal, sign
 from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, shrink, step_of
+
+#: nothing more is to be sent: what is held is on its way out, or goes as soon as it fills
+CLOSING: Final = "closing"
 
 
 def plan(signal: Signal, book: Book, rules: Sequence[CopyRule], inputs: PlanInputs) -> FanoutPlan:
@@ -93,7 +97,7 @@ def _follow_exposure(case: Case) -> FollowerLeg:
 def _nothing_to_do(step: Step, allocation: Allocation) -> Skipped:
     if step.reduce:
         why = "what is held is being closed; an entry still in flight is closed once it fills"
-        return Skipped("closing", why)
+        return Skipped(CLOSING, why)
     if allocation.after == 0 and allocation.raw > 0:
         return Skipped("below_step", allocation.reason or "the copy is smaller than one contract")
     if not step.have:
@@ -167,13 +171,15 @@ def _leg(
         )  # fmt: skip
     checks = growth.checks if isinstance(growth, Refused) else None
     sends = bool(exits.orders or exits.cancels)
+    # An exit that leaves needs no excuse; a declined entry does, whatever else the leg sends.
+    quiet = sends and growth.reason == CLOSING
     return FollowerLeg(
         account_id=rule.account_id,
         rule_id=rule.rule_id,
         rule_version=rule.version,
         outcome="approved" if sends else ("refused" if checks is not None else "skipped"),
-        reason=growth.reason,
-        detail=growth.detail,
+        reason="" if quiet else growth.reason,
+        detail="" if quiet else growth.detail,
         root=case.entry.to_root,
         # what is wanted from now on, even when nothing can be sent for it yet: late fills are judged by it
         target=step.kept if sends or case.children or case.held else None,
