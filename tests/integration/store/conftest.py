@@ -79,6 +79,8 @@ class FaultyLine:
         self._relays: set[asyncio.Task[None]] = set()
         self.lose_answers = False
         self.lose_requests = False
+        #: connections that were made through it
+        self.served = 0
         #: set when something was lost
         self.lost = asyncio.Event()
 
@@ -101,6 +103,7 @@ class FaultyLine:
         self._writers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.served += 1
         there, back = await asyncio.open_unix_connection(self._target)
         self._writers |= {writer, back}
         for source, sink, answers in ((reader, back, False), (there, writer, True)):
