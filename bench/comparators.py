@@ -47,6 +47,7 @@ class SignalBody(BaseModel):
     ordType: str  # noqa: N815
     timeInForce: str  # noqa: N815
     leaderOrderId: str  # noqa: N815
+    price: str
     strategy: str
     comment: str
     occurredAt: str  # noqa: N815
@@ -61,6 +62,7 @@ class FastSignal(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     ord_type: str
     time_in_force: str
     leader_order_id: str
+    price: str
     strategy: str
     comment: str
     occurred_at: str
