@@ -22,6 +22,7 @@ MakeDraft = Callable[..., Draft]
 class FaultyLine(Protocol):
     """The relay of conftest.py."""
 
+    served: int
     lose_answers: bool
     lose_requests: bool
     lost: asyncio.Event
