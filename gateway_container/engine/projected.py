@@ -21,7 +21,7 @@ from kopitra.domain.journal import (
 )
 from kopitra.domain.orders import ZERO, ChildOrder
 from kopitra.store.drafts import JournalRow
-from kopitra.store.projections import ExecutionRow, OrderRow, PositionRow, Projected
+from kopitra.store.projections import ExecutionRow, HoldingRow, OrderRow, PositionRow, Projected
 
 #: signals whose follow-up orders are still told whose they are
 SIGNALS_MAX: Final = 20_000
@@ -43,15 +43,28 @@ class Changes:
         self._shard = shard
         self._orders: dict[str, _Touch] = {}
         self._positions: dict[tuple[str, str], _Touch] = {}
+        #: (account, leader, contract)
+        self._holdings: dict[tuple[str, str, str], _Touch] = {}
         self._executions: list[ExecutionRow] = []
         #: (account, contract) that the rows show as held: a confirmed flatten empties them
         self._held: dict[str, set[str]] = {}
+        #: account -> (leader, contract), likewise
+        self._behind: dict[str, set[tuple[str, str]]] = {}
         self._signals: OrderedDict[str, str] = OrderedDict()
 
-    def remember(self, held: Iterable[tuple[str, str]], signals: Iterable[tuple[str, str]]) -> None:
-        """What an earlier process wrote: (account, contract) held, and (list id, signal id)."""
+    def remember(
+        self,
+        held: Iterable[tuple[str, str]],
+        behind: Iterable[tuple[str, str, str]],
+        signals: Iterable[tuple[str, str]],
+    ) -> None:
+        """What an earlier process wrote: (account, contract) and (account, leader, contract) held, and
+        (list id, signal id).
+        """
         for account_id, contract in held:
             self._held.setdefault(account_id, set()).add(contract)
+        for account_id, leader, contract in behind:
+            self._behind.setdefault(account_id, set()).add((leader, contract))
         self._signals.update(signals)
 
     def note(self, row: JournalRow, entry: Entry) -> None:
@@ -64,6 +77,8 @@ class Changes:
         elif isinstance(entry, FlattenNoted) and entry.state == "flat_confirmed":
             for contract in self._held.get(entry.account_id, ()):
                 self._positions[entry.account_id, contract] = touch
+            for leader, contract in self._behind.pop(entry.account_id, ()):
+                self._holdings[entry.account_id, leader, contract] = touch
 
     def _touched(self, entry: Entry) -> Iterator[str]:
         match entry:
@@ -93,10 +108,17 @@ class Changes:
         return self._book().by_order_id.get((report.account_id, report.order_id), "")
 
     def _reported(self, touch: _Touch, report: ExecutionReport) -> None:
-        if report.exec_type != "trade" or report.exec_id is None or report.last_qty is None:
+        if report.exec_type != "trade" or report.last_qty is None:
             return
         self._positions[report.account_id, report.symbol] = touch
         self._held.setdefault(report.account_id, set()).add(report.symbol)
+        child = self._book().orders.get(self._name(report))
+        if child is not None:
+            leader = child.intent.leader
+            self._holdings[report.account_id, leader, report.symbol] = touch
+            self._behind.setdefault(report.account_id, set()).add((leader, report.symbol))
+        if report.exec_id is None:
+            return
         self._executions.append(
             ExecutionRow(
                 workspace=touch.workspace,
@@ -123,8 +145,9 @@ class Changes:
             [self._order(child, touch) for child, touch in found if child is not None],
             self._executions,
             [self._position(key, touch) for key, touch in self._positions.items()],
+            [self._holding(key, touch) for key, touch in self._holdings.items()],
         )
-        self._orders, self._positions, self._executions = {}, {}, []
+        self._orders, self._positions, self._holdings, self._executions = {}, {}, {}, []
         return made
 
     def _order(self, child: ChildOrder, touch: _Touch) -> OrderRow:
@@ -154,6 +177,14 @@ class Changes:
             created_at=touch.at,
             updated_at=touch.at,
             applied_seq=touch.seq,
+        )
+
+    def _holding(self, key: tuple[str, str, str], touch: _Touch) -> HoldingRow:
+        account_id, leader, contract = key
+        held = self._book().held(account_id, leader).get(contract)
+        qty = held.qty if held is not None else ZERO
+        return HoldingRow(
+            touch.workspace, account_id, leader, contract, self._shard, qty, touch.at, touch.seq
         )
 
     def _position(self, key: tuple[str, str], touch: _Touch) -> PositionRow:

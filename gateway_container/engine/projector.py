@@ -21,7 +21,7 @@ from kopitra.domain.fold import fold
 from kopitra.store.drafts import JournalRow
 from kopitra.store.journal_reader import read
 from kopitra.store.pool import Database
-from kopitra.store.projections import write_projected
+from kopitra.store.projections import forget_projected, remade, shown_seq, write_projected
 
 #: rows that wait in memory; beyond it they are read from the journal
 WAITING_MAX: Final = 10_000
@@ -38,19 +38,10 @@ RETRY_S: Final = 1.0
 
 _log = structlog.get_logger("kopitra.projector")
 
-_APPLIED_SQL: Final = """
-    select greatest(
-        (select coalesce(max(applied_seq), 0) from orders where shard = %(shard)s),
-        (select coalesce(max(applied_seq), 0) from executions where shard = %(shard)s),
-        (select coalesce(max(applied_seq), 0) from positions where shard = %(shard)s)) as seq"""
 _HELD_SQL: Final = """
     select account_id, symbol from positions where shard = %(shard)s and net_qty <> 0"""
-
-_FORGET_SQL: Final = (
-    "delete from orders where shard = %(shard)s",
-    "delete from executions where shard = %(shard)s",
-    "delete from positions where shard = %(shard)s",
-)
+_BEHIND_SQL: Final = """
+    select account_id, symbol, leader_id from holdings where shard = %(shard)s and net_qty <> 0"""
 _SIGNALS_SQL: Final = """
     select list_id, max(signal_id) as signal_id from orders where shard = %(shard)s and signal_id <> ''
     group by list_id order by max(applied_seq) desc limit %(limit)s"""
@@ -63,14 +54,10 @@ class _Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Applied:
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Held:
     account_id: str
     symbol: str
+    leader_id: str = ""
 
 
 class Projector:
@@ -129,12 +116,14 @@ class Projector:
             _log.warning("projections_wait", error=error.message)
 
     async def _start(self) -> None:
-        applied = await self._db.row(_Applied, _APPLIED_SQL, {"shard": self._shard})
-        self.applied_seq = applied.seq if applied is not None else 0
+        self.applied_seq = await shown_seq(self._db, self._shard)
         held = await self._db.rows(_Held, _HELD_SQL, {"shard": self._shard})
+        behind = await self._db.rows(_Held, _BEHIND_SQL, {"shard": self._shard})
         signals = await self._db.rows(_Signal, _SIGNALS_SQL, {"shard": self._shard, "limit": SIGNALS_MAX})
         self._changes.remember(
-            ((h.account_id, h.symbol) for h in held), ((s.list_id, s.signal_id) for s in reversed(signals))
+            ((h.account_id, h.symbol) for h in held),
+            ((h.account_id, h.leader_id, h.symbol) for h in behind),
+            ((s.list_id, s.signal_id) for s in reversed(signals)),
         )
 
     async def _work(self) -> None:
@@ -175,18 +164,16 @@ class Projector:
             self._changes.note(row, decode_row(row))
             last = row.seq
             await asyncio.sleep(0)  # the next signal need not wait for a batch
-        await write_projected(self._db, self._changes.take())
+        await write_projected(self._db, self._changes.take(), (self._shard, last))
         self.applied_seq = last
 
 
-async def rebuild(db: Database, shard: str) -> int:
+async def rebuild(db: Database, shard: str, shown: Callable[[int], None] = lambda _seq: None) -> int:
     """Throw the projections of a shard away and make them again from the journal alone; the last row's number.
 
-    It may run beside the live writer: a row never gives way to an older one.
+    It may run beside the live writer: a row never gives way to an older one. `shown` hears how far it has come.
     """
-    async with db.transaction() as session:
-        for text in _FORGET_SQL:
-            await session.run(text, {"shard": shard})
+    await forget_projected(db, shard)
     book = Book()
     changes = Changes(lambda: book, shard)
     while page := await read(db, shard, book.seq, BATCH_ROWS_MAX):
@@ -196,4 +183,6 @@ async def rebuild(db: Database, shard: str) -> int:
             book.seq = row.seq
             changes.note(row, entry)
         await write_projected(db, changes.take())
+        shown(book.seq)
+    await remade(db, shard, book.seq)
     return book.seq

@@ -1,6 +1,6 @@
 """CopyRule: the agreement between a leader and one follower account. Versioned; the version goes into every intent."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
@@ -152,6 +152,14 @@ def check_rule(rule: CopyRule) -> None:
     for name, holds, message in checks:
         if not holds:
             raise InvalidRule(name, message)
+
+
+def source_of(symbol_map: Sequence[MapEntry], root: str) -> str | None:
+    """The leader's product that a follower's product copies under a map; None: nothing feeds it."""
+    fed = next((entry.from_root for entry in symbol_map if entry.to_root == root), None)
+    if fed is not None or any(entry.from_root == root for entry in symbol_map):
+        return fed
+    return root
 
 
 def check_acyclic(edges: Iterable[tuple[str, str]]) -> None:

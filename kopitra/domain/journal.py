@@ -144,13 +144,17 @@ class PositionDiffers:
 
 @dataclass(frozen=True, slots=True)
 class ConfigChanged:
-    """Somebody changed an account, leader, rule, key or hook. `before` and `after` are JSON texts without secrets."""
+    """Somebody changed a workspace, login, account, leader, rule, key, hook or operator, at `changed_at` (the entry may
+    come later, when a gateway runs). `before` and `after` are JSON texts without secrets, `null` for nothing."""
 
     who: str
     what: str
     what_id: str
     before: str
     after: str
+    #: its number in the outbox; a repeated one is the same change
+    change_id: int
+    changed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

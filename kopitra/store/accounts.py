@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from kopitra.domain.errors import Conflict
+from kopitra.store.held import Scope, caught_up, refuse_if_held
 from kopitra.store.pool import Database, values_of
 
 
@@ -45,14 +46,24 @@ async def create_login(db: Database, row: LoginRow) -> None:
     await db.run(text, values_of(row))
 
 
-async def change_login(db: Database, row: LoginRow) -> LoginRow:
-    """Write a row that was read before. Raises Conflict if somebody else changed it since."""
+async def change_login(db: Database, row: LoginRow, *, force: bool = False) -> LoginRow:
+    """Write a row that was read before. Raises Conflict if somebody else changed it since, and StillHeld when it goes
+    off while its accounts hold something (unless `force`).
+    """
     text = """
         update logins set title = %(title)s, settings = %(settings)s, sealed = %(sealed)s, active =
         %(active)s,
             version = version + 1
         where workspace = %(workspace)s and login_id = %(login_id)s and version = %(version)s"""
-    _one(await db.run(text, values_of(row)), "login", row.login_id)
+    old = await get_login(db, row.workspace, row.login_id)
+    ends = not force and old is not None and old.active and not row.active
+    if ends:
+        await caught_up(db)
+    async with db.transaction() as session:
+        if ends:
+            scope = Scope(row.workspace, login_id=row.login_id)
+            await refuse_if_held(session, scope, f"Switching the login {row.login_id} off")
+        _one(await session.run(text, values_of(row)), "login", row.login_id)
     return replace(row, version=row.version + 1)
 
 
@@ -82,13 +93,27 @@ async def create_account(db: Database, row: AccountRow) -> None:
     await db.run(text, values_of(row))
 
 
-async def change_account(db: Database, row: AccountRow) -> AccountRow:
-    """Write a row that was read before. Raises Conflict if somebody else changed it since."""
+async def change_account(db: Database, row: AccountRow, *, force: bool = False) -> AccountRow:
+    """Write a row that was read before. Raises Conflict if somebody else changed it since, and StillHeld when it goes
+    off, or to another account at the broker, while it holds something (unless `force`).
+    """
     text = """
         update accounts set broker_account = %(broker_account)s, title = %(title)s, settings = %(settings)s,
             limits = convert_from(%(limits)s, 'UTF8')::json, active = %(active)s, version = version + 1
         where workspace = %(workspace)s and account_id = %(account_id)s and version = %(version)s"""
-    _one(await db.run(text, values_of(row)), "account", row.account_id)
+    old = await get_account(db, row.workspace, row.account_id)
+    ends = (
+        not force
+        and old is not None
+        and ((old.active and not row.active) or old.broker_account != row.broker_account)
+    )
+    if ends:
+        await caught_up(db)
+    async with db.transaction() as session:
+        if ends:
+            scope = Scope(row.workspace, account_id=row.account_id)
+            await refuse_if_held(session, scope, f"Switching off or moving the account {row.account_id}")
+        _one(await session.run(text, values_of(row)), "account", row.account_id)
     return replace(row, version=row.version + 1)
 
 

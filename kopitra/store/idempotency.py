@@ -39,12 +39,9 @@ async def find_signal(db: Database, workspace: str, signal_id: str) -> SignalRef
 
 
 async def purge_answers(db: Database, now: datetime, retention: timedelta = RETENTION) -> int:
-    """Delete answers older than `retention` (at least RETENTION); returns how many."""
+    """Delete answers older than `retention` (at least RETENTION), a batch at most; returns how many."""
     text = """
         delete from idempotency where ctid = any (array(
             select ctid from idempotency where at < %s order by at limit %s))"""
     before = now - max(retention, RETENTION)
-    total = 0
-    while deleted := await db.run(text, (before, _PURGE_ROWS_MAX)):
-        total += deleted
-    return total
+    return await db.run(text, (before, _PURGE_ROWS_MAX))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from kopitra.domain.errors import Conflict
+from kopitra.store.held import Scope, caught_up, refuse_if_held
 from kopitra.store.pool import Database, values_of
 
 
@@ -28,16 +29,33 @@ async def create_leader(db: Database, row: LeaderRow) -> None:
     await db.run(text, values_of(row))
 
 
-async def change_leader(db: Database, row: LeaderRow) -> LeaderRow:
-    """Write a row that was read before. Raises Conflict if somebody else changed it since."""
+async def change_leader(db: Database, row: LeaderRow, *, force: bool = False) -> LeaderRow:
+    """Write a row that was read before. Raises Conflict if somebody else changed it since, and StillHeld when it goes
+    off, or loses its drop copy, while followers hold something because of it (unless `force`).
+    """
     text = """
         update leaders set title = %(title)s, settings = convert_from(%(settings)s, 'UTF8')::json,
             account_id = %(account_id)s, active = %(active)s, version = version + 1
         where workspace = %(workspace)s and leader_id = %(leader_id)s and version = %(version)s"""
-    if await db.run(text, values_of(row)) != 1:
-        raise Conflict(
-            f"The leader {row.leader_id} was changed by somebody else, or is not there: read it again."
+    old = await get_leader(db, row.workspace, row.leader_id)
+    ends = (
+        not force
+        and old is not None
+        and (
+            (old.active and not row.active)
+            or (old.account_id is not None and old.account_id != row.account_id)
         )
+    )
+    if ends:
+        await caught_up(db)
+    async with db.transaction() as session:
+        if ends:
+            scope = Scope(row.workspace, leader_id=row.leader_id)
+            await refuse_if_held(session, scope, f"Switching off the leader {row.leader_id} or its drop copy")
+        if await session.run(text, values_of(row)) != 1:
+            raise Conflict(
+                f"The leader {row.leader_id} was changed by somebody else, or is not there: read it again."
+            )
     return replace(row, version=row.version + 1)
 
 

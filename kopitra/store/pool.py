@@ -79,10 +79,14 @@ class _ParsedJson(Loader):
 
 def session_dsn(dsn: str, settings: SessionSettings) -> str:
     """`dsn` with our session settings; options that the DSN already carries are kept."""
-    options = [f"-c {name}={value}" for name, value in (*_SESSION.items(), *settings.extra)]
+    options = [f"-c {name}={_escaped(value)}" for name, value in (*_SESSION.items(), *settings.extra)]
     given = conninfo_to_dict(dsn).get("options")
     merged = " ".join([*([str(given)] if given else []), *options])
     return make_conninfo(dsn, application_name=settings.application_name, options=merged, **_LINK)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 async def connect(dsn: str, settings: SessionSettings) -> AsyncConnection[TupleRow]:
@@ -154,12 +158,15 @@ def _fit(row: dict[str, object], kind: type[T]) -> T:
 
 
 class Database:
-    """The small pool: `async with Database(dsn) as db`, then `db.transaction()` or the one-shot forms."""
+    """The small pool: `async with Database(dsn) as db`, then `db.transaction()` or the one-shot forms.
 
-    def __init__(self, dsn: str, application_name: str = "kopitra") -> None:
+    `who` is the person whose changes these are: the record of every change of configuration names it.
+    """
+
+    def __init__(self, dsn: str, application_name: str = "kopitra", who: str = "") -> None:
         self._dsn = dsn
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
-            session_dsn(dsn, SessionSettings(application_name)),
+            session_dsn(dsn, SessionSettings(application_name, (("kopitra.who", who),) if who else ())),
             kwargs={"autocommit": True},
             configure=_configure,
             min_size=1,

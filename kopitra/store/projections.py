@@ -82,12 +82,27 @@ class PositionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldingRow:
+    """What an account holds in one contract because of one leader; `net_qty` is signed."""
+
+    workspace: str
+    account_id: str
+    leader_id: str
+    symbol: str
+    shard: str
+    net_qty: Decimal
+    updated_at: datetime
+    applied_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Projected:
     """What a batch of journal rows changed."""
 
     orders: Sequence[OrderRow] = ()
     executions: Sequence[ExecutionRow] = ()
     positions: Sequence[PositionRow] = ()
+    holdings: Sequence[HoldingRow] = ()
 
 
 _ORDERS_SQL: Final = """
@@ -113,11 +128,60 @@ _POSITIONS_SQL: Final = """
     where positions.applied_seq < excluded.applied_seq"""
 
 
-async def write_projected(db: Database, batch: Projected) -> None:
-    """Write a batch in one transaction; the last row of a key wins."""
+_HOLDINGS_SQL: Final = """
+    insert into holdings select * from json_populate_recordset(null::holdings, %s::json)
+    on conflict (workspace, account_id, leader_id, symbol) do update
+    set net_qty = excluded.net_qty, updated_at = excluded.updated_at, applied_seq = excluded.applied_seq
+    where holdings.applied_seq < excluded.applied_seq"""
+_HEAD_SQL: Final = """
+    insert into projection_heads (shard, seq, whole) values (%s, %s, true)
+    on conflict (shard) do update set seq = greatest(projection_heads.seq, excluded.seq)"""
+
+
+_REMAKE_SQL: Final = """
+    insert into projection_heads (shard, seq, whole) values (%s, 0, false)
+    on conflict (shard) do update set whole = false"""
+#: rows of one delete, so that it stays far below the statement timeout
+_FORGET_ROWS_MAX: Final = 5_000
+_FORGET_SQL: Final[tuple[LiteralString, ...]] = (
+    "delete from orders where ctid = any (array(select ctid from orders where shard = %s limit %s))",
+    "delete from executions where ctid = any (array(select ctid from executions where shard = %s limit %s))",
+    "delete from positions where ctid = any (array(select ctid from positions where shard = %s limit %s))",
+    "delete from holdings where ctid = any (array(select ctid from holdings where shard = %s limit %s))",
+)
+
+
+async def forget_projected(db: Database, shard: str) -> None:
+    """Throw the rows of a shard away, batch by batch. Until `remade`, what is missing is not known to be absent."""
+    await db.run(_REMAKE_SQL, (shard,))
+    for text in _FORGET_SQL:
+        while await db.run(text, (shard, _FORGET_ROWS_MAX)):
+            pass
+
+
+async def remade(db: Database, shard: str, seq: int) -> None:
+    """The rows show the journal up to `seq` again."""
+    text = "update projection_heads set whole = true, seq = greatest(seq, %s) where shard = %s"
+    await db.run(text, (seq, shard))
+
+
+async def shown_seq(db: Database, shard: str) -> int:
+    """The last journal row that the projections show; 0 before the first."""
+    found = await db.row(_Shown, "select seq from projection_heads where shard = %s", (shard,))
+    return found.seq if found is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    seq: int
+
+
+async def write_projected(db: Database, batch: Projected, head: tuple[str, int] | None = None) -> None:
+    """Write a batch in one transaction; the last row of a key wins. `head`: (shard, last journal row that is shown)."""
     orders = {(row.workspace, row.cl_ord_id): row for row in batch.orders}
     executions = {(row.workspace, row.account_id, row.exec_id): row for row in batch.executions}
     positions = {(row.workspace, row.account_id, row.symbol): row for row in batch.positions}
+    holdings = {(row.workspace, row.account_id, row.leader_id, row.symbol): row for row in batch.holdings}
     async with db.transaction() as session:
         if orders:
             await session.run(_ORDERS_SQL, (_json(list(orders.values())),))
@@ -125,9 +189,15 @@ async def write_projected(db: Database, batch: Projected) -> None:
             await session.run(_EXECUTIONS_SQL, (_json(list(executions.values())),))
         if positions:
             await session.run(_POSITIONS_SQL, (_json(list(positions.values())),))
+        if holdings:
+            await session.run(_HOLDINGS_SQL, (_json(list(holdings.values())),))
+        if head is not None:
+            await session.run(_HEAD_SQL, head)
 
 
-def _json(rows: Sequence[OrderRow] | Sequence[ExecutionRow] | Sequence[PositionRow]) -> str:
+def _json(
+    rows: Sequence[OrderRow] | Sequence[ExecutionRow] | Sequence[PositionRow] | Sequence[HoldingRow],
+) -> str:
     return encode(rows).decode()
 
 

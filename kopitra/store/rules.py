@@ -5,9 +5,13 @@ by.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
+from kopitra.domain.copy_rules import MapEntry, source_of
 from kopitra.domain.errors import Conflict
-from kopitra.store.pool import Database, values_of
+from kopitra.store.encoding import Decoder
+from kopitra.store.held import Held, Scope, caught_up, refuse_if_held
+from kopitra.store.pool import Database, Session, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +34,67 @@ async def create_rule(db: Database, row: RuleRow) -> RuleRow:
     workspace.
     """
     first = replace(row, version=1)
-    await _insert(db, first)
+    async with db.transaction() as session:
+        await _insert(session, first)
     return first
 
 
-async def change_rule(db: Database, row: RuleRow) -> RuleRow:
-    """A new version after `row.version`, which must be the current one. Raises Conflict if it is not."""
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """The part of a rule that says which product follows which."""
+
+    symbol_map: tuple[MapEntry, ...] = ()
+
+
+_mapped: Final = Decoder(_Mapped)
+
+
+async def change_rule(db: Database, row: RuleRow, *, force: bool = False) -> RuleRow:
+    """A new version after `row.version`, which must be the current one. Raises Conflict if it is not, and StillHeld
+    when the follower holds something whose exits the new version would not follow (unless `force`).
+    """
     current = await current_rule(db, row.workspace, row.rule_id)
     if current is None or current.version != row.version:
         raise Conflict(
             f"The rule {row.rule_id} was changed by somebody else, or is not there: read it again."
         )
     following = replace(row, version=row.version + 1)
-    await _insert(db, following)  # of two changes at once, the primary key lets one pass
+    ends = not force and current.active and _may_strand(current, following)
+    if ends:
+        await caught_up(db)
+    async with db.transaction() as session:
+        if ends:
+            scope = Scope(current.workspace, current.account_id, current.leader_id)
+            what = f"Version {following.version} of the rule {row.rule_id}"
+            await refuse_if_held(session, scope, what, lambda held: _strands(current, following, held))
+        await _insert(session, following)  # of two changes at once, the primary key lets one pass
     return following
 
 
-async def _insert(db: Database, row: RuleRow) -> None:
+def _leaves(old: RuleRow, new: RuleRow) -> bool:
+    """The pair has no rule any more."""
+    return not new.active or (old.leader_id, old.account_id) != (new.leader_id, new.account_id)
+
+
+def _may_strand(old: RuleRow, new: RuleRow) -> bool:
+    """Other changes, a pause among them, go on following exits and need not look at holdings."""
+    return _leaves(old, new) or _mapped(old.body) != _mapped(new.body)
+
+
+def _strands(old: RuleRow, new: RuleRow, held: Held) -> bool:
+    if _leaves(old, new):
+        return True
+    before = source_of(_mapped(old.body).symbol_map, held.root)
+    return before is not None and before != source_of(_mapped(new.body).symbol_map, held.root)
+
+
+async def _insert(session: Session, row: RuleRow) -> None:
     text = """
         insert into copy_rules
             (workspace, rule_id, version, leader_id, account_id, body, active, created_at, created_by)
         values (%(workspace)s, %(rule_id)s, %(version)s, %(leader_id)s, %(account_id)s,
                 convert_from(%(body)s, 'UTF8')::json, %(active)s, %(created_at)s, %(created_by)s)"""
-    await db.run(text, values_of(row))
+    await session.run(text, values_of(row))
 
 
 async def current_rule(db: Database, workspace: str, rule_id: str) -> RuleRow | None:
