@@ -222,8 +222,13 @@ class BrokerSession(Protocol):
         """Ask the broker for new numbers on a working order."""
         ...
 
-    async def snapshot(self, account_id: str, since: datetime | None) -> AccountSnapshot:
-        """Read positions, working and recent orders, executions since `since` and the balance."""
+    async def snapshot(
+        self, account_id: str, since: datetime | None, *, urgent: bool = False
+    ) -> AccountSnapshot:
+        """Read positions, working and recent orders, executions since `since` and the balance.
+
+        `urgent`: a flatten reads; a penalty that an entry earned does not hold it back, and it may spare the balance.
+        """
         ...
 
     def watch(self, symbols: Sequence[str]) -> None:

@@ -17,8 +17,8 @@ _NS_PER_S: Final = 1_000_000_000
 class Lane(IntEnum):
     """Why a request is sent, most urgent first."""
 
-    FLATTEN = 0  # kill, flatten, cancel
-    EXIT = 1  # reduce, close, reads that resolve a doubt
+    FLATTEN = 0  # kill, flatten, cancel, exits that leave, and what a flatten reads
+    EXIT = 1  # reads that resolve a doubt
     PROTECT = 2  # protective stops, placed or moved
     ENTRY = 3
     STATUS = 4  # polling, dashboards
@@ -46,6 +46,9 @@ class Denied:
 
 
 GRANTED: Final = Granted()
+
+#: requests of each window that the reads of a flatten leave to its closes and cancels
+KEPT_FOR_CLOSES: Final = 8
 
 _CEILINGS: Final = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
 
@@ -78,10 +81,12 @@ class Budget:
             for window in policy.windows
         ]
         self._paused_until_ns = 0
+        #: FLATTEN is silent too: one of its own requests was refused
+        self._shut_until_ns = 0
 
-    def try_take(self, lane: Lane, now_ns: int, cost: int = 1) -> Granted | Denied:
-        """Take `cost` requests from every window, or none from any."""
-        answer = self.forecast(lane, now_ns, cost)
+    def try_take(self, lane: Lane, now_ns: int, cost: int = 1, spare: int = 0) -> Granted | Denied:
+        """Take `cost` requests from every window, leaving room for `spare` more, or none from any."""
+        answer = self.forecast(lane, now_ns, cost + spare)
         if answer is GRANTED:
             for count, _ in self._windows:
                 count.add(now_ns, cost)
@@ -89,8 +94,9 @@ class Budget:
 
     def forecast(self, lane: Lane, now_ns: int, cost: int) -> Granted | Denied:
         """What `try_take` would answer; for a whole fan-out at once before its first request."""
-        if now_ns < self._paused_until_ns and lane is not Lane.FLATTEN:
-            return Denied("penalty", (self._paused_until_ns - now_ns) / _NS_PER_S)
+        silent_ns = self._silent_ns(lane, now_ns)
+        if silent_ns > 0:
+            return Denied("penalty", silent_ns / _NS_PER_S)
         wait_ns = 0
         for count, ceilings in self._windows:
             room = ceilings[lane] - cost
@@ -102,13 +108,22 @@ class Budget:
 
     def room(self, lane: Lane, now_ns: int) -> int:
         """How many single requests of this lane fit now."""
-        if now_ns < self._paused_until_ns and lane is not Lane.FLATTEN:
+        if self._silent_ns(lane, now_ns) > 0:
             return 0
         return min((max(0, top[lane] - count.total(now_ns)) for count, top in self._windows), default=0)
 
-    def pause(self, now_ns: int, seconds: float) -> None:
-        """The broker asked for silence: only FLATTEN passes. A shorter pause never ends a longer one."""
-        self._paused_until_ns = max(self._paused_until_ns, now_ns + int(seconds * _NS_PER_S))
+    def pause(self, now_ns: int, seconds: float, lane: Lane = Lane.ENTRY) -> None:
+        """The broker asked for silence in answer to a request of `lane`; a shorter pause never ends a longer one.
+
+        FLATTEN passes until one of its own requests is refused, because an exit is worth the attempt (R-062).
+        """
+        until_ns = now_ns + int(seconds * _NS_PER_S)
+        self._paused_until_ns = max(self._paused_until_ns, until_ns)
+        if lane is Lane.FLATTEN:
+            self._shut_until_ns = max(self._shut_until_ns, until_ns)
+
+    def _silent_ns(self, lane: Lane, now_ns: int) -> int:
+        return (self._shut_until_ns if lane is Lane.FLATTEN else self._paused_until_ns) - now_ns
 
     def paused_s(self, now_ns: int) -> float:
         """Seconds of silence left."""

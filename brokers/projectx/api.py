@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import orjson
 
-from brokers._kit.budget import Budget, Denied, Lane
+from brokers._kit.budget import KEPT_FOR_CLOSES, Budget, Denied, Lane
 from brokers._kit.rest import RestClient, RestReply
 from brokers._kit.tokens import TokenHolder
 from brokers.projectx.answers import (
@@ -140,7 +140,7 @@ class Api:
         if reply.status == HTTP_UNAUTHORIZED:
             self._tokens.invalidate(token)
             reply = await self._post(path, body, await self._tokens.get(), lane)
-        self._check_status(reply)
+        self._check_status(reply, lane)
         answer = read_reply(kind, reply.body)
         if answer.success is not True or answer.error_code:
             text = answer.error_message or f"errorCode {answer.error_code}"
@@ -148,12 +148,13 @@ class Api:
         return answer
 
     async def _post(self, path: str, body: dict[str, object], token: str, lane: Lane) -> RestReply:
-        room = self._budget.try_take(lane, self._clock.monotonic_ns())
+        spare = KEPT_FOR_CLOSES if lane is Lane.FLATTEN else 0
+        room = self._budget.try_take(lane, self._clock.monotonic_ns(), spare=spare)
         if isinstance(room, Denied):
             raise Throttled("the request budget of this login is used up", retry_after_s=room.retry_after_s)
         return await self._rest.post(path, orjson.dumps(body), headers=bearer(token))
 
-    def _check_status(self, reply: RestReply) -> None:
+    def _check_status(self, reply: RestReply, lane: Lane) -> None:
         if reply.status == HTTP_OK:
             return
         if reply.status == HTTP_NOT_FOUND:
@@ -161,7 +162,7 @@ class Api:
         error = reply.as_error()
         if isinstance(error, Throttled):
             wait_s = error.retry_after_s if reply.retry_after else self._settings.throttled_s
-            self._budget.pause(self._clock.monotonic_ns(), wait_s)
+            self._budget.pause(self._clock.monotonic_ns(), wait_s, lane)
             raise Throttled(error.message, retry_after_s=wait_s)
         raise error
 

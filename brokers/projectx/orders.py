@@ -164,7 +164,7 @@ class OrderDesk:
         if self._heads is None:
             return _NO_TOKEN
         sent = self._send(
-            self._heads.place, encoded.payload, partial(self._placed, encoded), encoded.cl_ord_id, lane
+            self._heads.place, encoded.payload, partial(self._placed, encoded, lane), encoded.cl_ord_id, lane
         )
         if isinstance(sent, Sent):
             self._flights[encoded.cl_ord_id] = None
@@ -239,7 +239,7 @@ class OrderDesk:
 
     # -- answers ---------------------------------------------------------------------------------------
 
-    def _placed(self, encoded: Encoded, outcome: HttpReply | Lost) -> None:
+    def _placed(self, encoded: Encoded, lane: Lane, outcome: HttpReply | Lost) -> None:
         rejection = self._flights.pop(encoded.cl_ord_id, None)
         if isinstance(outcome, Lost):
             self._doubt(encoded, rejection, f"no answer: {outcome.reason}", 0)
@@ -259,7 +259,7 @@ class OrderDesk:
                 # With the tag in use the rejection is a second record's: the tagged order is another.
                 held = None if verdict.tag_in_use else rejection
                 self._doubt(encoded, held, reason, outcome.received_ns)
-        self._look_at(outcome)
+        self._look_at(outcome, lane)
 
     def _report_placement(
         self,
@@ -313,7 +313,7 @@ class OrderDesk:
             case Unsure(reason):
                 self._alert(order.account_id, verdict)
                 self._sink(RequestUnknown(order.account_id, order.cl_ord_id, request_id, reason))
-        self._look_at(outcome)
+        self._look_at(outcome, Lane.FLATTEN if kind == "cancel" else Lane.PROTECT)
 
     def _report_refusal(self, kind: Kind, order: OrderRef, reason: str, text: str, received_ns: int) -> None:
         exec_type: ExecType = "cancel_rejected" if kind == "cancel" else "replace_rejected"
@@ -339,13 +339,13 @@ class OrderDesk:
         if verdict.alert:
             self._sink(ProtocolAlert(self._login_id, account_id, verdict.alert, verdict.payload))
 
-    def _look_at(self, reply: HttpReply) -> None:
+    def _look_at(self, reply: HttpReply, lane: Lane) -> None:
         if reply.status == HTTP_UNAUTHORIZED:
             self._on_unauthorized()
         elif reply.status == HTTP_TOO_MANY:
             after = reply.header(b"retry-after") or b""
             wait_s = float(after) if after.isdigit() else self._settings.throttled_s
-            self._budget.pause(self._clock.monotonic_ns(), wait_s)
+            self._budget.pause(self._clock.monotonic_ns(), wait_s, lane)
 
 
 def _refusal(refused: PoolRefusal) -> NotSent:

@@ -200,12 +200,15 @@ class ProjectXSession:
                 return level
         return self._desk.replace(order, numbers, request_id, level)
 
-    async def snapshot(self, account_id: str, since: datetime | None) -> AccountSnapshot:
+    async def snapshot(
+        self, account_id: str, since: datetime | None, *, urgent: bool = False
+    ) -> AccountSnapshot:
         """Read the account. Raises SessionError; KeyError for an account that this login does not see."""
         account = self._accounts.ours(account_id)
         if account is None:
             raise KeyError(f"account {account_id} is not visible with this login")
-        return self._reader.snapshot(await self._reader.read(account, self._since(since)))
+        lane = Lane.FLATTEN if urgent else Lane.EXIT
+        return self._reader.snapshot(await self._reader.read(account, self._since(since), lane))
 
     def watch(self, symbols: Sequence[str]) -> None:
         """Stream quotes of these contracts to the sink."""

@@ -17,6 +17,7 @@ from brokers.tradovate import codec, frames
 from brokers.tradovate.answers import Accepted, Ambiguous, Penalty, Refused, Verdict, classify
 from brokers.tradovate.join import Joiner
 from brokers.tradovate.link import Link
+from brokers.tradovate.penalties import Penalties
 from brokers.tradovate.tracks import SIDES
 from kopitra.domain.executions import ExecutionReport, OrdStatus
 from kopitra.domain.signals import OrdType
@@ -51,10 +52,12 @@ Kind = Literal["place", "close", "cancel", "replace"]
 @dataclass(slots=True)
 class _Pending:
     kind: Kind
+    lane: Lane
+    endpoint: bytes
     account_id: str
     cl_ord_id: str
     payload: bytes
-    due_ns: int
+    due_ns: int = 0
     attached: tuple[str, ...] = ()
     request_id: str = ""
     order: OrderRef | None = None
@@ -73,8 +76,8 @@ class Doors:
     clock_ns: Callable[[], int]
     #: an order was answered 401: the token of the future must be another one
     token_refused: Callable[[], None]
-    #: the vendor asked for silence: an answer's status, or a penalty
-    throttled: Callable[[Penalty | int], None]
+    #: the vendor asked for silence: an answer's status or a penalty, and the request's lane; seconds of silence
+    throttled: Callable[[Penalty | int, Lane], float]
     busy: Callable[[], None]
 
 
@@ -89,6 +92,7 @@ class OrderDesk:
         self._timeout_ns = int(timeout_s * _NS)
         self._link: Link | None = None
         self._pending: dict[int, _Pending] = {}
+        self._penalties = Penalties()
         self._timer: asyncio.TimerHandle | None = None
 
     def use(self, link: Link | None) -> None:
@@ -109,8 +113,11 @@ class OrderDesk:
         payload = encoded.payload
         endpoint = PLACE_OSO if encoded.attached else _ENDPOINT[payload[:10]]
         kind: Kind = "close" if endpoint is LIQUIDATE else "place"
-        pending = _Pending(kind, encoded.account_id, encoded.cl_ord_id, payload, 0, encoded.attached)
-        sent = self._write(endpoint, pending, Lane.EXIT if lane_exit else Lane.ENTRY)
+        # Exits go on while a penalty holds entries back, until one of them is refused itself.
+        lane = Lane.FLATTEN if lane_exit else Lane.ENTRY
+        pending = _Pending(kind, lane, endpoint, encoded.account_id, encoded.cl_ord_id, payload)
+        pending.attached = encoded.attached
+        sent = self._write(pending)
         if kind == "close" and isinstance(sent, Sent):
             self._hold(payload, 1)
         return sent
@@ -131,22 +138,28 @@ class OrderDesk:
             return body
         if not self._doors.takes_cancels():
             return NotSent("session_down", "The session is not live.")
-        pending = _Pending(kind, order.account_id, order.cl_ord_id, body.encode(), 0, (), request_id, order)
-        return self._write(endpoint, pending, lane)
+        pending = _Pending(kind, lane, endpoint, order.account_id, order.cl_ord_id, body.encode())
+        pending.request_id, pending.order = request_id, order
+        return self._write(pending)
 
-    def _write(self, endpoint: bytes, pending: _Pending, lane: Lane) -> Sent | NotSent:
+    def _write(self, pending: _Pending) -> Sent | NotSent:
         link = self._link
         now_ns = self._doors.clock_ns()
         if link is None or not link.is_open:
             return NotSent("session_down", "The socket is closed.")
-        granted = self._budget.try_take(lane, now_ns)
+        wait_s = self._penalties.wait_s(pending.endpoint, now_ns)
+        if wait_s > 0:
+            return NotSent("penalty", "The vendor's penalty ticket tells this request to wait.", wait_s)
+        granted = self._budget.try_take(pending.lane, now_ns)
         if isinstance(granted, Denied):
             reason = "penalty" if granted.reason == "penalty" else "rate_budget"
             return NotSent(reason, "The login's request budget is used up.", granted.retry_after_s)
         number = link.next_id()
-        if not link.send(b"%b\n%d\n\n%b" % (endpoint, number, pending.payload)):
+        body = self._penalties.body(pending.endpoint, pending.payload)
+        if not link.send(b"%b\n%d\n\n%b" % (pending.endpoint, number, body)):
             self._doors.busy()
             return NotSent("busy", "The socket does not drain.", _BUSY_S)
+        self._penalties.written(pending.endpoint, pending.payload)
         pending.due_ns = now_ns + self._timeout_ns
         self._pending[number] = pending
         if len(self._pending) > PENDING_MAX:
@@ -173,7 +186,7 @@ class OrderDesk:
         if pending is None:
             return
         verdict = classify(item.s, bytes(item.d))
-        self._notice(item.s, verdict)
+        self._notice(pending, item.s, verdict, now_ns)
         if pending.kind == "close":
             self._closed(pending, verdict, now_ns)
         elif pending.kind == "place":
@@ -181,11 +194,13 @@ class OrderDesk:
         else:
             self._changed(pending, verdict, now_ns)
 
-    def _notice(self, status: int, verdict: Verdict) -> None:
+    def _notice(self, pending: _Pending, status: int, verdict: Verdict, now_ns: int) -> None:
         if isinstance(verdict, Penalty):
-            self._doors.throttled(verdict)
+            until_ns = now_ns + int(self._doors.throttled(verdict, pending.lane) * _NS)
+            again = pending.kind != "place"
+            self._penalties.given(pending.endpoint, pending.payload, verdict, until_ns, again=again)
         elif status in (423, 429):
-            self._doors.throttled(status)
+            self._doors.throttled(status, pending.lane)
         elif status == 401:
             self._doors.token_refused()
 

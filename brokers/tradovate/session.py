@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from brokers._kit.backoff import BackoffPolicy
-from brokers._kit.budget import Budget, BudgetPolicy, Denied, Lane, Window
+from brokers._kit.budget import KEPT_FOR_CLOSES, Budget, BudgetPolicy, Denied, Lane, Window
 from brokers._kit.rest import RestClient, RestSettings
 from brokers._kit.runner import RunnerPolicy, SessionPlan, SessionRunner
 from brokers._kit.tokens import TokenHolder
@@ -150,11 +150,14 @@ class TradovateSession:
         body = codec.encode_modify(order, numbers, self._settings.peg_factor, expire_time)
         return self._desk.replace(order, body, request_id)
 
-    async def snapshot(self, account_id: str, since: datetime | None) -> AccountSnapshot:
+    async def snapshot(
+        self, account_id: str, since: datetime | None, *, urgent: bool = False
+    ) -> AccountSnapshot:
         """Read the account over REST; raises a SessionError when it cannot be read."""
         broker_id = self._accounts.broker_id(account_id)
-        started_ns, seen = await self._reader.lists()
-        cash = await self._reader.cash(broker_id)
+        lane = Lane.FLATTEN if urgent else Lane.EXIT
+        started_ns, seen = await self._reader.lists(lane)
+        cash = None if urgent else await self._reader.cash(broker_id)
         return account_snapshot(
             seen, broker_id, account_id, self._contracts, since=since, started_ns=started_ns, cash=cash
         )
@@ -302,8 +305,9 @@ class TradovateSession:
     async def _market_token(self) -> str:
         return (await self._tokens.get()).market_data
 
-    def _spend(self, requests: int) -> None:
-        granted = self._budget.try_take(Lane.EXIT, self._clock.monotonic_ns(), requests)
+    def _spend(self, requests: int, lane: Lane = Lane.EXIT) -> None:
+        spare = KEPT_FOR_CLOSES if lane is Lane.FLATTEN else 0
+        granted = self._budget.try_take(lane, self._clock.monotonic_ns(), requests, spare)
         if isinstance(granted, Denied):
             raise Throttled("the login's request budget is used up", retry_after_s=granted.retry_after_s)
 
@@ -326,17 +330,22 @@ class TradovateSession:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _throttled(self, what: Penalty | int) -> None:
+    def _throttled(self, what: Penalty | int, lane: Lane) -> float:
+        """Silence for as long as asked; the seconds. Tickets belong to an endpoint, which the desk keeps shut."""
         now_ns = self._clock.monotonic_ns()
         if isinstance(what, int):
-            self._budget.pause(now_ns, self._throttle_s)
-            self._alert(f"The vendor answered {what}: silence for {self._throttle_s:.0f} s.")
-            self._throttle_s = min(self._throttle_s * 2, self._settings.throttle_wait_max_s)
-            return
+            wait_s = self._throttle_s
+            self._budget.pause(now_ns, wait_s)
+            if lane is Lane.FLATTEN:
+                self._budget.pause(now_ns, self._settings.exit_retry_s, lane)
+            self._alert(f"The vendor answered {what}: silence for {wait_s:.0f} s.")
+            self._throttle_s = min(wait_s * 2, self._settings.throttle_wait_max_s)
+            return wait_s
         wait_s = self._settings.captcha_wait_s if what.captcha else max(what.wait_s, 1.0)
         self._budget.pause(now_ns, wait_s)
         hint = "It asks for a captcha: log in once by hand." if what.captcha else "It is a time penalty."
         self._alert(f"The vendor gave a penalty ticket: silence for {wait_s:.0f} s. {hint}")
+        return wait_s
 
     def _busy(self) -> None:
         loop = asyncio.get_running_loop()

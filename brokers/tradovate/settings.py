@@ -54,6 +54,8 @@ class TradovateSettings:
     #: silence after an answer 429 or 423, doubling to throttle_wait_max_s
     throttle_wait_s: float = 60.0
     throttle_wait_max_s: float = 3600.0
+    #: exits, cancels and flattens try again so long after one of them was answered 429 or 423
+    exit_retry_s: float = 10.0
     #: no login attempt for so long after a captcha was asked for
     captcha_wait_s: float = 3600.0
     #: no connect for so long after a quota shutdown: somebody else took the slot

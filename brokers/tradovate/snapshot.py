@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from brokers._kit.budget import Lane
 from brokers._kit.rest import RestClient, decoded
 from brokers.tradovate.entities import (
     CashBalance,
@@ -153,7 +154,7 @@ class Reader:
         self,
         rest: RestClient,
         token: Callable[[], Awaitable[str]],
-        spend: Callable[[int], None],
+        spend: Callable[[int, Lane], None],
         contracts: ContractBook,
         clock_ns: Callable[[], int],
     ) -> None:
@@ -166,17 +167,17 @@ class Reader:
         self._lock = asyncio.Lock()
         self._last: tuple[int, SyncMessage] | None = None
 
-    async def lists(self) -> tuple[int, SyncMessage]:
+    async def lists(self, lane: Lane = Lane.EXIT) -> tuple[int, SyncMessage]:
         """(monotonic start, everything); begun after this call."""
         wanted_ns = self._clock_ns()
         async with self._lock:
             if self._last is not None and self._last[0] >= wanted_ns:
                 return self._last
-            self._last = (self._clock_ns(), await self._read())
+            self._last = (self._clock_ns(), await self._read(lane))
             return self._last
 
-    async def _read(self) -> SyncMessage:
-        self._spend(6)
+    async def _read(self, lane: Lane) -> SyncMessage:
+        self._spend(6, lane)
         # Fills last: a fill's order is in the lists before, or the fill is younger than them.
         orders = await self.get("/order/list", list[Order])
         versions = await self.get("/orderVersion/list", list[OrderVersion])
@@ -185,23 +186,23 @@ class Reader:
         cash = await self.get("/cashBalance/list", list[CashBalance])
         fills = await self.get("/fill/list", list[Fill])
         wanted = {row.contract_id for row in (*orders, *positions)}
-        await self.learn({contract_id for contract_id in wanted if contract_id is not None})
+        await self.learn({contract_id for contract_id in wanted if contract_id is not None}, lane)
         return SyncMessage(
             orders=orders, order_versions=versions, commands=commands, positions=positions,
             cash_balances=cash, fills=fills,
         )  # fmt: skip
 
-    async def learn(self, contract_ids: set[int]) -> None:
+    async def learn(self, contract_ids: set[int], lane: Lane = Lane.EXIT) -> None:
         """Look up the names of contracts that are not known yet."""
         unknown = sorted(number for number in contract_ids if self._contracts.name(number) is None)
         for start in range(0, len(unknown), _IDS_MAX):
-            self._spend(1)
+            self._spend(1, lane)
             ids = ",".join(str(number) for number in unknown[start : start + _IDS_MAX])
             self._contracts.learn(await self.get("/contract/items", list[Contract], ids=ids))
 
     async def cash(self, broker_id: int) -> CashSnapshot | None:
         """Net liquidation and the day's profit; None where the vendor does not tell them."""
-        self._spend(1)
+        self._spend(1, Lane.EXIT)
         body = msgspec.json.encode({"accountId": broker_id})
         headers = {"Authorization": f"Bearer {await self._token()}"}
         reply = await self._rest.post("/cashBalance/getcashbalancesnapshot", body, headers=headers)

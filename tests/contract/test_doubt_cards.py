@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from kopitra.domain.orders import OrderIntent
-from kopitra.ports import NotSent, ProtocolAlert
+from kopitra.ports import NotSent, ProtocolAlert, Sent
 from tests.contract.card import card
 from tests.contract.desk import Desk
 from tests.contract.logins import A1, A2
@@ -294,6 +294,42 @@ async def test_a_penalty_silences_entries_and_lets_cancels_pass(broker: SimBroke
     assert not isinstance(passed, NotSent)
     await desk.said(resting, lambda r: r.exec_type == "canceled", "the cancel behind the penalty")
     assert len(await broker.placements()) == 1
+
+
+@card("KC-512")
+@pytest.mark.parametrize("leader", ["lead", ""], ids=["exit", "flatten"])
+async def test_a_penalty_that_an_entry_earned_holds_no_exit_back(
+    broker: SimBroker, desk: Desk, leader: str
+) -> None:
+    await desk.hold("buy", 2)
+    await broker.quirks(throttle_next=1)
+    hit = await desk.send(desk.intent())
+    await desk.ear.until(lambda: desk.is_decided(hit), "what became of the order that met the limit")
+    assert isinstance(desk.try_send(desk.intent()), NotSent)
+    closing = desk.closing("sell", 2)._replace(leader=leader)
+
+    read = await desk.session.snapshot(A1, None, urgent=True)
+    answer = desk.try_send(closing)
+
+    assert [(p.symbol, p.net_qty) for p in read.positions or () if p.net_qty] == [(broker.symbol, 2)]
+    assert isinstance(answer, Sent), answer
+    await desk.filled(closing)
+    assert await broker.net_qty(A1) == 0
+
+
+@card("KC-514")
+async def test_an_exit_that_is_itself_refused_waits_as_long_as_told(broker: SimBroker, desk: Desk) -> None:
+    await desk.hold("buy", 1)
+    await broker.quirks(throttle_next=1)
+    hit = await desk.send(desk.closing("sell", 1)._replace(leader=""))
+    await desk.doubt(hit)
+
+    refused = desk.try_send(desk.closing("sell", 1)._replace(leader=""))
+
+    assert isinstance(refused, NotSent)
+    assert refused.reason == "penalty"
+    assert 0 < refused.retry_after_s <= 10
+    assert await broker.net_qty(A1) == 1
 
 
 @card("KC-520")

@@ -219,6 +219,11 @@ class Firm:
             200, f'{{"p-ticket":"{ticket}","p-time":{settings.penalty_ticket_s},"p-captcha":{captcha}}}'
         )
 
+    @property
+    def open_tickets(self) -> int:
+        """Penalty tickets that nobody has come back with."""
+        return len(self._tickets)
+
     def _fault_after(self, done: Done) -> Outcome:
         settings, dice = self.core.settings, self.core.dice
         outcome = Outcome(done.status, done.answer, done.changes)

@@ -174,6 +174,13 @@ class House:
         assert isinstance(sent, Sent), sent
         return intent
 
+    def closing(self, side: Side, qty: int) -> OrderIntent:
+        """A close of the house itself, as a flatten makes it."""
+        return self.intent(side, qty)._replace(leader="", role="exit", reduce_only=True)
+
+    def submit_exit(self, intent: OrderIntent) -> Sent | NotSent:
+        return self.session.submit(self.encode(intent), lane_exit=True)
+
     def refused(self, intent: OrderIntent, *attached: OrderIntent) -> NotSent:
         """What says no before a byte is written."""
         encoded = self.session.encode(intent, attached)

@@ -79,6 +79,42 @@ async def test_a_captcha_on_an_order_silences_the_login_for_an_hour(live: House)
     assert live.refused(live.intent()).retry_after_s > 3_500
 
 
+async def test_a_penalised_close_waits_as_told_and_goes_again_with_its_ticket(live: House) -> None:
+    await live.filled(live.send(live.intent("buy", 1)))
+    live.settings(penalty_ticket_s=1)
+    live.quirks(penalty_next=1)
+    first, second = (live.closing("sell", 1) for _ in range(2))
+    live.submit_exit(first)
+    assert (await live.heard(OrderUnknown)).cl_ord_id == first.cl_ord_id
+
+    refused = live.submit_exit(second)
+    assert isinstance(refused, NotSent)
+    assert (refused.reason, 0 < refused.retry_after_s <= 1) == ("penalty", True)
+    assert live.simulator.firm.open_tickets == 1
+    await live.until(lambda: isinstance(live.submit_exit(second), Sent), "the end of the wait")
+
+    await live.filled(second)
+    assert live.net_qty() == 0
+    assert live.simulator.firm.open_tickets == 0
+
+
+async def test_a_captcha_on_placements_leaves_the_native_close_open(live: House) -> None:
+    await live.filled(live.send(live.intent("buy", 1)))
+    live.settings(captcha=True)
+    live.quirks(penalty_next=1)
+    live.send(live.intent())
+    await live.heard(OrderUnknown)
+
+    exit_ = live.closing("sell", 1)._replace(leader="lead")
+    refused = live.submit_exit(exit_)
+    assert isinstance(refused, NotSent)
+    assert refused.retry_after_s > 3_500
+    closing = live.closing("sell", 1)
+    assert isinstance(live.submit_exit(closing), Sent)
+    await live.filled(closing)
+    assert live.net_qty() == 0
+
+
 async def test_an_ambiguous_reason_is_doubt(live: House) -> None:
     live.command("reject-next", text="RiskCheckTimeout: slow")
 

@@ -66,7 +66,9 @@ class ToySession:
     def replace(self, order: OrderRef, numbers: NewNumbers, request_id: str) -> NotSent:
         return NotSent("not_supported", "Toy Town fills at once: there is nothing to replace")
 
-    async def snapshot(self, account_id: str, since: datetime | None) -> AccountSnapshot:
+    async def snapshot(
+        self, account_id: str, since: datetime | None, *, urgent: bool = False
+    ) -> AccountSnapshot:
         return AccountSnapshot(account_id, None, None, None, None, self._clock.monotonic_ns())
 
     def watch(self, symbols: Sequence[str]) -> None:

@@ -70,6 +70,22 @@ def test_only_flatten_passes_a_penalty_and_a_shorter_one_does_not_end_it() -> No
     assert (spender.paused_s(5 * NS), spender.paused_s(20 * NS)) == (10.0, 0.0)
 
 
+def test_a_refused_exit_silences_the_exits_too_for_as_long_as_told() -> None:
+    spender = budget()
+    spender.pause(0, 60)
+    spender.pause(0, 10, Lane.FLATTEN)
+    assert spender.try_take(Lane.FLATTEN, 4 * NS) == Denied("penalty", 6.0)
+    assert spender.try_take(Lane.FLATTEN, 10 * NS) == GRANTED
+    assert spender.try_take(Lane.ENTRY, 10 * NS) == Denied("penalty", 50.0)
+
+
+def test_what_is_spared_is_left_and_not_taken() -> None:
+    spender = budget(Window(10, 60))
+    assert spender.try_take(Lane.FLATTEN, 0, 3, spare=7) == GRANTED
+    assert isinstance(spender.try_take(Lane.FLATTEN, 0, 1, spare=7), Denied)
+    assert spender.room(Lane.FLATTEN, 0) == 7
+
+
 @given(st.lists(st.tuples(lanes, st.integers(0, 20 * NS), st.integers(1, 4)), max_size=300))
 def test_no_window_is_ever_exceeded_and_the_reserve_is_never_refused(
     steps: list[tuple[Lane, int, int]],
