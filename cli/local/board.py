@@ -1,10 +1,9 @@
-"""The demo's pictures: the live table, the hop budget, the addresses."""
+"""The demo's pictures: the live table, the hop budget, the addresses. They fit a terminal of 80 columns."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from rich.box import SIMPLE
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -14,100 +13,143 @@ from cli.local.signal_view import LegSeen, OrderSeen, SignalSeen
 from cli.local.stage import Stage
 from cli.words import plain, rule_in_words, sentence
 
-#: signals shown above the table, newest last
-SIGNALS_SHOWN_MAX: Final = 4
-_COLUMNS: Final = (
-    "follower",
-    "broker",
-    "rule",
-    "state",
-    "why",
-    "holds",
-    "avg price",
-    "notional",
-    "sent/ack/fill ms",
-)
-_NUMBERS: Final = _COLUMNS[5:]
+#: columns from which the broker has a column of its own, hops are explained, and rule and reason have one each
+BROKER_FROM_COLS: Final = 100
+WAYS_FROM_COLS: Final = 110
+RULE_FROM_COLS: Final = 130
+#: lines of the live picture beside followers and signals: the step, the table's head, the line below it
+_FRAME_LINES: Final = 3
 #: what a follower may refuse to copy
-_ENTRIES: Final = frozenset({"enter", "add", "reverse"})
+ENTRIES: Final = frozenset({"enter", "add", "reverse"})
+#: what a leg without an order of its own comes to
+_DONE: Final[Mapping[str, str]] = {"replace": "moved", "cancel": "canceled"}
 _STYLES: Final[Mapping[str, str]] = {"approved": "green", "refused": "red", "skipped": "yellow"}
 
 
-def board(stage: Stage, played: Played, *, whole: bool = False) -> RenderableType:
-    """The newest signals, and one row per follower with its part in the newest one; `whole`: no text is cut."""
-    signals = _newest_first(played)
-    lines = [Text(_signal_line(signal)) for signal in reversed(signals[:SIGNALS_SHOWN_MAX])]
-    newest = signals[0] if signals else None
-    return Group(Text(f"now: {played.step}", style="bold"), *lines, _table(stage, played, newest, whole))
+class Part(NamedTuple):
+    """One follower's part in one signal, in words."""
+
+    outcome: str
+    state: str
+    order: str
+    notional: str
+    hops: str
+    why: str
 
 
-def _signal_line(signal: SignalSeen) -> str:
+class Board:
+    """The live picture: the step, the newest signals, and each follower's part in the newest one."""
+
+    def __init__(self, stage: Stage, played: Played) -> None:
+        self._stage = stage
+        self._played = played
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Drawn for the terminal as it is now; its height bounds the signals that are shown."""
+        signals = oldest_first(self._played)
+        shown = max(0, console.size.height - len(self._stage.followers) - _FRAME_LINES)
+        yield Text(f"now: {self._played.step}", style="bold", no_wrap=True, overflow="ellipsis")
+        for signal in signals[max(0, len(signals) - shown) :]:
+            yield Text(signal_line(signal), no_wrap=True, overflow="ellipsis")
+        newest = signals[-1] if signals else None
+        yield _table(self._stage, self._played, newest, options.max_width, whole=False)
+
+
+class LastEntry:
+    """Each follower's part in the leader's last entry, with every word of the reasons."""
+
+    def __init__(self, stage: Stage, played: Played) -> None:
+        self._stage = stage
+        self._played = played
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        entries = [signal for signal in oldest_first(self._played) if signal.action in ENTRIES]
+        if entries:
+            yield Text(f"\nEach follower's part in {_name(entries[-1])}, the last entry", style="bold")
+            yield _table(self._stage, self._played, entries[-1], options.max_width, whole=True)
+
+
+def oldest_first(played: Played) -> list[SignalSeen]:
+    """The signals in the journal's order."""
+    return sorted(played.signals.values(), key=lambda signal: signal.sequence)
+
+
+def signal_line(signal: SignalSeen) -> str:
+    """A signal and what became of it, in one line."""
     outcomes = [leg.outcome for leg in signal.legs]
-    said = f"#{signal.sequence} {signal.source.replace('_', ' ')}: {signal.action} {signal.side or ''} "
-    said += f"{plain(signal.quantity)} {signal.symbol}".replace("  ", " ")
-    parts = [f"{outcomes.count(name)} {name}" for name in _STYLES]
-    return f"{said}  ->  {', '.join(parts)}"
+    said = (("copied", "approved"), ("skipped", "skipped"), ("refused", "refused"))
+    parts = [f"{outcomes.count(name)} {word}" for word, name in said if name in outcomes]
+    return f"{_name(signal)}  ->  {', '.join(parts)}"
 
 
-def _table(stage: Stage, played: Played, newest: SignalSeen | None, whole: bool) -> Table:
-    table = Table(header_style="bold", pad_edge=False, box=SIMPLE)
-    for title in _COLUMNS:
-        right = title in _NUMBERS
-        table.add_column(
-            title,
-            justify="right" if right else "left",
-            no_wrap=not whole or right,
-            overflow="fold" if whole else "ellipsis",
-        )
+def _name(signal: SignalSeen) -> str:
+    words = (signal.source.replace("_", " ") + ":", signal.action, signal.side, plain(signal.quantity))
+    return " ".join(word for word in (*words, signal.symbol) if word)
+
+
+def _table(stage: Stage, played: Played, signal: SignalSeen | None, width: int, *, whole: bool) -> Table:
+    """`whole`: long words are folded, not cut."""
+    table = Table(header_style="bold", pad_edge=False, box=None, padding=(0, 1, 0, 0), expand=True)
+    with_broker, with_rule = width >= BROKER_FROM_COLS, width >= RULE_FROM_COLS
+    _columns(table, with_broker, with_rule, whole)
     for spec in stage.followers:
         rule = rule_in_words(stage.rules[spec.account])
+        part = part_of(signal, spec.account)
+        state = Text(part.state, _STYLES.get(part.outcome, ""))
+        broker = [stage.floors[spec.slot].broker] if with_broker else []
+        words = [rule, part.why] if with_rule else [part.why or rule]
         held = str(played.net.get(spec.account, 0))
-        state, why, *numbers = _cells(played, newest, spec.account)
-        broker = stage.floors[spec.slot].broker
-        table.add_row(spec.account, broker, rule, state, why, held, *numbers)
+        table.add_row(
+            spec.account, *broker, state, part.order, held, part.notional, part.hops, *_texts(words, part)
+        )
     return table
 
 
-def _cells(
-    played: Played, newest: SignalSeen | None, account: str
-) -> tuple[RenderableType, str, str, str, str]:
-    """State in the newest signal; why the newest entry was not copied, and its money value; last fill and hops."""
-    leg = None if newest is None else _leg_of(newest, account)
-    entry = next(
-        (found for signal in _newest_first(played, _ENTRIES) if (found := _leg_of(signal, account))), None
-    )
-    fill = _last_fill(played, account)
-    state = Text() if leg is None else Text(_state(leg), style=_STYLES.get(leg.outcome, ""))
-    why = "" if entry is None or not entry.reason else entry.detail or sentence(entry.reason)
-    notional = "" if entry is None or entry.notional is None else f"{entry.notional:,.0f}"
-    price = "" if fill is None else plain(fill.avg_px)
-    hops = "" if fill is None else "/".join(_hop(fill, name) for name in ("sent", "acked", "filled"))
-    return state, why, price, notional, hops
+def _texts(words: Sequence[str], part: Part) -> list[Text]:
+    """The rule, and the reason in the colour of its outcome."""
+    return [Text(word, _STYLES[part.outcome] if word == part.why and word else "") for word in words]
 
 
-def _newest_first(played: Played, actions: frozenset[str] | None = None) -> list[SignalSeen]:
-    found = [s for s in played.signals.values() if actions is None or s.action in actions]
-    return sorted(found, key=lambda signal: signal.sequence, reverse=True)
+def _columns(table: Table, with_broker: bool, with_rule: bool, whole: bool) -> None:
+    table.add_column("", no_wrap=True)
+    if with_broker:
+        table.add_column("broker", no_wrap=True)
+    table.add_column("state", no_wrap=True, min_width=len("entry filled"))
+    table.add_column("order", no_wrap=True, min_width=len("-15 MES"), justify="right")
+    for title, width in (("holds", 5), ("notional", 9), ("sent/ack/fill ms", 16)):
+        table.add_column(title, no_wrap=True, min_width=width, justify="right")
+    for title, ratio in (("rule", 2), ("why not", 3)) if with_rule else (("why not, or rule", 1),):
+        table.add_column(title, no_wrap=not whole, overflow="fold" if whole else "ellipsis", ratio=ratio)
 
 
-def _leg_of(signal: SignalSeen, account: str) -> LegSeen | None:
-    return next((leg for leg in signal.legs if leg.account_id == account), None)
+def part_of(signal: SignalSeen | None, account: str) -> Part:
+    """What this signal is for this follower: nothing yet, a reason why not, or orders with their times."""
+    leg = None if signal is None else next((leg for leg in signal.legs if leg.account_id == account), None)
+    if signal is None or leg is None:
+        return Part("", "", "", "", "", "")
+    why = (leg.detail or sentence(leg.reason)) if leg.reason else ""
+    order = _main_order(leg)
+    if order is None:
+        done = _DONE.get(signal.action, "approved") if leg.outcome == "approved" else leg.outcome
+        return Part(leg.outcome, done, "", "", "", why)
+    sign = "+" if order.side == "buy" else "-"
+    notional = "" if leg.notional is None else f"{leg.notional:,.0f}"
+    hops = "/".join(_hop(order, name) for name in ("sent", "acked", "filled"))
+    state = f"{order.role} {order.state.replace('_', ' ')}"
+    return Part(leg.outcome, state, f"{sign}{plain(order.qty)} {_root(order.symbol)}", notional, hops, why)
 
 
-def _state(leg: LegSeen) -> str:
+def _root(contract: str) -> str:
+    """A contract without its month and year: MESZ6 is MES."""
+    return contract[:-2] if len(contract) > 2 and contract[-1].isdigit() else contract
+
+
+def _main_order(leg: LegSeen) -> OrderSeen | None:
+    """The order that a row tells of: the one that moves the position where there is one."""
     for role in ("entry", "exit", "stop", "target"):
         for order in leg.orders:
             if order.role == role:
-                return f"{order.role} {order.state}"
-    return leg.outcome if leg.outcome != "approved" else "sent"
-
-
-def _last_fill(played: Played, account: str) -> OrderSeen | None:
-    for signal in _newest_first(played):
-        leg = _leg_of(signal, account)
-        filled = [] if leg is None else [order for order in leg.orders if order.state == "filled"]
-        if filled:
-            return filled[-1]
+                return order
     return None
 
 
@@ -115,26 +157,32 @@ def _hop(order: OrderSeen, name: str) -> str:
     return f"{order.hops[name] / 1000:.1f}" if name in order.hops else "-"
 
 
-def budget(times: Mapping[str, Sequence[float]]) -> Table:
-    """Each hop's budget against what was measured."""
-    table = Table(title="Where the time goes", title_justify="left", header_style="bold")
-    for column in ("hop", "p50 ms", "p95 ms", "p99 ms", "max ms", "budget", "kept"):
-        table.add_column(column, justify="left" if column == "hop" else "right")
+def budget(times: Mapping[str, Sequence[float]], width: int) -> RenderableType:
+    """Each hop's budget beside what was measured, and the verdict."""
+    table = Table(header_style="bold", pad_edge=False, box=None, padding=(0, 2, 0, 0))
+    for column in ("hop", "budget ms", "measured", "verdict", "p50", "p99", "max"):
+        left = column in ("hop", "verdict")
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
+    if width >= WAYS_FROM_COLS:
+        table.add_column("from ... to", no_wrap=True)
     for hop in HOPS:
         values = times[hop.name]
+        limit = f"{hop.quantile} < {hop.budget_ms}"
         if not values:
-            table.add_row(hop.title, "", "", "", "", "", "not measured")
+            table.add_row(hop.title, limit, "", Text("NOT MEASURED", "red"))
             continue
-        shown = [f"{quantile(values, name):.1f}" for name in ("p50", "p95", "p99", "max")]
-        limit = f"{hop.quantile} < {hop.budget_ms} ms"
-        kept = quantile(values, hop.quantile) < hop.budget_ms
-        table.add_row(hop.title, *shown, limit, Text("yes", "green") if kept else Text("NO", "red"))
-    return table
+        measured = quantile(values, hop.quantile)
+        kept = measured < hop.budget_ms
+        verdict = Text("kept", "green") if kept else Text("OVER BUDGET", "red")
+        shown = [f"{quantile(values, name):.1f}" for name in ("p50", "p99", "max")]
+        ways = [hop.way] if width >= WAYS_FROM_COLS else []
+        table.add_row(hop.title, limit, f"{measured:.1f}", verdict, *shown, *ways)
+    return Group(Text("\nWhere the time goes: budget and measured, in milliseconds", style="bold"), table)
 
 
 def addresses(stage: Stage) -> Table:
     """Where everything is."""
-    table = Table(show_header=False, box=None)
+    table = Table(show_header=False, box=None, pad_edge=False)
     rows = [
         ("gateway", stage.url),
         ("API document", f"{stage.url}/openapi.json"),
@@ -143,5 +191,5 @@ def addresses(stage: Stage) -> Table:
         *((f"{floor.broker} simulator", f"{floor.http.base_url}/_sim/ledger") for floor in stage.floors),
     ]
     for name, address in rows:
-        table.add_row(name, str(address))
+        table.add_row(name, Text(str(address), no_wrap=True))
     return table

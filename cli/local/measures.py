@@ -18,23 +18,24 @@ _US_PER_MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A hop's name, what it is, its budget in milliseconds and the quantile that it is held against."""
+    """A hop, what it is from and to, its budget in milliseconds and the quantile that it is held against."""
 
     name: str
     title: str
+    way: str
     budget_ms: int
     quantile: str
 
 
 #: the order of the way
 HOPS: Final = (
-    Hop("detection", "detection: the leader's fill until it is received", 50, "p95"),
-    Hop("normalise_publish", "normalise + publish: received until planned and durable", 25, "p95"),
-    Hop("dispatch", "fan-out dispatch: durable until written to the broker", 10, "p95"),
-    Hop("broker", "broker API: written until answered", 800, "p95"),
-    Hop("collect_publish", "collect + publish: the broker's fill until noted", 50, "p95"),
-    Hop("end_to_end", "end to end, typical: the act until the copy is filled", 1_000, "p50"),
-    Hop("end_to_end", "end to end, worst", 3_000, "max"),
+    Hop("detection", "detection", "the leader's fill ... received", 50, "p95"),
+    Hop("normalise_publish", "normalise + publish", "received ... planned and durable", 25, "p95"),
+    Hop("dispatch", "fan-out dispatch", "durable ... written to the broker", 10, "p95"),
+    Hop("broker", "broker API", "written ... answered", 800, "p95"),
+    Hop("collect_publish", "collect + publish", "the broker's fill ... noted", 50, "p95"),
+    Hop("end_to_end", "end to end, typical", "the act ... the copy is filled", 1_000, "p50"),
+    Hop("end_to_end", "end to end, worst", "the act ... the copy is filled", 3_000, "max"),
 )
 
 

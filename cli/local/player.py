@@ -55,26 +55,28 @@ class Played:
 
 
 class Player:
-    """`play` goes through all steps; `shown` is called whenever something is new."""
+    """`play` goes through all steps; `shown` is called whenever something is new; `look_s`: seconds after each."""
 
-    def __init__(self, stage: Stage, shown: Callable[[Played], None]) -> None:
+    def __init__(self, stage: Stage, played: Played, shown: Callable[[], None], look_s: float = 0.0) -> None:
         self._stage = stage
         self._shown = shown
+        self._look_s = look_s
         self._seq = 0
-        self.played = Played()
+        self.played = played
 
     async def play(self) -> Played:
         """All steps; stops at the first one that does not come to what it must."""
         papers = expectations(self._stage.followers, STEPS)
-        for step, expected in zip(STEPS, papers, strict=True):
-            self.played.step = step.title
-            self._shown(self.played)
+        for number, (step, expected) in enumerate(zip(STEPS, papers, strict=True), 1):
+            self.played.step = f"{number} of {len(STEPS)}: {step.title}"
+            self._shown()
             await self._act(step)
             await self._until_told(step, expected)
             await self._until_right(step, expected[-1])
             self._compare(step)
             if self.played.differences:
                 break
+            await asyncio.sleep(self._look_s)
         await self._until_nothing_more()
         return self.played
 
@@ -193,7 +195,7 @@ class Player:
         async def right() -> str:
             wrong = await self._wrong_at_brokers(expected)
             await self._read_signals()
-            self._shown(self.played)
+            self._shown()
             under_way = [s for s in self.played.signals.values() if not s.settled]
             return "; ".join(wrong) or ("orders are under way" if under_way else "")
 
@@ -242,7 +244,7 @@ class Player:
         await self._read_signals()
         for signal in await self._new_signals():
             self.played.differences.append(f"at the end: an unexpected signal {signal.signal_id}")
-        self._shown(self.played)
+        self._shown()
 
     # ---- comparing ----------------------------------------------------------------------------------------
 

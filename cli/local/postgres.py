@@ -190,7 +190,13 @@ class EmbeddedPostgres:
         """Run one of the server's programs as the server's user; its words travel in the error."""
         command = [*_as_server_user(self._dir), str(_bin_dir() / program), *arguments]
         done = subprocess.run(  # noqa: S603 - a fixed program of the wheel, no shell
-            command, cwd=self._dir, capture_output=True, text=True, check=False, env=_environment()
+            command,
+            cwd=self._dir,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_environment(),
+            start_new_session=True,  # the terminal's Ctrl-C is for us alone: a half-made cluster helps nobody
         )
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip()

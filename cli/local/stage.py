@@ -31,7 +31,7 @@ from cli.local.scenario import (
 )
 from cli.local.simulators import SimSpec, Simulator, start_simulator
 from cli.logins import store_login
-from cli.rim import Stop
+from cli.rim import Stop, progress
 from cli.rules import rule_id_of, store_rule
 from cli.typed import changed_limits, changed_rule
 from kopitra.clock import SystemClock
@@ -121,9 +121,11 @@ async def stage(
     `broker_ms`: how long the simulated brokers take to answer a request; their streams tell of fills at once.
     """
     async with AsyncExitStack() as stack:
-        dsn = _fresh_database(folder, stack)
-        await migrate(dsn)
-        sims = await _simulators(stack, folder, brokers, followers)
+        with progress("1 of 4: a fresh database"):
+            dsn = _fresh_database(folder, stack)
+            await migrate(dsn)
+        with progress(f"2 of 4: the simulators of {' and '.join(brokers)}"):
+            sims = await _simulators(stack, folder, brokers, followers)
         floors = [await _floor(stack, sim) for sim in sims]
         contracts = _contracts()
         for floor in floors:
@@ -133,14 +135,16 @@ async def stage(
         settings = Settings(data_dir=folder, key_file=folder / "master.key")
         db = await stack.enter_async_context(Database(dsn, "kopitra demo"))
         house = House(db, settings, SystemClock(), who_asks())
-        rules = await _furnish(house, sims, followers)
-        token, hook_path = await _doors(house)
+        with progress(f"3 of 4: a leader and {len(followers)} followers"):
+            rules = await _furnish(house, sims, followers)
+            token, hook_path = await _doors(house)
         environment = environment_of(settings, dsn, "127.0.0.1", port) | {"KOPITRA_LOG_LEVEL": "WARNING"}
-        gateway, url = await start_gateway(environment, folder / "gateway.log")
-        stack.push_async_callback(gateway.stop)
-        http = httpx2.AsyncClient(base_url=url, timeout=_HTTP_TIMEOUT_S, trust_env=False)
-        await stack.enter_async_context(http)
-        await _healthy(gateway, http)
+        with progress("4 of 4: the gateway, until every account is logged in"):
+            gateway, url = await start_gateway(environment, folder / "gateway.log")
+            stack.push_async_callback(gateway.stop)
+            http = httpx2.AsyncClient(base_url=url, timeout=_HTTP_TIMEOUT_S, trust_env=False)
+            await stack.enter_async_context(http)
+            await _healthy(gateway, http)
         yield Stage(
             house, (floors[0], floors[1]), gateway, url, http, token, hook_path, contracts, rules, followers
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.live import Live
 
-from cli.local.board import addresses, board, budget
+from cli.local.board import Board, LastEntry, addresses, budget, oldest_first, signal_line
 from cli.local.gateway import stop_signal
 from cli.local.measures import HOPS, Counts, Verdict, counts, hop_times, quantile, verdict
 from cli.local.player import Played, Player
@@ -20,6 +20,8 @@ from cli.rim import INTERRUPTED, NO, Stop, err, give_json, progress, say
 
 #: pictures per second of the live table
 _PICTURES_PER_S: Final = 8
+#: seconds that somebody may look at each step; without a terminal nobody does
+_LOOK_S: Final = 0.8
 
 
 class _Evening:
@@ -51,10 +53,9 @@ async def perform(
 
 
 async def _run(evening: _Evening, setting: AbstractAsyncContextManager[Stage]) -> None:
-    with progress("starting database, simulators and gateway"):
-        scene = await setting.__aenter__()
+    scene = await setting.__aenter__()
     try:
-        played = await _play(scene)
+        played = await _play(scene, 0.0 if evening.once else _LOOK_S)
         found = await _judged(scene, played)
         await _report(scene, played, found, evening.as_json)
         differences = (*played.differences, *found.differences)
@@ -70,12 +71,36 @@ async def _run(evening: _Evening, setting: AbstractAsyncContextManager[Stage]) -
         raise Stop(f"{len(differences)} things are not as they must be; the lines above name them.", NO)
 
 
-async def _play(scene: Stage) -> Played:
-    with Live(console=err, refresh_per_second=_PICTURES_PER_S, transient=False) as live:
-        shown: Callable[[Played], None] = lambda played: live.update(board(scene, played))  # noqa: E731 - one use
-        played = await Player(scene, shown).play()
-        live.update(board(scene, played, whole=True))
-        return played
+async def _play(scene: Stage, look_s: float) -> Played:
+    """On a terminal the table moves while the play goes on; elsewhere each signal is a line when it is settled."""
+    played = Played()
+    if err.is_terminal:
+        with Live(Board(scene, played), console=err, refresh_per_second=_PICTURES_PER_S, transient=True):
+            await Player(scene, played, lambda: None, look_s).play()
+        for signal in oldest_first(played):
+            say(signal_line(signal))
+    else:
+        await Player(scene, played, _Lines(played)).play()
+    err.print(LastEntry(scene, played))
+    return played
+
+
+class _Lines:
+    """Says each step when it begins, and each signal once, when nothing of it is under way."""
+
+    def __init__(self, played: Played) -> None:
+        self._played = played
+        self._step = ""
+        self._said: set[str] = set()
+
+    def __call__(self) -> None:
+        if self._step != self._played.step:
+            self._step = self._played.step
+            say(f"now: {self._step}")
+        for signal in oldest_first(self._played):
+            if signal.settled and signal.signal_id not in self._said:
+                self._said.add(signal.signal_id)
+                say(f"  {signal_line(signal)}")
 
 
 async def _judged(scene: Stage, played: Played) -> Verdict:
@@ -87,16 +112,19 @@ async def _report(scene: Stage, played: Played, found: Verdict, as_json: bool) -
     signals = list(played.signals.values())
     times = await hop_times(scene.house.db, signals, [spec.account for spec in scene.followers])
     totals = counts(signals, len(scene.followers))
+    err.print(budget(times, err.width))
     err.print()
-    err.print(budget(times))
     err.print(addresses(scene))
+    err.print()
     if as_json:
         give_json(_as_json(totals, found, times))
     else:
         say(
             f"{totals.signals} signals x {totals.followers} followers = {totals.legs} legs: "
-            f"{totals.approved} approved, {totals.skipped} skipped, {totals.refused} refused; "
-            f"{totals.filled} orders filled, {found.duplicates} doubled, {found.lost} lost"
+            f"{totals.approved} approved, {totals.skipped} skipped, {totals.refused} refused"
+        )
+        say(
+            f"{totals.filled} orders filled, {found.duplicates} doubled, {found.lost} lost, by the brokers' own ledgers"
         )
 
 
