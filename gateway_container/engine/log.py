@@ -102,6 +102,10 @@ class Log:
         if error is not None and not isinstance(error, LeaseLost):  # a lost lease ends this book for good
             self._on_broken(str(error))
 
+    def evidence(self, workspace: str, entry: Entry, record: IdempotencyDraft) -> asyncio.Future[Committed]:
+        """Append once (by `record`) what moves nothing in the book; the caller repeats it when it fails."""
+        return self._writer.append([self._draft(workspace, entry, None, record)])
+
     def note(self, workspace: str, entry: Entry) -> Effect:
         """Fold a fact now and append it; never raises."""
         effect = fold(self._state.book, entry)

@@ -28,6 +28,8 @@ from gateway_container.engine.recovery import Refold, doubt_unresolved, read_boo
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
+from gateway_container.engine.unmanaged import Strays
+from gateway_container.engine.upkeep import Upkeep
 from gateway_container.engine.views import Views
 from kopitra.domain.journal import Heartbeat, SwitchChanged
 from kopitra.domain.orders import ChildOrder
@@ -110,6 +112,8 @@ class Machine:
         self.views = Views(state, supplies.db, self.sessions, self._ready)
         self.control = Control(state, log, self.flattener, self.views, supplies.db)
         self.callbacks = Callbacks(state, log, self.reports)
+        self.upkeep = Upkeep(supplies.db, supplies.clock, log, identity.shard)
+        self.strays = Strays(self.reports.alert)
         self.projector = Projector(lambda: state.book, supplies.db, identity.shard)
         self._tasks: list[asyncio.Task[None]] = []
         self.accepting = False
@@ -212,6 +216,7 @@ class Machine:
             code for code, adapter in self._supplies.adapters.items() if adapter.capabilities.brackets
         )
         self.state.config = config
+        self.strays.look(self.state.book, config, config)
         self.leaders.configure()
         await self.sessions.apply(config)
         self.reports.go_on()
@@ -221,6 +226,7 @@ class Machine:
         self._tasks = [
             loop.create_task(self._watching(), name="watchdog"),
             loop.create_task(self.projector.run(), name="projector"),
+            loop.create_task(self.upkeep.run(), name="upkeep"),
         ]
         for task in self._tasks:
             task.add_done_callback(_ended)
@@ -232,7 +238,9 @@ class Machine:
             if row.epoch > self.state.book.switches.epoch(row.scope, row.scope_id):
                 switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
                 self.log.note(row.workspace, SwitchChanged(switch))
-        self.state.config = config
+        before, self.state.config = self.state.config, config
+        self.strays.look(self.state.book, before, config)
+        self.upkeep.wake()
         self.leaders.configure()
         await self.sessions.apply(config)
 

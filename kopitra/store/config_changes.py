@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from kopitra.store.drafts import IdempotencyDraft
-from kopitra.store.journal_questions import IDEMPOTENCY_SQL
 from kopitra.store.pool import Database, Session
 
 #: who the idempotency records of changes belong to; no key or hook can have this name
@@ -22,14 +21,20 @@ KEPT: Final = timedelta(days=7)
 _PURGE_ROWS_MAX: Final = 5_000
 
 _WAITING_SQL: Final = """
-    select change_id, workspace, who, what, what_id, before, after, at
-    from config_changes where seq is null order by change_id limit %s"""
+    select change_id, workspace, who, what, what_id, before, after, at,
+           (select body from idempotency record
+            where record.workspace = change.workspace and record.principal = %(principal)s
+              and record.endpoint = %(endpoint)s and record.key = change_id::text) as record
+    from config_changes change where seq is null order by change_id limit %(limit)s"""
 _MARK_SQL: Final = "update config_changes set shard = %s, seq = %s where change_id = %s and seq is null"
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeRow:
-    """One change. `before` and `after` are JSON without secrets, `null` where there was nothing."""
+    """One change. `before` and `after` are JSON without secrets, `null` where there was nothing.
+
+    `record`: it was journalled by a process that could not say so any more; this is what it left.
+    """
 
     change_id: int
     workspace: str
@@ -39,6 +44,7 @@ class ChangeRow:
     before: str
     after: str
     at: datetime
+    record: bytes | None = None
 
 
 class Place(NamedTuple):
@@ -50,7 +56,8 @@ class Place(NamedTuple):
 
 async def waiting_changes(db: Database, limit: int) -> list[ChangeRow]:
     """The oldest changes that the journal does not hold yet."""
-    return await db.rows(ChangeRow, _WAITING_SQL, (limit,))
+    values = {"principal": PRINCIPAL, "endpoint": ENDPOINT, "limit": limit}
+    return await db.rows(ChangeRow, _WAITING_SQL, values)
 
 
 def record_of(change_id: int, shard: str) -> IdempotencyDraft:
@@ -58,18 +65,6 @@ def record_of(change_id: int, shard: str) -> IdempotencyDraft:
     return IdempotencyDraft(
         PRINCIPAL, ENDPOINT, str(change_id), b"", 200, lambda seq: f"{shard} {seq}".encode()
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    body: bytes
-
-
-async def place_of(db: Database, change: ChangeRow) -> Place | None:
-    """Where the change was journalled by a process that could not say so any more; None when it was not."""
-    text = f"select body from ({IDEMPOTENCY_SQL}) as record"
-    found = await db.row(_Answer, text, (change.workspace, PRINCIPAL, ENDPOINT, str(change.change_id)))
-    return place_in(found.body) if found is not None else None
 
 
 def place_in(body: bytes) -> Place:
