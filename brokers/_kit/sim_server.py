@@ -11,7 +11,8 @@ so that it starts and stops at once. A simulator's face registers its routes and
 
 The control API: ``POST /_sim/<command>`` with the command's arguments as a JSON object, and
 ``GET /_sim/<question>`` with them in the query (``ledger``, ``positions``, ``orders``, ``accounts``,
-``settings``), answered as JSON. What is no command is 400 with ``{"error": text}``. The commands are those of
+``settings``; ``requests``: how often each path was asked), answered as JSON. What is no command is 400 with
+``{"error": text}``. The commands are those of
 matching/control.py and the face's own.
 """
 
@@ -28,6 +29,7 @@ from uvicorn.server import ServerState
 
 from brokers._kit.sim_link import HttpLink, StreamLink, transport_of
 
+PATHS_COUNTED_MAX: Final = 1_000  #: paths whose requests are counted
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024  #: a longer request body is 413
 CONTROL_PREFIX: Final = "/_sim/"
 _BACKLOG: Final = 1_024  #: connections that may wait to be accepted
@@ -149,6 +151,7 @@ class SimServer:
         self._prefixes: list[tuple[str, str, Handler]] = []
         self._streams: dict[str, StreamHandler] = {}
         self._control: Control = _no_command
+        self._asked: dict[str, int] = {}
         self._config = Config(
             self._serve,
             http=HttpLink,
@@ -268,12 +271,17 @@ class SimServer:
                 cast("list[tuple[bytes, bytes]]", scope["headers"]),
                 body,
             )
+            self._count(path)
             answer = self._find(request)(request)
             if not isinstance(answer, Response):
                 answer = await answer
         if answer.delay_s > 0:
             await asyncio.sleep(answer.delay_s)
         await _reply(answer, scope, receive, send)
+
+    def _count(self, path: str) -> None:
+        if path in self._asked or len(self._asked) < PATHS_COUNTED_MAX:
+            self._asked[path] = self._asked.get(path, 0) + 1
 
     def _find(self, request: Request) -> Handler:
         method, path = request.method, self._key(request.path)
@@ -309,6 +317,8 @@ class SimServer:
 
     def _do(self, request: Request, arguments: dict[str, object]) -> Response:
         name = request.path[len(CONTROL_PREFIX) :]
+        if name == "requests":
+            return Response(orjson.dumps(self._asked))
         try:
             return Response(orjson.dumps(self._control({**arguments, "command": name})))
         except ValueError as wrong:

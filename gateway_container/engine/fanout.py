@@ -120,7 +120,8 @@ class Fanout:
                 self._delay(place)
                 continue
             queue = self._queues.get(place.intent.account_id)
-            if queue is not None and queue.waiting:
+            # A flatten's close is tried at once: it must not stand behind an exit that waits out a penalty.
+            if queue is not None and queue.waiting and place.intent.leader:
                 self._push(queue, place)
                 continue
             self._attempt(place, sent)
@@ -294,6 +295,15 @@ class Fanout:
             return True
         waiting = (place for queue in self._queues.values() for place in queue.places())
         return any(_carries(place, cl_ord_id) for place in (*self._delayed.values(), *waiting))
+
+    def withdraw(self, account_id: str, cl_ord_id: str) -> bool:
+        """Take back an order that waits for its write; False when it does not wait (any more)."""
+        queue = self._queues.get(account_id)
+        place = queue.take_out(cl_ord_id) if queue is not None else None
+        if place is None:
+            return False
+        self._not_sent(place, "withdrawn", "what was to be closed has changed")
+        return True
 
     @property
     def waiting(self) -> int:

@@ -16,23 +16,31 @@ from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Stamp
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
-from kopitra.domain.errors import KopitraError, QueueFull, StoreError
+from kopitra.domain.book import ChildOrder
+from kopitra.domain.errors import KopitraError, QueueFull, StoreError, Throttled
 from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
 from kopitra.domain.ids import cl_ord_id, list_id
 from kopitra.domain.journal import EntriesBlocked, FlattenNoted, FollowUp
-from kopitra.domain.orders import TERMINAL, OrderIntent
+from kopitra.domain.orders import LIVE, OrderIntent
+from kopitra.domain.orders import State as OrderState
+from kopitra.domain.signals import sign
 from kopitra.ports import OrderRef
 
-#: seconds between two reads of an account
-READ_EVERY_S: Final = 0.25
+#: seconds between two reads of an account; the last one repeats while nothing changes
+READ_PAUSES_S: Final = (0.25, 0.5, 1.0, 2.0)
 #: seconds after which an account that is not flat is reported as failed; a person takes over
 GIVE_UP_S: Final = 60.0
 #: flat reads in a row that confirm
 FLAT_READS: Final = 2
+#: contract -> signed quantity, of what an account holds
+Held = tuple[tuple[str, Decimal], ...]
+
 #: runs kept for their progress
 RUNS_MAX: Final = 100
 
 Progress = Literal["requested", "pending", "flat_confirmed", "failed"]
+#: a close that may still fill, as far as we know
+_MAY_FILL: Final[frozenset[OrderState]] = LIVE - {"in_doubt"}
 BLOCKED: Final = "a flatten is under way"
 
 
@@ -59,6 +67,20 @@ class FlattenRun:
     def done(self) -> bool:
         """Every account is flat or given up."""
         return all(a.state in ("flat_confirmed", "failed") for a in self.accounts.values())
+
+
+class Pace:
+    """When to read again: soon after something has changed, more and more slowly while nothing does."""
+
+    def __init__(self) -> None:
+        self._seen: object = None
+        self._step = 0
+
+    def pause_s(self, picture: object) -> float:
+        """Seconds until the next read, given what this one showed (None: it failed)."""
+        self._step = 0 if picture != self._seen else min(self._step + 1, len(READ_PAUSES_S) - 1)
+        self._seen = picture
+        return READ_PAUSES_S[self._step]
 
 
 class Flattener:
@@ -124,43 +146,58 @@ class Flattener:
             async with asyncio.timeout(GIVE_UP_S):
                 await self._until_flat(run, account_id)
         except TimeoutError:
-            detail = f"not flat after {GIVE_UP_S:g} s: {run.accounts[account_id].detail}"
-            self._note(run, account_id, "failed", detail)
-            self._alert("flatten-failed", f"{account_id}: {detail}; close it at the broker", account_id)
+            self._failed(
+                run, account_id, f"not flat after {GIVE_UP_S:g} s: {run.accounts[account_id].detail}"
+            )
             return
         except Exception as error:  # noqa: BLE001 - one account that falls over must be seen and must stop nobody
-            self._note(run, account_id, "failed", f"the flatten broke: {error!r}")
-            self._alert("flatten-failed", f"{account_id}: {error!r}; close it at the broker", account_id)
+            self._failed(run, account_id, f"the flatten broke: {error!r}")
             return
         if self._state.book.blocked.get(account_id) == BLOCKED:
             self._log.note(run.workspace, EntriesBlocked(account_id, ""))
 
+    def _failed(self, run: FlattenRun, account_id: str, detail: str) -> None:
+        self._withdraw(run, account_id, ())  # a person closes now: nothing of ours may follow later
+        self._note(run, account_id, "failed", detail)
+        self._alert("flatten-failed", f"{account_id}: {detail}; close it at the broker", account_id)
+
     async def _until_flat(self, run: FlattenRun, account_id: str) -> None:
-        flat_reads = attempt = 0
+        pace, flat_reads, attempt = Pace(), 0, 0
         while flat_reads < FLAT_READS:
-            snapshot = await self._read(account_id)
-            if snapshot is None or snapshot.positions is None or snapshot.orders is None:
-                flat_reads = 0
-                self._note(run, account_id, "pending", "the broker's positions and orders cannot be read")
-            else:
-                working = [o for o in snapshot.orders if o.ord_status not in TERMINAL_STATUS]
-                held = [(p.symbol, p.net_qty) for p in snapshot.positions if p.net_qty != 0]
-                flat_reads = 0 if working or held else flat_reads + 1
+            found = await self._read(account_id)
+            if (
+                isinstance(found, AccountSnapshot)
+                and found.positions is not None
+                and found.orders is not None
+            ):
+                working = [o for o in found.orders if o.ord_status not in TERMINAL_STATUS]
+                held = tuple((p.symbol, p.net_qty) for p in found.positions if p.net_qty != 0)
+                self._withdraw(run, account_id, held)
+                unanswered = self._closing(run, account_id, frozenset({"claimed"}))
+                flat_reads = 0 if working or held or unanswered else flat_reads + 1
                 if working or held:
                     attempt += 1
                     self._note(run, account_id, "pending", f"{len(working)} orders, {len(held)} positions")
                     self._cancel(account_id, working)
                     await self._close(run, account_id, held, attempt)
+                pause_s = pace.pause_s((held, frozenset(o.order_id for o in working)))
+            else:
+                flat_reads = 0
+                self._note(run, account_id, "pending", "the broker's positions and orders cannot be read")
+                asked_s = found.retry_after_s if isinstance(found, Throttled) else 0.0
+                pause_s = max(asked_s, pace.pause_s(None))
             if flat_reads < FLAT_READS:
-                await asyncio.sleep(READ_EVERY_S)
+                await asyncio.sleep(min(pause_s, GIVE_UP_S))
         self._note(run, account_id, "flat_confirmed", "two reads show no position and no working order")
 
-    async def _read(self, account_id: str) -> AccountSnapshot | None:
+    async def _read(self, account_id: str) -> AccountSnapshot | Throttled | None:
         session = self._sessions.of(account_id)
         if session is None:
             return None
         try:
-            return await session.snapshot(account_id, None)
+            return await session.snapshot(account_id, None, urgent=True)
+        except Throttled as wait:
+            return wait
         except (KopitraError, OSError, TimeoutError, KeyError):
             return None  # a failed read is no evidence; the loop reads again
 
@@ -172,11 +209,11 @@ class Flattener:
             name = report.cl_ord_id or report.order_id
             session.cancel(_ref(report), cl_ord_id(name, account_id, f"fc{number}"))
 
-    async def _close(
-        self, run: FlattenRun, account_id: str, held: Sequence[tuple[str, Decimal]], attempt: int
-    ) -> None:
+    async def _close(self, run: FlattenRun, account_id: str, held: Held, attempt: int) -> None:
         """One market close per contract; none while an earlier one of this run may still fill."""
-        if self._closing(run, account_id):
+        # A close in doubt does not hold up the next: doubt comes 2.5 s after the write, and the position that was
+        # read since is what is really open (R-012).
+        if self._closing(run, account_id, _MAY_FILL):
             return
         intents = tuple(
             _closing_intent(run.flatten_id, account_id, contract, qty, f"f{attempt}-{number}")
@@ -198,14 +235,19 @@ class Flattener:
         now_ns = self._state.clock.monotonic_ns()
         self._fanout.dispatch(self._fanout.encode(intents, Stamp(now_ns, now_ns, now_ns)), now_ns)
 
-    def _closing(self, run: FlattenRun, account_id: str) -> bool:
-        # A close in doubt does not hold up the next: doubt comes 2.5 s after the write, and the position that was
-        # read since is what is really open (R-012).
+    def _closing(
+        self, run: FlattenRun, account_id: str, states: frozenset[OrderState]
+    ) -> tuple[ChildOrder, ...]:
         children = self._state.book.open_children(account_id, "")
-        return any(
-            c.intent.list_id == run.flatten_id and c.state not in TERMINAL and c.state != "in_doubt"
-            for c in children
-        )
+        return tuple(c for c in children if c.intent.list_id == run.flatten_id and c.state in states)
+
+    def _withdraw(self, run: FlattenRun, account_id: str, held: Held) -> None:
+        """Closes that still wait for their write and no longer fit what is held: written later they would open."""
+        wanted = {contract: -qty for contract, qty in held}
+        for child in self._closing(run, account_id, frozenset({"claimed"})):
+            intent = child.intent
+            if wanted.get(intent.symbol) != intent.qty * sign(intent.side):
+                self._fanout.withdraw(account_id, intent.cl_ord_id)
 
     async def stop(self) -> None:
         """End the loops; what was closed stays closed."""

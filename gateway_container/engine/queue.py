@@ -72,6 +72,16 @@ class AccountQueue:
                 return lane.popleft()
         return None
 
+    def take_out(self, cl_ord_id: str) -> Place | None:
+        """Remove one order, wherever it waits; None when it does not."""
+        for lane in self._lanes.values():
+            for place in lane:
+                if place.intent.cl_ord_id == cl_ord_id:
+                    lane.remove(place)
+                    self.waiting -= 1
+                    return place
+        return None
+
     def places(self) -> Iterator[Place]:
         """Everything that waits, for those who only look."""
         for lane in self._lanes.values():

@@ -86,6 +86,11 @@ class Simulated:
         """Change knobs of the simulator."""
         await self.control("set-settings", **changes)
 
+    async def requests(self, word: str) -> int:
+        """How many HTTP requests to paths with this word in them were answered."""
+        asked = msgspec.json.decode(await self.ask("requests"), type=dict[str, int])
+        return sum(count for path, count in asked.items() if word in path.lower())
+
     async def ledger(self, kind: str) -> list[Row]:
         rows = msgspec.json.decode(await self.ask("ledger"), type=list[Row])
         return [row for row in rows if row.kind == kind]
