@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.forcing import Force, forced
 from cli.house import House, open_house
 from cli.rim import AsJson, Stop, Workspace, listing, pairs, run, say
 from cli.typed import changed_limits, limits_from
@@ -63,17 +64,23 @@ def change(
     title: str | None = typer.Option(None, help="What people call it."),
     limit: Limits = None,
     active: bool | None = typer.Option(None, "--on/--off", help="Off: the account takes part in nothing."),
+    force: Force = False,
     workspace: Workspace = "main",
 ) -> None:
     """Change an account: its title, limits (an empty value lifts one), or whether it takes part.
 
     Example: kopitra account change prop-7 --limit daily_loss=400 --limit max_position_qty=
     """
-    run(_change(workspace, account, title, pairs(limit or [], "--limit"), active))
+    run(_change(workspace, account, title, pairs(limit or [], "--limit"), active, force))
 
 
 async def _change(
-    workspace: str, account: str, title: str | None, limits: Mapping[str, str], active: bool | None
+    workspace: str,
+    account: str,
+    title: str | None,
+    limits: Mapping[str, str],
+    active: bool | None,
+    force: bool,
 ) -> None:
     async with open_house() as house:
         row = await the_account(house, workspace, account)
@@ -83,7 +90,7 @@ async def _change(
             limits=encode(changed_limits(limits_from(row.limits), limits)),
             active=row.active if active is None else active,
         )
-        await change_account(house.db, changed)
+        await forced(lambda sure: change_account(house.db, changed, force=sure), force)
     say(f"account {account} changed; a running gateway takes it up within a second")
 
 

@@ -85,5 +85,5 @@ async def open_house(settings: Settings | None = None) -> AsyncGenerator[House]:
         else:
             await check_schema(dsn)
         who = await asyncio.to_thread(who_asks)
-        async with Database(dsn, f"kopitra {who}"[:63]) as db:
+        async with Database(dsn, f"kopitra {who}"[:63], who) as db:
             yield House(db, settings, SystemClock(), who)

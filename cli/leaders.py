@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import typer
 
+from cli.forcing import Force, forced
 from cli.house import House, open_house
 from cli.rim import AsJson, Stop, Workspace, listing, run, say
 from kopitra.store.leaders import LeaderRow, change_leader, create_leader, get_leader, list_leaders
@@ -51,17 +52,18 @@ def change(
         None, help="The account of its drop copy; an empty text ends the drop copy."
     ),
     active: bool | None = typer.Option(None, "--on/--off", help="Off: nobody copies it."),
+    force: Force = False,
     workspace: Workspace = "main",
 ) -> None:
     """Change a leader.
 
     Example: kopitra leader change lead --off
     """
-    run(_change(workspace, leader, title, account, active))
+    run(_change(workspace, leader, title, account, active, force))
 
 
 async def _change(
-    workspace: str, leader: str, title: str | None, account: str | None, active: bool | None
+    workspace: str, leader: str, title: str | None, account: str | None, active: bool | None, force: bool
 ) -> None:
     async with open_house() as house:
         row = await the_leader(house, workspace, leader)
@@ -71,7 +73,7 @@ async def _change(
             account_id=row.account_id if account is None else (account or None),
             active=row.active if active is None else active,
         )
-        await change_leader(house.db, changed)
+        await forced(lambda sure: change_leader(house.db, changed, force=sure), force)
     say(f"leader {leader} changed; a running gateway takes it up within a second")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final, cast
 import typer
 
 from brokers import registry
+from cli.forcing import Force, forced
 from cli.house import House, open_house
 from cli.rim import WRONG_ARGUMENTS, AsJson, Stop, Workspace, listing, pairs, run, say
 from cli.secret_input import credentials
@@ -125,6 +126,7 @@ def change(
     active: bool | None = typer.Option(None, "--on/--off", help="Whether a session is opened at all."),
     secrets: bool = typer.Option(False, "--secrets", help="Give new secrets."),
     secrets_from_stdin: FromStdin = False,
+    force: Force = False,
     workspace: Workspace = "main",
 ) -> None:
     """Change a login: its title, settings, secrets, or whether it is used.
@@ -141,6 +143,7 @@ def change(
             active,
             new_secrets,
             secrets_from_stdin,
+            force,
         )
     )
 
@@ -153,6 +156,7 @@ async def _change(
     active: bool | None,
     new_secrets: bool,
     from_stdin: bool,
+    force: bool,
 ) -> None:
     async with open_house() as house:
         row = await the_login(house, workspace, login)
@@ -167,7 +171,7 @@ async def _change(
             asked = asked_by(adapter)
             given = credentials(asked.required, asked.optional, from_stdin=from_stdin)
             changed = replace(changed, sealed=await _sealed(house, row, given))
-        await change_login(house.db, changed)
+        await forced(lambda sure: change_login(house.db, changed, force=sure), force)
     say(f"login {login} changed; a running gateway takes it up within a second")
 
 

@@ -12,6 +12,7 @@ from cli import (
     leaders,
     logins,
     operators,
+    projections,
     rules,
     signals,
     sims,
@@ -41,6 +42,7 @@ for name, group in (
     ("key", keys.app),
     ("hook", hooks.app),
     ("operator", operators.app),
+    ("projections", projections.app),
     ("signal", signals.app),
     ("sim", sims.app),
 ):

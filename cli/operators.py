@@ -4,11 +4,13 @@ from typing import cast, get_args
 
 import typer
 
+from cli.house import open_house
 from cli.rim import WRONG_ARGUMENTS, AsJson, Stop, Workspace, give_json, listing, run, say
-from gateway_container.api.doors import Role
-from gateway_container.operators import add_operator, load_operators
-from kopitra.clock import SystemClock
+from gateway_container.api.doors import OperatorGrant, Role
+from gateway_container.operators import add_operator, load_operators, make_operator
 from kopitra.settings import Settings
+from kopitra.store.config_changes import ChangeRow, tell_change
+from kopitra.store.encoding import encode
 
 app = typer.Typer(no_args_is_help=True, help="Operators of the console's API, by key.")
 
@@ -31,10 +33,36 @@ def create(
 async def _create(workspace: str, name: str, role: str) -> None:
     if role not in get_args(Role):
         raise Stop(f"There is no role {role!r}; known: {', '.join(get_args(Role))}.", WRONG_ARGUMENTS)
-    path = Settings().data_dir / FILE
-    token = add_operator(path, workspace, name, cast("Role", role), SystemClock().now())
-    give_json({"name": name, "role": role, "token": token})
-    say("This is the only time that the token is shown: keep it now. Gateways learn it at their next start.")
+    async with open_house() as house:
+        await house.need_workspace(workspace)
+        now = house.clock.now()
+        grant, token = make_operator(workspace, name, cast("Role", role), now)
+        seen = encode(_shown(grant)).decode()
+        change = ChangeRow(0, workspace, house.who, "operator", grant.key_id, "null", seen, now)
+        path = house.settings.data_dir / FILE
+        # The file comes last: should the commit fail after it, nobody has seen the token of the key in it.
+        async with house.db.transaction() as session:
+            await tell_change(session, change)
+            add_operator(path, grant)
+    give_json({"name": name, "role": role, "token": token, "expires_at": _shown(grant)["expires_at"]})
+    address = f"http://{house.settings.host}:{house.settings.port}"
+    say(
+        "Keep the token now, it is not shown again. It goes into the header of every call to /ops/v1, such as\n"
+        f'  curl {address}/ops/v1/snapshot -H "Authorization: Bearer <token>"\n'
+        "which shows accounts, positions and orders; kill switches and flatten: docs/operations.md.\n"
+        f"A gateway with this data folder ({path.parent}) knows it within a second; others need {path.name} copied."
+    )
+
+
+def _shown(grant: OperatorGrant) -> dict[str, object]:
+    """Without the hash of the secret."""
+    return {
+        "key": grant.key_id,
+        "workspace": grant.workspace,
+        "name": grant.name,
+        "role": grant.role,
+        "expires_at": grant.expires_at.isoformat(timespec="seconds"),
+    }
 
 
 @app.command("list")
@@ -47,14 +75,5 @@ def list_all(as_json: AsJson = False) -> None:
 
 
 async def _list(as_json: bool) -> None:
-    rows = [
-        {
-            "key": row.key_id,
-            "workspace": row.workspace,
-            "name": row.name,
-            "role": row.role,
-            "expires_at": row.expires_at.isoformat(timespec="seconds"),
-        }
-        for row in load_operators(Settings().data_dir / FILE)
-    ]
+    rows = [_shown(row) for row in load_operators(Settings().data_dir / FILE)]
     listing("Operators", rows, as_json=as_json, empty="None yet: run `kopitra operator create --help`.")

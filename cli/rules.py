@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.forcing import Force, forced
 from cli.house import House, open_house
 from cli.rim import AsJson, Stop, Workspace, give, listing, pairs, run, say
 from cli.typed import RULE_FIELDS, changed_rule, rule_from
@@ -80,7 +81,12 @@ async def the_rule(house: House, workspace: str, rule_id: str) -> RuleRow:
 
 
 async def change_fields(
-    house: House, workspace: str, rule_id: str, given: Mapping[str, str], active: bool | None = None
+    house: House,
+    workspace: str,
+    rule_id: str,
+    given: Mapping[str, str],
+    active: bool | None = None,
+    force: bool = False,
 ) -> RuleRow:
     """A new version with fields set. Raises Stop or Conflict."""
     row = await the_rule(house, workspace, rule_id)
@@ -92,7 +98,7 @@ async def change_fields(
         created_at=house.clock.now(),
         created_by=house.who,
     )
-    return await change_rule(house.db, changed)
+    return await forced(lambda sure: change_rule(house.db, changed, force=sure), force)
 
 
 @app.command()
@@ -124,18 +130,21 @@ def change(
     sizing: Sizing = None,
     given: Fields = None,
     active: bool | None = typer.Option(None, "--on/--off", help="Off: the pair has no rule any more."),
+    force: Force = False,
     workspace: Workspace = "main",
 ) -> None:
     """Make a new version of a rule.
 
     Example: kopitra rule change lead-prop-7 --set pace=close_only
     """
-    run(_change(workspace, rule_id, fields_of(sizing, given), active))
+    run(_change(workspace, rule_id, fields_of(sizing, given), active, force))
 
 
-async def _change(workspace: str, rule_id: str, given: Mapping[str, str], active: bool | None) -> None:
+async def _change(
+    workspace: str, rule_id: str, given: Mapping[str, str], active: bool | None, force: bool
+) -> None:
     async with open_house() as house:
-        row = await change_fields(house, workspace, rule_id, given, active)
+        row = await change_fields(house, workspace, rule_id, given, active, force)
     say(f"rule {rule_id} is now version {row.version}: {rule_in_words(rule_from(row.body))}")
 
 

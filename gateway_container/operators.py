@@ -54,17 +54,21 @@ def load_operators(path: Path) -> tuple[OperatorGrant, ...]:
     )
 
 
-def add_operator(path: Path, workspace: str, name: str, role: Role, now: datetime) -> str:
-    """Add a key and return it; it is shown this once."""
-    known = load_operators(path)
-    if len(known) >= OPERATORS_MAX:
-        raise Corrupt(f"{path} holds {OPERATORS_MAX} operators already: remove some.")
+def make_operator(workspace: str, name: str, role: Role, now: datetime) -> tuple[OperatorGrant, str]:
+    """A key, to be added to the file, and its token, to be shown this once."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(24)
     grant = OperatorGrant(
         key_id, workspace, name, role, sha256(secret.encode()).digest(), now + timedelta(days=LIFETIME_DAYS)
     )
+    return grant, f"kop_{key_id}_{secret}"
+
+
+def add_operator(path: Path, grant: OperatorGrant) -> None:
+    """Add a key to the file."""
+    known = load_operators(path)
+    if len(known) >= OPERATORS_MAX:
+        raise Corrupt(f"{path} holds {OPERATORS_MAX} operators already: remove some.")
     _write(path, (*known, grant))
-    return f"kop_{key_id}_{secret}"
 
 
 def _write(path: Path, operators: Sequence[OperatorGrant]) -> None:

@@ -133,7 +133,7 @@ async def stage(
                 await floor.command("set-price", symbol=contract, bid=str(BID), ask=str(ASK), last=str(ASK))
             await floor.command("set-settings", ack_delay_ms=broker_ms)
         settings = Settings(data_dir=folder, key_file=folder / "master.key")
-        db = await stack.enter_async_context(Database(dsn, "kopitra demo"))
+        db = await stack.enter_async_context(Database(dsn, "kopitra demo", who_asks()))
         house = House(db, settings, SystemClock(), who_asks())
         with progress(f"3 of 4: a leader and {len(followers)} followers"):
             rules = await _furnish(house, sims, followers)

@@ -104,8 +104,9 @@ async def refuse_if_held(
     named = "; ".join(held.words for held in lost[:_NAMED_MAX])
     more = f"; and {len(lost) - _NAMED_MAX} more" if len(lost) > _NAMED_MAX else ""
     raise StillHeld(
-        f"{what} would leave this without its leader's exits: {named}{more}. Flatten it first, or let the follower "
-        "run out by `kopitra follower change ACCOUNT --leader LEADER --pace close_only` (exits go on, entries stop).",
+        f"{what} would leave this without its leader's exits: {named}{more}. Flatten it first (POST /ops/v1/flatten), "
+        "or let it run out by `kopitra follower change ACCOUNT --leader LEADER --pace close_only`: "
+        "exits go on, entries stop.",
         lost,
     )
 
@@ -126,10 +127,10 @@ _HEADS_SQL: Final = """
         select seq from journal where journal.shard = lease.shard order by seq desc limit 1) head on true"""
 
 
-async def caught_up(db: Database, wait_s: float = LAG_WAIT_S) -> None:
-    """Wait until the projections show every row that is in the journal now. Raises Conflict after `wait_s`."""
+async def caught_up(db: Database) -> None:
+    """Wait until the projections show every row that is in the journal now. Raises Conflict after LAG_WAIT_S."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + wait_s
+    end = loop.time() + LAG_WAIT_S
     heads = {head.shard: head.seq for head in await db.rows(_Head, _HEADS_SQL)}
     while True:
         found = await db.rows(_Head, _HEADS_SQL)

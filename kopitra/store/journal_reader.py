@@ -28,6 +28,19 @@ async def read(db: Database, shard: str, after: int, limit: int = PAGE_ROWS_MAX)
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Last:
+    seq: int
+
+
+async def head_seq(db: Database, shard: str) -> int:
+    """Number of the last row; 0 for an empty shard."""
+    found = await db.row(
+        _Last, "select seq from journal where shard = %s order by seq desc limit 1", (shard,)
+    )
+    return found.seq if found is not None else 0
+
+
 async def replay(db: Database, shard: str, after: int = 0) -> AsyncGenerator[JournalRow]:
     """Every row after `after`, page by page."""
     while page := await read(db, shard, after):
