@@ -1,7 +1,8 @@
 """Changes of configuration become facts of the journal; what they leave without exits is told."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from kopitra.store.pool import Database
 from kopitra.store.rules import RuleRow, change_rule, create_rule
 from kopitra.store.sealing import FileMasterKey, add_data_key, load_sealer
 from kopitra.store.workspaces import WorkspaceRow, create_workspace
+from tests.integration.gateway.simulated import PATIENCE_S
 from tests.integration.gateway.world import (
     FIRST,
     LEADER,
@@ -153,6 +155,34 @@ async def test_many_changes_are_taken_in_batches(dsn: str) -> None:
         async with engine(dsn, on) as world:
             found = await journalled(world, CHANGES_MAX + 3)
     assert [entry.change_id for entry in found] == list(range(1, CHANGES_MAX + 4))
+
+
+async def test_what_has_had_its_time_leaves_and_nothing_younger(dsn: str) -> None:
+    async with street(ONE) as on:
+        async with Database(dsn) as db:
+            for key, days in (("old", 8), ("young", 6)):
+                await db.run(
+                    "insert into idempotency select 'w', 'p', 'e', %s, '', 202, '', now() - %s * interval '1 day'",
+                    (key, days),
+                )
+                await db.run(
+                    """insert into config_changes (workspace, who, what, what_id, before, after, at, shard, seq)
+                       select 'w', 'ann', 'rule', %s, 'null', 'null', now() - %s * interval '1 day', 'main', 1""",
+                    (key, days),
+                )
+        async with engine(dsn, on) as world:
+            async with asyncio.timeout(PATIENCE_S):
+                while len(left := await world.db.rows(_Left, _LEFT_SQL)) > 2:
+                    pass
+    assert [row.name for row in left] == ["young", "young"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    name: str
+
+
+_LEFT_SQL = "select key as name from idempotency union all select what_id from config_changes"
 
 
 async def holding(world: World) -> tuple[AccountRow, RuleRow]:

@@ -8,7 +8,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from cli.local.postgres import EmbeddedPostgres
-from kopitra.store import journal_questions, journal_reader, projections
+from kopitra.store import held, journal_questions, journal_reader, projections
 
 ROWS = 20_000
 FILL: tuple[LiteralString, ...] = (
@@ -35,6 +35,9 @@ FILL: tuple[LiteralString, ...] = (
               'ESZ6', 'buy', 'market', 'day', 1, null, null, 'filled', 1, 1, '',
               now() - i * interval '1 minute', now(), i
        from generate_series(1, %(rows)s) i""",
+    """insert into holdings
+       select 'w' || 1 + i %% 5, 'a' || 1 + i %% 500, 'b' || i / 500, 'ESZ6', 's1', i %% 2, now(), i
+       from generate_series(1, %(rows)s) i""",
     """insert into executions
        select 'w' || 1 + i %% 5, 'a' || 1 + i %% 500, 'e' || i, 's1', 'c' || i, '', 'trade', 'ESZ6', 'buy',
               1, 1, now() - i * interval '1 minute', i
@@ -59,6 +62,10 @@ QUERIES: dict[str, tuple[LiteralString, tuple[object, ...] | dict[str, object]]]
     "orders by status": (projections.ORDERS_BY_STATUS_SQL, ("w3", "a77", "new", 100)),
     "orders of a signal": (projections.ORDERS_OF_SIGNAL_SQL, ("w3", "s77")),
     "executions of an account": (projections.EXECUTIONS_OF_ACCOUNT_SQL, ("w3", "a77", 100)),
+    "what an account holds": (
+        held.HELD_SQL,
+        {"workspace": "w3", "account": "a78", "leader": None, "login": None, "limit": 500},
+    ),
     "rules of a leader": (
         "select distinct on (rule_id) * from copy_rules where workspace = %s and leader_id = %s"
         " order by rule_id, version desc",

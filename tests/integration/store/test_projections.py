@@ -4,9 +4,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from kopitra.store.held import Held, Scope, held_in
 from kopitra.store.pool import Database
 from kopitra.store.projections import (
     ExecutionRow,
+    HoldingRow,
     OrderRow,
     PositionRow,
     Projected,
@@ -14,6 +16,7 @@ from kopitra.store.projections import (
     orders_of_account,
     orders_of_signal,
     positions_of_workspace,
+    shown_seq,
     write_projected,
 )
 
@@ -88,3 +91,32 @@ async def test_queries_keep_to_workspace_status_and_limit(db: Database) -> None:
     assert await orders_of_account(db, "w1", "a1", limit=1) == [orders[2]]
     assert len(await orders_of_account(db, "w2", "a1")) == 1
     assert await orders_of_account(db, "w3", "a1") == []
+
+
+async def held(db: Database, scope: Scope) -> list[Held]:
+    async with db.transaction() as session:
+        return await held_in(session, scope)
+
+
+async def test_holdings_and_open_orders_are_found_by_account_and_leader(db: Database) -> None:
+    await db.run("insert into workspaces values ('w1', 'w', now())")
+    await db.run("insert into logins values ('w1', 'l1', 'b', '', '{}')")
+    await db.run("insert into accounts values ('w1', 'a1', 'l1', '1', '', '{}', '{}')")
+    holding = HoldingRow("w1", "a1", "boss", "ESZ6", "s1", Decimal(2), NOW, 20)
+    working = replace(ORDER, leader_id="other", ord_status="working")
+    over = replace(ORDER, cl_ord_id="c2", ord_status="filled")
+    await write_projected(db, Projected([working, over], holdings=[holding]))
+    await write_projected(db, Projected(holdings=[replace(holding, net_qty=Decimal(9), applied_seq=19)]))
+    both = [Held("a1", "boss", "ESZ6", Decimal(2), 0), Held("a1", "other", "ESZ6", Decimal(0), 1)]
+    assert await held(db, Scope("w1")) == await held(db, Scope("w1", login_id="l1")) == both
+    assert await held(db, Scope("w1", "a1", "boss")) == both[:1]
+    assert await held(db, Scope("w1", "a2")) == await held(db, Scope("w2")) == []
+    await write_projected(db, Projected(holdings=[replace(holding, net_qty=Decimal(0), applied_seq=21)]))
+    assert await held(db, Scope("w1", "a1", "boss")) == []
+
+
+async def test_how_far_the_rows_have_come_never_goes_back(db: Database) -> None:
+    assert await shown_seq(db, "s1") == 0
+    for seq in (7, 5):
+        await write_projected(db, Projected(), ("s1", seq))
+    assert await shown_seq(db, "s1") == 7
