@@ -6,7 +6,7 @@ look: lease, kill switch, deadline, what the child has become meanwhile, and for
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from gateway_container.engine.config import AccountConfig
@@ -31,6 +31,8 @@ WRITTEN_MAX: Final = 100_000
 RETRY_S: Final = 0.05
 #: an order that the broker has acknowledged and that is not over
 _REACHABLE: Final[frozenset[OrderState]] = frozenset({"acked", "working", "partial"})
+#: (intent, reason, detail): an order came to nothing before a byte left
+OnNotSent = Callable[[OrderIntent, str, str], None]
 _WAITS: Final = frozenset({"busy", "rate_budget", "session_down", "penalty"})
 
 
@@ -66,6 +68,11 @@ class Fanout:
         self._written: dict[str, None] = {}
         #: orders whose follower's delay is running
         self._delayed: dict[str, Place] = {}
+        self._on_not_sent: OnNotSent | None = None
+
+    def attach(self, on_not_sent: OnNotSent) -> None:
+        """Who hears of orders that were not sent; bracket children go with their entry."""
+        self._on_not_sent = on_not_sent
 
     # before the commit -------------------------------------------------------------------------------------
 
@@ -237,6 +244,8 @@ class Fanout:
         workspace = account.workspace if account is not None else ""
         for intent in (place.intent, *place.attached):
             self._log.note(workspace, OrderNotSent(intent.cl_ord_id, intent.account_id, reason, detail))
+        if self._on_not_sent is not None:
+            self._on_not_sent(place.intent, reason, detail)
 
     # waiting orders ----------------------------------------------------------------------------------------
 

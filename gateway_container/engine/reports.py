@@ -32,7 +32,7 @@ from kopitra.domain.journal import (
     RequestFailed,
     SessionNoted,
 )
-from kopitra.domain.orders import ZERO, ChildOrder
+from kopitra.domain.orders import ZERO, ChildOrder, OrderIntent
 from kopitra.domain.react import overdue, react, waiting_closes
 from kopitra.ports import (
     OrderUnknown,
@@ -50,6 +50,10 @@ CLOSE_WAIT_S: Final = 1.0
 UNFOLLOWED_MAX: Final = 10_000
 #: seconds between looks whether the journal takes decisions again
 RETRY_S: Final = 0.25
+#: nothing is missing: we took it back ourselves, or nothing was left to close
+_EXPECTED: Final = frozenset({"canceled_before_send", "nothing_held", "withdrawn"})
+#: this process ends: its successor goes on from the journal
+_ENDING: Final = frozenset({"stopping", "lease_lost"})
 #: reports that tell of a request's fate without moving the order
 _ANSWERS: Final = frozenset({"replaced", "replace_rejected", "cancel_rejected"})
 
@@ -65,6 +69,7 @@ class Reports:
         self._log = log
         self._fanout = fanout
         self._on_report = on_report
+        fanout.attach(self.not_sent)
         self._leaders: LeaderFeed | None = None
         self._lookup: Callable[[str], None] | None = None
         self._closes: dict[str, asyncio.TimerHandle] = {}
@@ -128,10 +133,34 @@ class Reports:
         if order is None:
             return
         self._on_report(order, report)
+        intent = order.intent
+        if order.state == "rejected" and effect.before != "rejected" and intent.reduce_only and intent.leader:
+            self._protection_missing(intent, "the broker rejected it", report.text)
         # The closes of a flatten belong to no leader: their own loop judges them, by what the broker holds.
         if order.intent.leader and _matters(effect, report):
             self._follow(react(self._state.book, order), report.received_ns)
         self._fanout.request(order)
+
+    def not_sent(self, intent: OrderIntent, reason: str, detail: str) -> None:
+        """An order came to nothing before a byte left: people hear of it where something stays open, and what waited
+        for it goes on, after the fan-out at hand."""
+        if intent.reduce_only and reason not in _EXPECTED:
+            self._protection_missing(intent, reason, detail)
+        if intent.leader and reason not in _ENDING:
+            asyncio.get_running_loop().call_soon(self._react_to, intent.cl_ord_id)
+
+    def _react_to(self, cl_ord_id: str) -> None:
+        order = self._state.book.orders.get(cl_ord_id)
+        if order is not None:
+            self._follow(react(self._state.book, order), 0)
+
+    def _protection_missing(self, intent: OrderIntent, reason: str, detail: str) -> None:
+        why = f"{reason}: {detail}" if detail else reason
+        remedy = (
+            "lift the switch or flatten" if reason == "kill_switch" else "place it or close at the broker"
+        )
+        text = f"the {intent.role} of {intent.qty} {intent.symbol} is missing ({why}); {remedy}"
+        self.alert("protection-missing", text, intent.account_id, intent.cl_ord_id)
 
     def _follow(self, follow: FollowUp, received_ns: int) -> None:
         """Make durable what follows, then send it."""
@@ -234,6 +263,8 @@ class Reports:
         failed = RequestFailed(event.cl_ord_id, event.account_id, kind, event.reason)
         self._log.note(self._workspace(event.account_id), failed)
         self.alert(f"{kind}-unknown", event.reason, event.account_id, event.cl_ord_id)
+        if child is not None and child.intent.leader:
+            self._follow(react(self._state.book, child), 0)
 
     # accounts ----------------------------------------------------------------------------------------------
 

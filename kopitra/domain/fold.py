@@ -250,7 +250,7 @@ def _request_failed(book: Book, entry: RequestFailed) -> None:
     if order is None:
         return
     if entry.request == "cancel":
-        order.cancel, order.cancel_sent = None, False
+        _not_canceled(order)
     else:
         _not_replaced(order)
 
@@ -371,9 +371,14 @@ def _answered(order: ChildOrder, report: ExecutionReport) -> None:
         case "replace_rejected":
             _not_replaced(order)
         case "cancel_rejected":
-            order.cancel, order.cancel_sent = None, False
+            _not_canceled(order)
         case _:
             pass
+
+
+def _not_canceled(order: ChildOrder) -> None:
+    order.cancel, order.cancel_sent = None, False
+    order.cancels_failed += 1
 
 
 def _not_replaced(order: ChildOrder) -> None:

@@ -235,6 +235,8 @@ class ChildOrder:
     #: a cancel or replace has left and is not answered yet
     cancel_sent: bool = False
     replace_sent: bool = False
+    #: cancels that the broker refused, or whose fate nobody knows
+    cancels_failed: int = 0
     #: hop name -> nanoseconds since the signal was received
     hops: dict[str, int] = field(default_factory=dict[str, int])
 

@@ -1,4 +1,4 @@
-"""What follows from a report: pure, from the book as it is after the fold.
+"""What follows from a report, or from an order or request that came to nothing: pure, from the book after the fold.
 
 Four things can follow, and all of them only ever shrink or protect:
 - held orders are released once what they wait for is over, with the quantity that is then really there (R-038);
@@ -19,14 +19,15 @@ from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, Rep
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import Side, sign
 
-#: requests after which a child that will not go is left to the reconciliation and its alert
+#: cancels that may fail before a child that will not go is left to the reconciliation and its alert
 CANCELS_OF_ONE_MAX: Final = 4
 
 _DOWN = RoundingPolicy(mode="down")
 
 
 def react(book: Book, order: ChildOrder) -> FollowUp:
-    """What follows from the newest report of `order` (one of our children)."""
+    """What follows from the newest report of `order` (one of our children), from its not being sent, or from a
+    cancel or move of it whose fate is unknown."""
     made = _Made(book, order)
     for held in _open(book, order):
         if held.state == "planned" and order.intent.cl_ord_id in held.intent.after:
@@ -163,11 +164,12 @@ class _Made:
     def trim(self) -> None:
         """Close what exceeds the target; never more than is held.
 
-        A close of this kind that the broker refused is not followed by another: a person is told instead.
+        A close of this kind that the broker refused, or any that could not leave, is not followed by another: a
+        person is told instead.
         """
         held = self._held_qty()
         intent = self._order.intent
-        if held == 0 or (intent.leg.startswith("g") and self._order.state == "rejected"):
+        if held == 0 or self._is_hopeless():
             return
         expected = held + self._exits_in_flight()
         target = self._target()
@@ -197,14 +199,30 @@ class _Made:
             )
         )
 
+    def _is_hopeless(self) -> bool:
+        intent, state = self._order.intent, self._order.state
+        if state == "rejected":
+            return intent.leg.startswith("g")
+        return state == "skipped" and intent.role == "exit"
+
     def withdraw(self) -> None:
-        """A resting entry outlived its leader (its cancel was refused): ask again, a few times."""
+        """A resting order outlived its purpose (its cancel was refused or lost): ask again, a few times."""
+        if self._order.intent.role in ("stop", "target") and self._order.cancels_failed:
+            self._withdraw_protection(self._order)
         if self._target() != 0:
             return
         for order in self._book.children(self._account, self._leader, "entry", self._contract):
-            asked = order.cancel_requested or order.requests >= CANCELS_OF_ONE_MAX
-            if not asked and order.state != "planned" and order.intent.ord_type != "market":
+            if _may_be_asked(order) and order.intent.ord_type != "market":
                 self._end(order)
+
+    def _withdraw_protection(self, order: ChildOrder) -> None:
+        """A stop or target that protects nothing would open a position: its cancel is worth another try."""
+        entries = self._book.children(self._account, self._leader, "entry", self._contract)
+        protects = self._held_qty() * sign(order.intent.side) < 0 or any(
+            e.state != "planned" for e in entries
+        )
+        if not protects and _may_be_asked(order):
+            self._end(order)
 
     def tidy(self) -> None:
         """Protective orders follow the holding: all stops together, and all targets, never exceed it."""
@@ -261,6 +279,12 @@ class _Made:
         ties, leg = order.intent.list_id, f"y{order.requests}{order.intent.leg}"
         name = cl_ord_id(ties, self._account, leg)
         self._cancels.append(CancelIntent(name, ties, self._account, order.intent.cl_ord_id))
+
+
+def _may_be_asked(order: ChildOrder) -> bool:
+    """The broker has it, and asking for its cancel (again) makes sense."""
+    asked = order.cancel_requested or order.cancels_failed >= CANCELS_OF_ONE_MAX
+    return not asked and order.state not in TERMINAL and order.state != "planned"
 
 
 def _still_due(order: ChildOrder, parent: ChildOrder | None) -> Decimal:

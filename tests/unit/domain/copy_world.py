@@ -15,6 +15,7 @@ from kopitra.domain.journal import (
     OrderNotSent,
     OrdersSent,
     Reported,
+    RequestFailed,
     SentFact,
     SignalPlanned,
 )
@@ -142,9 +143,20 @@ class World:
                 held = self.held(intent.account_id, intent.symbol)
                 qty = min(intent.qty, max(ZERO, -held * sign(intent.side)))
                 if qty == 0:
-                    self.note(OrderNotSent(intent.cl_ord_id, intent.account_id, "nothing_held"))
+                    self.not_sent(intent, "nothing_held")
                     continue
             self.note(OrdersSent(intent.list_id, (SentFact(intent.cl_ord_id, 0, 0, 0, qty=qty),)))
+
+    def not_sent(self, intent: OrderIntent, reason: str) -> None:
+        """It came to nothing before a byte left, and what follows from that."""
+        self.note(OrderNotSent(intent.cl_ord_id, intent.account_id, reason))
+        self.follow(react(self.book, self.book.orders[intent.cl_ord_id]))
+
+    def lose(self, child: ChildOrder) -> None:
+        """Nobody knows what became of its cancel, and what follows from that."""
+        intent = child.intent
+        self.note(RequestFailed(intent.cl_ord_id, intent.account_id, "cancel", "no answer in time"))
+        self.follow(react(self.book, child))
 
     # what the broker says ----------------------------------------------------------------------------------
 
@@ -222,6 +234,15 @@ class World:
             if sum(self._settle_one(child) for child in self.open()) == 0:
                 return
         raise AssertionError("the world does not come to rest")
+
+    def settle_closes(self) -> None:
+        """Market closes fill; nothing else is answered."""
+        while closes := [o for o in self.open() if o.intent.role == "exit" and o.intent.ord_type == "market"]:
+            for close in closes:
+                if close.state == "planned":
+                    self.follow(overdue(self.book, close))
+                else:
+                    self.fill(close)
 
     def _settle_one(self, child: ChildOrder) -> bool:
         if child.state in TERMINAL:

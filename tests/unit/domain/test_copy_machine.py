@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kopitra.domain.copy_rules import CopyRule, Sizing
-from kopitra.domain.orders import ZERO, ChildOrder
+from kopitra.domain.orders import TERMINAL, ZERO, ChildOrder
 from kopitra.domain.plan import plan
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import StopLoss, TakeProfit, sign
@@ -24,6 +24,8 @@ RULES = [
     copy_rule("filler", mirror="fills"),
     copy_rule("linked", sizing=Sizing("multiplier", d(2))),
 ]
+#: fewer than the cancels of one child that may fail before it is left to a person
+LOSSES_MAX = 3
 quantities = st.integers(1, 4).map(Decimal)
 sides = st.sampled_from(["buy", "sell"])
 
@@ -44,6 +46,7 @@ class CopyMachine(RuleBasedStateMachine):
         self.qty = ZERO
         self.resting: dict[str, Decimal] = {}
         self.ids = 0
+        self.losses = 0
         #: accounts whose broker did something of its own in this stretch: fewer contracts than wanted are explained
         self.explained: set[str] = set()
 
@@ -111,6 +114,9 @@ class CopyMachine(RuleBasedStateMachine):
     def resting_resized(self, data: st.DataObject, qty: Decimal) -> None:
         name = data.draw(st.sampled_from(sorted(self.resting)))
         self.resting[name] = qty if self.resting[name] > 0 else -qty
+        # A copy that filled before the leader's own order did has nothing left to move.
+        copies = (o for o in self.world.book.orders.values() if o.intent.leader_order_id == name)
+        self.explained |= {o.intent.account_id for o in copies if o.state in TERMINAL}
         self._tells("replace", leader_order_id=name, ord_type="limit", price=d(4991), quantity=qty)
         self.explained.add("half")
 
@@ -161,6 +167,8 @@ class CopyMachine(RuleBasedStateMachine):
         child = self._pick(data)
         if child is None or child.intent.role in ("stop", "target") or child.leaves_qty <= 0:
             return
+        if child.replace is not None:  # a fill that outran a move: what the move would have added is missed
+            self.explained.add(child.intent.account_id)
         self.world.fill(child, d(data.draw(st.integers(1, int(child.leaves_qty)))))
 
     @rule(data=st.data())
@@ -200,6 +208,24 @@ class CopyMachine(RuleBasedStateMachine):
         if child is not None and child.cancel is not None:
             self.explained.add(child.intent.account_id)
             self.world.report(child, "cancel_rejected", "new")
+
+    @precondition(lambda self: self.losses < LOSSES_MAX)
+    @rule(data=st.data())
+    def a_cancel_is_lost(self, data: st.DataObject) -> None:
+        child = self._pick(data)
+        if child is not None and child.cancel is not None:
+            self.losses += 1
+            self.explained.add(child.intent.account_id)
+            self.world.lose(child)
+
+    @precondition(lambda self: self.losses < LOSSES_MAX)
+    @rule(data=st.data())
+    def an_entry_is_not_sent(self, data: st.DataObject) -> None:
+        found = [o for o in self.world.open() if o.state == "claimed" and o.intent.role == "entry"]
+        if found:
+            child = data.draw(st.sampled_from(found))
+            self.explained.add(child.intent.account_id)
+            self.world.not_sent(child.intent, "deadline")
 
     @rule(data=st.data(), how=st.sampled_from(["rejected", "canceled", "expired"]))
     def broker_ends_an_entry(self, data: st.DataObject, how: str) -> None:
