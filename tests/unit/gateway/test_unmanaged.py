@@ -31,7 +31,7 @@ def holding(contract: str, qty: int = 1) -> Book:
 
 
 def ruled(**fields: object) -> GatewayConfig:
-    return replace(CONFIG, rules={"lead": (replace(RULE, **fields),)})  # pyright: ignore[reportArgumentType]
+    return replace(CONFIG, rules={"lead": (replace(RULE, **fields),)})
 
 
 @pytest.mark.parametrize(
