@@ -83,6 +83,7 @@ CODES: Final[dict[str, Told]] = {
     "too-many-failures": Told(429, "Too many requests"),
     "queue-full": Told(503, _LATER),
     "store-unavailable": Told(503, _LATER),
+    "commit-unknown": Told(503, _LATER),
     "lease-lost": Told(503, _LATER),
     "commit-pending": Told(503, _LATER),
     "replay-memory-full": Told(503, _LATER),
@@ -121,6 +122,13 @@ def problem_of(error: Exception) -> Problem:
         case SignalRefused():
             return Problem(
                 error.code, error.message, errors=(FieldFault(error.pointer, error.code, error.message),)
+            )
+        case Unavailable(code="commit-unknown"):
+            return Problem(
+                "commit-unknown",
+                "The journal did not say whether this was written: repeat with the same Idempotency-Key, "
+                "you will get the first answer, and it counts once.",
+                retry_after_s=STORE_RETRY_S,
             )
         case Unavailable():
             return Problem(

@@ -295,8 +295,8 @@ class JournalWriter:
         self._patience = None
         self._on_down(f"no answer within {COMMIT_WAIT_S} s")
         unknown = Unavailable(
-            "PostgreSQL did not say whether the commit succeeded. Nothing was sent: "
-            "repeat with the same key.",
+            "PostgreSQL did not say whether the commit succeeded: repeat with the same key, "
+            "you will get the first answer.",
             code="commit-unknown",
         )
         self._fail_all(unknown, Unavailable("PostgreSQL does not answer. Nothing was written; try again."))

@@ -348,6 +348,14 @@ async def test_the_engines_refusals(world: World, trouble: Exception, status: in
     assert world.ledger.untouched
 
 
+async def test_a_commit_that_nobody_knows_of_is_not_called_refused(world: World) -> None:
+    world.ledger.failure = Unavailable("no answer", code="commit-unknown")
+    reply = await world.signal()
+    assert (reply.status, reply.code, reply.headers["retry-after"]) == (503, "commit-unknown", "1")
+    assert b"not accepted" not in reply.body
+    assert b"same Idempotency-Key" in reply.body
+
+
 async def test_a_commit_that_fails_is_not_accepted_and_can_be_tried_again(world: World) -> None:
     world.ledger.failure = Unavailable("down")
     assert (await world.signal()).status == 503

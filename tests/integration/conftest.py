@@ -11,11 +11,12 @@ import psycopg
 import pytest
 import pytest_asyncio
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cli.local.postgres import EmbeddedPostgres
 from kopitra.store.migrate import migrate
 from kopitra.store.pool import Database
+from tests.integration.faulty_line import FaultyLine
 
 _numbers = itertools.count(1)
 
@@ -62,3 +63,20 @@ async def db(dsn: str) -> AsyncIterator[Database]:
     """The small pool on a fresh database."""
     async with Database(dsn, "tests") as database:
         yield database
+
+
+@pytest_asyncio.fixture
+async def line(dsn: str) -> AsyncIterator[FaultyLine]:
+    """The way to the test's database, which the test may cut."""
+    socket = f"{conninfo_to_dict(dsn)['host']}/.s.PGSQL.5432"
+    with tempfile.TemporaryDirectory(prefix="kopitra-line-") as folder:
+        relay = FaultyLine(socket, folder)
+        await relay.up()
+        yield relay
+        await relay.down()
+
+
+@pytest.fixture
+def faulty_dsn(dsn: str, line: FaultyLine) -> str:
+    """The test's database at the end of that line."""
+    return make_conninfo(dsn, host=line.folder)

@@ -7,8 +7,8 @@ import pytest
 from kopitra.domain.errors import Unavailable
 from kopitra.domain.journal import OrderNotSent, Reported
 from kopitra.store.journal_reader import verify
+from tests.integration.faulty_line import FaultyLine
 from tests.integration.gateway.world import FIRST, SECOND, Follower, house
-from tests.integration.store.conftest import FaultyLine
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
 

@@ -5,8 +5,8 @@ import pytest
 from gateway_container.api.doors import FlattenOrder
 from kopitra.domain.journal import FlattenNoted
 from kopitra.wire.views import FlattenView
+from tests.integration.faulty_line import FaultyLine
 from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, engine, house, street
-from tests.integration.store.conftest import FaultyLine
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
 
