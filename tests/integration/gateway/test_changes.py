@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import LiteralString
 
 import msgspec
 import pytest
@@ -157,32 +158,32 @@ async def test_many_changes_are_taken_in_batches(dsn: str) -> None:
     assert [entry.change_id for entry in found] == list(range(1, CHANGES_MAX + 4))
 
 
-async def test_what_has_had_its_time_leaves_and_nothing_younger(dsn: str) -> None:
-    async with street(ONE) as on:
-        async with Database(dsn) as db:
-            for key, days in (("old", 8), ("young", 6)):
-                await db.run(
-                    "insert into idempotency select 'w', 'p', 'e', %s, '', 202, '', now() - %s * interval '1 day'",
-                    (key, days),
-                )
-                await db.run(
-                    """insert into config_changes (workspace, who, what, what_id, before, after, at, shard, seq)
-                       select 'w', 'ann', 'rule', %s, 'null', 'null', now() - %s * interval '1 day', 'main', 1""",
-                    (key, days),
-                )
-        async with engine(dsn, on) as world:
-            async with asyncio.timeout(PATIENCE_S):
-                while len(left := await world.db.rows(_Left, _LEFT_SQL)) > 2:
-                    pass
-    assert [row.name for row in left] == ["young", "young"]
-
-
 @dataclass(frozen=True, slots=True)
 class _Left:
     name: str
 
 
 _LEFT_SQL = "select key as name from idempotency union all select what_id from config_changes"
+_OLD_SQL: tuple[LiteralString, ...] = (
+    "insert into idempotency select 'w', 'p', 'e', %s, '', 202, '', now() - %s * interval '1 day'",
+    """insert into config_changes (workspace, who, what, what_id, before, after, at, shard, seq)
+       select 'w', 'ann', 'rule', %s, 'null', 'null', now() - %s * interval '1 day', 'main', 1""",
+)
+
+
+async def left(db: Database) -> list[str]:
+    return [row.name for row in await db.rows(_Left, _LEFT_SQL)]
+
+
+async def test_what_has_had_its_time_leaves_and_nothing_younger(dsn: str) -> None:
+    async with Database(dsn) as db, street(ONE) as on:
+        for text in _OLD_SQL:
+            await db.run(text, ("old", 8))
+            await db.run(text, ("young", 6))
+        async with engine(dsn, on), asyncio.timeout(PATIENCE_S):
+            while len(await left(db)) > 2:
+                pass
+        assert await left(db) == ["young", "young"]
 
 
 async def holding(world: World) -> tuple[AccountRow, RuleRow]:
