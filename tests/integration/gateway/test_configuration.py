@@ -9,6 +9,9 @@ from pathlib import Path
 
 import httpx2
 
+from gateway_container.engine.recovery import decode_row
+from kopitra.domain.journal import ConfigChanged
+from kopitra.store.config_changes import waiting_changes
 from kopitra.store.encoding import encode
 from kopitra.store.journal_reader import replay
 from kopitra.store.lease import read_lease
@@ -50,7 +53,13 @@ async def test_a_process_takes_new_followers_and_changed_rules_while_it_runs(
             await ea.send(action="add", side="buy", quantity=1)
         copies = await ea.send(action="add", side="buy", quantity=1)
         assert (copies["approved"], copies["skipped"]) == (1, 1)
+        while await waiting_changes(house.db, 1):
+            await asyncio.sleep(0.05)
         await ended(gateway)
+        rows = [decode_row(row) async for row in replay(house.db, "main")]
+        changes = [(e.what, e.what_id) for e in rows if isinstance(e, ConfigChanged)]
+        assert ("account", "b") in changes
+        assert changes.count(("rule", "rule-a")) == 2
 
 
 async def test_a_process_hides_secrets_refuses_a_second_one_and_hands_over(dsn: str, tmp_path: Path) -> None:
@@ -58,6 +67,8 @@ async def test_a_process_hides_secrets_refuses_a_second_one_and_hands_over(dsn: 
         await house.follow("a")
         while await house.on.sims[FIRST].net("a") < 1:
             await ea.send(action="add", side="buy", quantity=1)
+        while await waiting_changes(house.db, 1):
+            await asyncio.sleep(0.05)
         second = await spawn(dsn, tmp_path)
         _, errors = await asyncio.wait_for(second.communicate(), READY_S)
         assert second.returncode == 2
@@ -68,6 +79,7 @@ async def test_a_process_hides_secrets_refuses_a_second_one_and_hands_over(dsn: 
         assert lease.released
         journal = b"".join([row.payload async for row in replay(house.db, "main")])
         assert house.canaries
+        assert b'"what":"login"' in journal
         for canary in house.canaries:
             assert canary.encode() not in log
             assert canary.encode() not in journal
