@@ -246,7 +246,7 @@ class ProjectXSession:
         if last is None:
             self._market.want((symbol,), told=False)
             text = f"no fresh quote of {symbol}: a trailing stop starts at a price level; try again"
-            return NotSent("stale", text, 1.0)
+            return NotSent("stale", text, 0.25)
         return trail_level(side, last, offset, listing)
 
     # -- the steps of a life -----------------------------------------------------------------------------

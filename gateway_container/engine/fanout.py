@@ -25,6 +25,8 @@ from kopitra.ports import BrokerSession, Encoded, NewNumbers, NotSent, Sent
 
 #: milliseconds from acceptance in which an entry must be written (R-048)
 DEADLINE_MS: Final = 2_500
+#: milliseconds that a protective order waits for the fresh price its broker needs
+STALE_WAIT_MS: Final = 5_000
 #: ids of written orders that are remembered
 WRITTEN_MAX: Final = 100_000
 #: seconds after which orders that wait for a session or for budget are tried again
@@ -33,7 +35,7 @@ RETRY_S: Final = 0.05
 _REACHABLE: Final[frozenset[OrderState]] = frozenset({"acked", "working", "partial"})
 #: (intent, reason, detail): an order came to nothing before a byte left
 OnNotSent = Callable[[OrderIntent, str, str], None]
-_WAITS: Final = frozenset({"busy", "rate_budget", "session_down", "penalty"})
+_WAITS: Final = frozenset({"busy", "rate_budget", "session_down", "penalty", "stale"})
 
 
 class Links(Protocol):
@@ -146,7 +148,8 @@ class Fanout:
 
     def _waited(self, place: Place) -> None:
         if self._delayed.pop(place.intent.cl_ord_id, None) is not None:
-            self.dispatch([_without_delay(place)], place.stamp.durable_ns)
+            place.intent = place.intent._replace(delay_ms=0)
+            self.dispatch([place], place.stamp.durable_ns)
 
     def _attempt(self, place: Place, sent: list[SentFact]) -> bool:
         """Last look and write. False when the order has to wait (it is queued then)."""
@@ -166,6 +169,9 @@ class Fanout:
             sent.extend(sent_fact(place, outcome, child.cl_ord_id) for child in place.attached)
             return True
         if outcome.reason in _WAITS and (place.intent.reduce_only or outcome.reason == "busy"):
+            if outcome.reason == "stale" and now_ns - place.stamp.durable_ns > STALE_WAIT_MS * 1_000_000:
+                self._not_sent(place, outcome.reason, outcome.text)
+                return True
             self._push(self._queue(place.intent.account_id), place)
             self._retry_later(max(RETRY_S, outcome.retry_after_s))
             return False
@@ -232,7 +238,7 @@ class Fanout:
         if session is None:
             return NotSent("session_down", "no session")
         if isinstance(place.encoded, NotSent):
-            if place.encoded.reason != "session_down":
+            if place.encoded.reason not in ("session_down", "stale"):
                 return place.encoded
             place.encoded = self._bytes(place.intent, place.attached)
             if isinstance(place.encoded, NotSent):
@@ -303,7 +309,7 @@ class Fanout:
         if cl_ord_id in self._written:
             return True
         waiting = (place for queue in self._queues.values() for place in queue.places())
-        return any(_carries(place, cl_ord_id) for place in (*self._delayed.values(), *waiting))
+        return any(place.carries(cl_ord_id) for place in (*self._delayed.values(), *waiting))
 
     def withdraw(self, account_id: str, cl_ord_id: str) -> bool:
         """Take back an order that waits for its write; False when it does not wait (any more)."""
@@ -384,12 +390,3 @@ class Fanout:
         for queue in self._queues.values():
             while (place := queue.pop()) is not None:
                 self._not_sent(place, "stopping", "the gateway stopped before the write")
-
-
-def _carries(place: Place, cl_ord_id: str) -> bool:
-    return place.intent.cl_ord_id == cl_ord_id or any(c.cl_ord_id == cl_ord_id for c in place.attached)
-
-
-def _without_delay(place: Place) -> Place:
-    place.intent = place.intent._replace(delay_ms=0)
-    return place

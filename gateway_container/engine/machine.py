@@ -24,6 +24,7 @@ from gateway_container.engine.log import Log
 from gateway_container.engine.lookup import Lookup
 from gateway_container.engine.observe import Observer
 from gateway_container.engine.projector import Projector
+from gateway_container.engine.quotes import Quotes
 from gateway_container.engine.recovery import Refold, doubt_unresolved, read_book, recent_signals
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.sessions import Sessions
@@ -107,7 +108,8 @@ class Machine:
         self.intake = Intake(state, log, fanout, hooks, supplies.db)
         self.leaders = LeaderFeed(state, self.intake, self.reports.alert)
         self.lookup = Lookup(state, self.sessions, self.reports.handle, self.reports.alert)
-        self.reports.attach(self.leaders, self.lookup.ask)
+        self.quotes = Quotes(state, self.sessions)
+        self.reports.attach(self.leaders, self.lookup.ask, self.quotes.session)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
         self.views = Views(state, supplies.db, self.sessions, self._ready)
         self.control = Control(state, log, self.flattener, self.views, supplies.db)
@@ -219,6 +221,7 @@ class Machine:
         self.strays.look(self.state.book, config, config)
         self.leaders.configure()
         await self.sessions.apply(config)
+        self.quotes.configure()
         self.reports.go_on()
         self.flattener.resume()
         self.lookup.ask_all()
@@ -243,6 +246,7 @@ class Machine:
         self.upkeep.wake()
         self.leaders.configure()
         await self.sessions.apply(config)
+        self.quotes.configure()
 
     def _ready(self) -> tuple[bool, bool]:
         return self.writer.available, self.accepting and self.log.accepting and self.lease.valid
@@ -274,7 +278,7 @@ class Machine:
     async def _close(self) -> None:
         """Sessions first, the journal after them, the lease last."""
         self.accepting = False
-        for part in (self.leaders, self.reports, self.fanout):
+        for part in (self.quotes, self.leaders, self.reports, self.fanout):
             part.stop()
         await self.flattener.stop()
         await self.lookup.stop()

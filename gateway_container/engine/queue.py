@@ -32,6 +32,10 @@ class Place:
     #: entries are not written after this; 0 for exits, which have no age
     deadline_ns: int
 
+    def carries(self, cl_ord_id: str) -> bool:
+        """It is this order, or takes it along."""
+        return self.intent.cl_ord_id == cl_ord_id or any(c.cl_ord_id == cl_ord_id for c in self.attached)
+
 
 class AccountQueue:
     """Lanes of one account."""

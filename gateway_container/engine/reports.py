@@ -72,15 +72,22 @@ class Reports:
         fanout.attach(self.not_sent)
         self._leaders: LeaderFeed | None = None
         self._lookup: Callable[[str], None] | None = None
+        self._on_session: Callable[[SessionChanged], None] | None = None
         self._closes: dict[str, asyncio.TimerHandle] = {}
         #: children whose follow-up is not durable yet
         self._unfollowed: dict[str, None] = {}
         self._again: asyncio.TimerHandle | None = None
 
-    def attach(self, leaders: LeaderFeed, lookup: Callable[[str], None]) -> None:
+    def attach(
+        self,
+        leaders: LeaderFeed,
+        lookup: Callable[[str], None],
+        on_session: Callable[[SessionChanged], None],
+    ) -> None:
         """Leaders need the intake and the intake needs the fan-out: the composition root closes the circle."""
         self._leaders = leaders
         self._lookup = lookup
+        self._on_session = on_session
 
     def handle(self, event: SessionEvent) -> None:
         """One event."""
@@ -321,6 +328,8 @@ class Reports:
             self.alert("session-fatal", f"login {event.login_id}: {event.reason}", "")
         if live:
             self._fanout.drain(accounts)
+        if self._on_session is not None:
+            self._on_session(event)
 
     def _accounts_of(self, login_id: str) -> list[str]:
         accounts = self._state.config.accounts.values()
