@@ -41,7 +41,7 @@ def create(
 
 async def _create(row: AccountRow, rule: CopyRule) -> None:
     async with open_house() as house:
-        await house.need_workspace(row.workspace)
+        await house.need_leader(row.workspace, rule.leader)
         await create_account(house.db, row)
         await store_rule(house, rule)
     say(f"follower {row.account_id} of {rule.leader} created: {rule_in_words(rule)}")

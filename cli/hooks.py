@@ -66,7 +66,7 @@ def _check(preset: str, template: str, settings: Mapping[str, str]) -> None:
 
 async def _create(request: HookRequest, base: str) -> None:
     async with open_house() as house:
-        await house.need_workspace(request.workspace)
+        await house.need_leader(request.workspace, request.leader_id)
         issued = await issue_hook(house.db, request)
     path = PATH + issued.path
     give_json({"hook": issued.row.hook_id, "path": path, "url": base.rstrip("/") + path if base else None})

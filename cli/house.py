@@ -11,6 +11,7 @@ from cli.rim import Stop, progress
 from kopitra.clock import SystemClock
 from kopitra.ports import Clock
 from kopitra.settings import Settings
+from kopitra.store.leaders import list_leaders
 from kopitra.store.migrate import check_schema, migrate
 from kopitra.store.pool import Database
 from kopitra.store.sealing import FileMasterKey, Sealer, add_data_key, load_sealer
@@ -49,6 +50,17 @@ class House:
             raise Stop(
                 f"There is no workspace {workspace!r} (known: {there}): "
                 f"run `kopitra workspace create {workspace}`."
+            )
+
+    async def need_leader(self, workspace: str, leader: str) -> None:
+        """Raises Stop for a tenant or a leader that is not there."""
+        await self.need_workspace(workspace)
+        known = [row.leader_id for row in await list_leaders(self.db, workspace)]
+        if leader not in known:
+            there = ", ".join(known) or "none"
+            raise Stop(
+                f"There is no leader {leader!r} in workspace {workspace} (known: {there}): "
+                f"run `kopitra leader create {leader}`."
             )
 
 

@@ -105,7 +105,10 @@ def _head(anchor: str | None) -> Head | None:
 async def _verify(shard: str | None, anchor: Head | None, as_json: bool) -> None:
     async with open_house() as house:
         with progress("walking the chain"):
-            names = [shard] if shard is not None else await shards(house.db)
+            known = await shards(house.db)
+            if shard is not None and shard not in known:
+                raise Stop(f"The journal has no shard {shard!r}; known: {', '.join(known) or 'none'}.", NO)
+            names = known if shard is None else [shard]
             found = [await verify(house.db, name, anchor) for name in names]
     if as_json:
         give_json([_as_row(result) for result in found])

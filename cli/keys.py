@@ -37,7 +37,7 @@ def issue(
 
 async def _issue(request: KeyRequest) -> None:
     async with open_house() as house:
-        await house.need_workspace(request.workspace)
+        await house.need_leader(request.workspace, request.leader_id)
         issued = await issue_key(house.db, await house.sealer(), request, house.clock.now())
     _show(issued)
 

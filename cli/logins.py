@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Final, cast
 
 import typer
+from rich.padding import Padding
+from rich.text import Text
 
 from brokers import registry
 from cli.forcing import Force, forced
 from cli.house import House, open_house
-from cli.rim import WRONG_ARGUMENTS, AsJson, Stop, Workspace, listing, pairs, run, say
+from cli.rim import WRONG_ARGUMENTS, AsJson, Stop, Workspace, give, give_json, listing, out, pairs, run, say
 from cli.secret_input import credentials
 from gateway_container.config_source import CREDENTIALS_FIELD
 from kopitra.ports import BrokerAdapter, LoginPlan
@@ -207,18 +209,19 @@ def brokers(as_json: AsJson = False) -> None:
 
     Example: kopitra login brokers
     """
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, str]] = []
     for code, adapter in registry().items():
         asked = asked_by(adapter)
-        rows.append(
-            {
-                "broker": code,
-                "title": adapter.title,
-                "secrets": " ".join((*asked.required, *(f"[{name}]" for name in asked.optional))),
-                "settings": " ".join(asked.settings),
-            }
-        )
-    listing("Brokers", rows, as_json=as_json, empty="There is no folder under brokers/.")
+        secrets = " ".join((*asked.required, *(f"[{name}]" for name in asked.optional)))
+        settings = " ".join(asked.settings)
+        rows.append({"broker": code, "title": adapter.title, "secrets": secrets, "settings": settings})
+    if as_json:
+        give_json(rows)
+        return
+    for row in rows:
+        give(f"{row['broker']}: {row['title']}")
+        for line in (f"secrets: {row['secrets']}", f"settings, each with a default: {row['settings']}"):
+            out.print(Padding(Text(line), (0, 0, 0, 2)))
 
 
 @app.command()

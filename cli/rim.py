@@ -57,9 +57,11 @@ class Rim(TyperGroup):
         except Stop as stop:
             raise _ended(stop.text, stop.code) from None
         except KopitraError as error:
-            raise _ended(f"{error.message} [{error.code}]", BROKEN) from None
-        except (EmbeddedPostgresError, OSError, ValidationError) as error:
-            raise _ended(str(error), BROKEN) from None
+            raise _ended(_one_line(f"{error.message} [{error.code}]"), BROKEN) from None
+        except ValidationError as error:
+            raise _ended(_settings_fault(error), WRONG_ARGUMENTS) from None
+        except (EmbeddedPostgresError, OSError) as error:
+            raise _ended(_one_line(str(error)), BROKEN) from None
         except KeyboardInterrupt:
             raise _ended("interrupted", INTERRUPTED) from None
 
@@ -67,6 +69,18 @@ class Rim(TyperGroup):
 def run(work: Coroutine[object, object, T]) -> T:
     """Run a command's work on a loop of its own."""
     return asyncio.run(work)
+
+
+def _one_line(text: str) -> str:
+    """PostgreSQL and the system speak in several lines."""
+    return " ".join(text.split())
+
+
+def _settings_fault(error: ValidationError) -> str:
+    """Which variable of the environment (or of .env) does not fit; never its value, which may be a secret."""
+    faults = [(str(fault["loc"][0]), fault["msg"]) for fault in error.errors()]
+    named = [f"{name if name.isupper() else f'KOPITRA_{name.upper()}'}: {said}" for name, said in faults]
+    return f"The environment or .env does not fit: {'; '.join(named)}. See .env.sample."
 
 
 def _ended(text: str, code: int) -> typer.Exit:

@@ -119,7 +119,7 @@ def create(
 
 async def _create(rule: CopyRule) -> None:
     async with open_house() as house:
-        await house.need_workspace(rule.workspace)
+        await house.need_leader(rule.workspace, rule.leader)
         await store_rule(house, rule)
     say(f"rule {rule.rule_id} created: {rule_in_words(rule)}")
 

@@ -191,9 +191,8 @@ def _tell(raw: bytes, as_json: bool) -> None:
         give(raw.decode())
         return
     seen = read_signal(raw)
-    say(
-        f"{seen.signal_id}: {seen.action} {seen.side or ''} {plain(seen.quantity)} {seen.symbol}, #{seen.sequence}"
-    )
+    act = " ".join(word for word in (seen.action, seen.side, plain(seen.quantity), seen.symbol) if word)
+    say(f"{seen.signal_id}: {act}, #{seen.sequence}")
     listing(
         "Legs",
         _rows(seen),

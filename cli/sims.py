@@ -1,14 +1,15 @@
 """`kopitra sim`: the brokers' simulators, which speak their real wires on loopback."""
 
 import asyncio
+import json
 from decimal import Decimal
 
 import typer
 
 from brokers import registry
 from cli.local.gateway import stop_signal
-from cli.local.simulators import SimSpec, Simulator, some_accounts, start_simulator
-from cli.rim import AsJson, Row, Stop, give_json, listing, progress, run, say
+from cli.local.simulators import SimLogin, SimReady, SimSpec, Simulator, some_accounts, start_simulator
+from cli.rim import AsJson, Row, Stop, give, give_json, progress, run, say
 
 app = typer.Typer(no_args_is_help=True, help="Simulated brokers, each in a process of its own.")
 
@@ -60,21 +61,31 @@ async def _up(specs: list[SimSpec], as_json: bool) -> None:
 
 
 def _show(running: list[Simulator], as_json: bool) -> None:
-    rows: list[Row] = [
-        {
-            "broker": sim.told.broker,
-            "control": sim.told.control_url,
-            "login": name,
-            "secrets": " ".join(f"{key}={text}" for key, text in login.credentials.items()),
-            "settings": " ".join(f"{key}={text}" for key, text in login.settings.items()),
-        }
-        for sim in running
-        for name, login in sim.told.logins.items()
-    ]
+    logins = [(sim.told, name, login) for sim in running for name, login in sim.told.logins.items()]
     if as_json:
-        give_json(rows)
-    else:
-        listing("Simulators", rows, as_json=False, empty="")
+        give_json([_row(told, name, login) for told, name, login in logins])
+        return
+    for told, _, login in logins:
+        say(
+            f"{told.broker} simulator: control and ledger at {told.control_url}/_sim/; its login, ready to paste:"
+        )
+        give(_login_command(told.broker, login))
+
+
+def _row(told: SimReady, name: str, login: SimLogin) -> Row:
+    return {
+        "broker": told.broker,
+        "control": told.control_url,
+        "login": name,
+        "secrets": " ".join(f"{key}={text}" for key, text in login.credentials.items()),
+        "settings": " ".join(f"{key}={text}" for key, text in login.settings.items()),
+    }
+
+
+def _login_command(broker: str, login: SimLogin) -> str:
+    settings = " ".join(f"-s {key}={text}" for key, text in login.settings.items())
+    secrets = json.dumps(dict(login.credentials))
+    return f"echo '{secrets}' | kopitra login create sim-{broker} --broker {broker} --secrets-from-stdin {settings}"
 
 
 async def _until(stopped: asyncio.Event, running: list[Simulator]) -> None:

@@ -31,7 +31,7 @@ from cli.local.scenario import (
 )
 from cli.local.simulators import SimSpec, Simulator, start_simulator
 from cli.logins import store_login
-from cli.rim import Stop, progress
+from cli.rim import WRONG_ARGUMENTS, Stop, progress
 from cli.rules import rule_id_of, store_rule
 from cli.typed import changed_limits, changed_rule
 from kopitra.clock import SystemClock
@@ -85,7 +85,8 @@ def chosen_brokers(given: Sequence[str]) -> tuple[str, str]:
     chosen = list(given) or known[:BROKERS_COUNT]
     if len(chosen) != BROKERS_COUNT or not set(chosen) <= set(known):
         raise Stop(
-            f"The demo needs {BROKERS_COUNT} of the brokers {', '.join(known)}: name them by --broker."
+            f"The demo needs {BROKERS_COUNT} of the brokers {', '.join(known)}: name them by --broker.",
+            WRONG_ARGUMENTS,
         )
     return chosen[0], chosen[1]
 

@@ -80,7 +80,12 @@ class _ParsedJson(Loader):
 def session_dsn(dsn: str, settings: SessionSettings) -> str:
     """`dsn` with our session settings; options that the DSN already carries are kept."""
     options = [f"-c {name}={_escaped(value)}" for name, value in (*_SESSION.items(), *settings.extra)]
-    given = conninfo_to_dict(dsn).get("options")
+    try:
+        given = conninfo_to_dict(dsn).get("options")
+    except psycopg.ProgrammingError:  # its text repeats the address, which may hold a password
+        raise Unavailable(
+            "DATABASE_URL is no address of a PostgreSQL server: write postgresql://user:password@host:5432/database."
+        ) from None
     merged = " ".join([*([str(given)] if given else []), *options])
     return make_conninfo(dsn, application_name=settings.application_name, options=merged, **_LINK)
 
@@ -110,7 +115,10 @@ def translated() -> Generator[None]:
     except psycopg.errors.UniqueViolation as error:
         raise Conflict(f"It exists already ({error.diag.constraint_name}): choose another id.") from error
     except psycopg.errors.ForeignKeyViolation as error:
-        text = f"It names something that this workspace does not have ({error.diag.constraint_name})."
+        text = (
+            f"It names something that this workspace does not have ({error.diag.constraint_name}): "
+            "create that first, or correct its id."
+        )
         raise Conflict(text, code="unknown-reference") from error
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise Unavailable(
