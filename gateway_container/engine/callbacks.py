@@ -1,6 +1,7 @@
 """Execution callbacks: what an EA or a broker posts about an account, journalled like a report from a session."""
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway_container.engine.log import Log
@@ -8,7 +9,10 @@ from gateway_container.engine.reports import Reports
 from gateway_container.engine.state import State
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.journal import Reported
-from kopitra.store.drafts import Committed, IdempotencyDraft
+from kopitra.store.drafts import Committed, Duplicate, IdempotencyDraft, SignalRef
+
+#: (workspace, first answer, its commit): so that the same call again is answered from memory
+Remember = Callable[[str, IdempotencyDraft, "asyncio.Future[Committed]"], None]
 
 
 class Recorded(NamedTuple):
@@ -20,21 +24,44 @@ class Recorded(NamedTuple):
 class Callbacks:
     """Takes callbacks."""
 
-    def __init__(self, state: State, log: Log, reports: Reports) -> None:
+    def __init__(self, state: State, log: Log, reports: Reports, remember: Remember) -> None:
         self._state = state
         self._log = log
         self._reports = reports
+        self._remember = remember
+        #: (account, execution id) whose commit is in flight
+        self._running: dict[tuple[str, str], asyncio.Future[Committed]] = {}
 
     def record(
         self, workspace: str, account_id: str, report: ExecutionReport, record: IdempotencyDraft
     ) -> Recorded:
         """Journal the report with its first answer, then let what follows from it follow.
 
-        Raises KeyError for an account that is not the workspace's, Unavailable before anything changed.
+        An execution that is known is not journalled again: whoever tells it under another key hears with the first
+        call, or Duplicate when that is durable. Raises KeyError for an account that is not the workspace's,
+        Unavailable before anything changed.
         """
         account = self._state.account(account_id)
         if account is None or account.workspace != workspace:
             raise KeyError(account_id)
+        name = (account_id, report.exec_id or "")
+        running = self._running.get(name)
+        if self._is_known(report) and self._log.takes_decisions:
+            if running is not None:
+                return Recorded(running)
+            told = SignalRef(workspace, name[1], "", 0)
+            raise Duplicate("This execution was recorded before.", told)
         future, effect = self._log.decide_one(workspace, Reported(report), record)
+        self._remember(workspace, record, future)
+        if report.exec_id:
+            self._running[name] = future
+            future.add_done_callback(lambda _done: self._running.pop(name, None))
         self._reports.after(report, effect)
         return Recorded(future)
+
+    def _is_known(self, report: ExecutionReport) -> bool:
+        """The book has this execution with this quantity; with another one it is flagged, not dropped (R-040)."""
+        if report.exec_type != "trade" or not report.exec_id:
+            return False
+        seen = self._state.book.exec_ids.get(report.account_id, {})
+        return seen.get(report.exec_id) == report.last_qty

@@ -93,7 +93,7 @@ class Intake:
         )
         self.planned(*name, 0)
         if record is not None:
-            self._remember(signal.workspace, record, future)
+            self.remember(signal.workspace, record, future)
         places = self._fanout.prepare(made, stamp)
         future.add_done_callback(lambda done: self._committed(done, name, made, places, stamp))
         self._hooks.planned(signal, made, stamp)
@@ -140,7 +140,8 @@ class Intake:
 
     # idempotency -------------------------------------------------------------------------------------------
 
-    def _remember(self, workspace: str, record: IdempotencyDraft, future: asyncio.Future[Committed]) -> None:
+    def remember(self, workspace: str, record: IdempotencyDraft, future: asyncio.Future[Committed]) -> None:
+        """The call is running; its answer is known from memory once it is durable."""
         key = AnswerKey(workspace, record.principal, record.endpoint, record.key)
         self._running.add(key)
         future.add_done_callback(lambda done: self._answered(key, record, done))

@@ -113,7 +113,7 @@ class Machine:
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
         self.views = Views(state, supplies.db, self.sessions, self._ready)
         self.control = Control(state, log, self.flattener, self.views, supplies.db)
-        self.callbacks = Callbacks(state, log, self.reports)
+        self.callbacks = Callbacks(state, log, self.reports, self.intake.remember)
         self.upkeep = Upkeep(supplies.db, supplies.clock, log, identity.shard)
         self.strays = Strays(self.reports.alert)
         self.projector = Projector(lambda: state.book, supplies.db, identity.shard)

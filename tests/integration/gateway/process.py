@@ -4,6 +4,8 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,18 +21,18 @@ from kopitra.store.pool import Database
 from kopitra.store.rules import RuleRow, create_rule
 from kopitra.store.sealing import FileMasterKey, Sealer, add_data_key, load_sealer
 from kopitra.store.workspaces import WorkspaceRow, create_workspace
-from tests.integration.gateway.world import LEADER, WORKSPACE, Street, rule
+from tests.integration.gateway.world import FIRST, LEADER, SECOND, WORKSPACE, Follower, Street, rule, street
 
 #: seconds for a process to come up on a loaded machine
 READY_S = 40
 ACCOUNT = "EA-1"
 
 
-async def spawn(dsn: str, folder: Path) -> Process:
-    """`python -m gateway_container`."""
+async def spawn(dsn: str, folder: Path, **more: str) -> Process:
+    """`python -m gateway_container`, with more of its environment."""
     environment = {
         **os.environ, "DATABASE_URL": dsn, "KOPITRA_DATA_DIR": str(folder), "KOPITRA_PORT": "0",
-        "KOPITRA_DRAIN_S": "0.5", "KOPITRA_LOG_LEVEL": "DEBUG",
+        "KOPITRA_DRAIN_S": "0.5", "KOPITRA_LOG_LEVEL": "DEBUG", "NO_PROXY": "127.0.0.1", **more,
     }  # fmt: skip
     command = (sys.executable, "-m", "gateway_container")
     return await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
@@ -42,6 +44,14 @@ async def base_of(gateway: Process) -> str:
     line = await asyncio.wait_for(gateway.stdout.readline(), READY_S)
     said = msgspec.json.decode(line, type=dict[str, object])
     return f"http://{said['host']}:{said['port']}/trade-agent/v1"
+
+
+async def ended(gateway: Process) -> bytes:
+    """Its standard error after SIGTERM and a clean end."""
+    gateway.terminate()
+    _, log = await asyncio.wait_for(gateway.communicate(), READY_S)
+    assert gateway.returncode == 0, log.decode()
+    return log
 
 
 @dataclass(slots=True)
@@ -101,6 +111,10 @@ class Ea:
 
     async def send(self, **fields: object) -> dict[str, int]:
         """Post one signal; the copies of its answer."""
+        return msgspec.convert((await self.post(**fields))["copies"], dict[str, int])
+
+    async def post(self, **fields: object) -> dict[str, object]:
+        """Post one signal; its answer."""
         self.sent += 1
         headers = {
             "Authorization": f"Bearer {self.token}",
@@ -111,4 +125,14 @@ class Ea:
         body = {"symbol": "ES", "occurredAt": occurred, **fields}
         answer = await self.http.post(f"{self.base}/signals", json=body, headers=headers)
         assert answer.status_code == 202, answer.text
-        return answer.json()["copies"]
+        return answer.json()
+
+
+@asynccontextmanager
+async def running(dsn: str, folder: Path, **environment: str) -> AsyncGenerator[tuple[House, Ea, Process]]:
+    """A process and the simulators of two followers, ready; the test ends it."""
+    async with street({"a": Follower(FIRST), "b": Follower(SECOND)}) as on, Database(dsn) as db:
+        house = await House.furnish(db, on, folder)
+        gateway = await spawn(dsn, folder, **environment)
+        async with httpx2.AsyncClient(trust_env=False, timeout=10) as http:
+            yield house, Ea(http, await base_of(gateway), house.token), gateway

@@ -1,13 +1,8 @@
 """A real gateway process takes what changes in the database, hides secrets, and stops well."""
 
 import asyncio
-from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import httpx2
 
 from gateway_container.engine.recovery import decode_row
 from kopitra.domain.journal import ConfigChanged
@@ -15,28 +10,9 @@ from kopitra.store.config_changes import waiting_changes
 from kopitra.store.encoding import encode
 from kopitra.store.journal_reader import replay
 from kopitra.store.lease import read_lease
-from kopitra.store.pool import Database
 from kopitra.store.rules import change_rule
-from tests.integration.gateway.process import READY_S, Ea, House, base_of, spawn
-from tests.integration.gateway.world import FIRST, SECOND, Follower, rule, street
-
-
-@asynccontextmanager
-async def running(dsn: str, folder: Path) -> AsyncGenerator[tuple[House, Ea, Process]]:
-    """A process with one follower, ready; the test ends it."""
-    async with street({"a": Follower(FIRST), "b": Follower(SECOND)}) as on, Database(dsn) as db:
-        house = await House.furnish(db, on, folder)
-        gateway = await spawn(dsn, folder)
-        async with httpx2.AsyncClient(trust_env=False, timeout=10) as http:
-            yield house, Ea(http, await base_of(gateway), house.token), gateway
-
-
-async def ended(gateway: Process) -> bytes:
-    """Its standard error after SIGTERM and a clean end."""
-    gateway.terminate()
-    _, log = await asyncio.wait_for(gateway.communicate(), READY_S)
-    assert gateway.returncode == 0, log.decode()
-    return log
+from tests.integration.gateway.process import READY_S, ended, running, spawn
+from tests.integration.gateway.world import FIRST, SECOND, rule
 
 
 async def test_a_process_takes_new_followers_and_changed_rules_while_it_runs(
