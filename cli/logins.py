@@ -99,7 +99,7 @@ async def _create(row: LoginRow, from_stdin: bool) -> None:
     async with open_house() as house:
         await house.need_workspace(row.workspace)
         await store_login(house, row, secrets)
-    say(f"login {row.login_id} created; add its accounts with `kopitra account create`")
+    say(f"login {row.login_id} created; `kopitra login accounts {row.login_id}` lists its accounts")
 
 
 async def store_login(house: House, row: LoginRow, secrets: Mapping[str, str]) -> None:
