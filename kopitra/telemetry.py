@@ -86,6 +86,7 @@ class Metrics:
         self.queue_depth = Gauge(
             "kopitra_queue_depth", "Rows or orders waiting.", ["queue"], registry=self.registry
         )
+        self.prices = Gauge("kopitra_prices_known", "Products with a known price.", registry=self.registry)
         self.loop_lag = Histogram(
             "kopitra_loop_lag_seconds",
             "How late the event loop wakes.",

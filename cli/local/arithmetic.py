@@ -36,7 +36,6 @@ class Follower:
     peak: int = 0
     #: what the size is derived from, fixed for the stretch
     distance: Decimal | None = None
-    priced: bool = True
     resting: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
 
     @property
@@ -60,9 +59,9 @@ class Follower:
 
     def _grow(self, act: Act) -> tuple[Outcome, str]:
         held = self.net
-        began, distance, priced = self.began, self.distance, self.priced
+        began, distance = self.began, self.distance
         self.began = self.peak = abs(act.after)
-        self.distance, self.priced = act.stop_distance, act.price_known
+        self.distance = act.stop_distance
         wanted = self._size(abs(act.after))
         side = 1 if (act.after > 0) != (self.rule.get("inverse") == "true") else -1
         reason = wanted if isinstance(wanted, str) else self._objection(side)
@@ -72,7 +71,7 @@ class Follower:
                 self.resting.clear()
                 return "approved", ""
             if isinstance(wanted, str):
-                self.began, self.distance, self.priced = began, distance, priced
+                self.began, self.distance = began, distance
             return ("refused" if reason == "daily_loss" else "skipped"), reason
         self.net = side * wanted
         self.resting.clear()
@@ -155,8 +154,6 @@ class Follower:
         elif mode == "equity_proportional":
             raw = value * ratio * contracts * self.spec.equity / LEADER_EQUITY
         elif mode == "percent_of_equity":
-            if not self.priced:
-                return "price_unknown"
             raw = self.spec.equity * value / _HUNDRED / (ASK * POINT_VALUES[root]) * share
         else:
             if self.distance is None:

@@ -86,8 +86,6 @@ class Act:
     after: int
     #: points between price and stop; None: the signal carries none
     stop_distance: Decimal | None = None
-    #: a price for sizing is known when the signal comes
-    price_known: bool = True
     resting: Literal["", "stop", "target"] = ""
     #: price of the resting order, after this act
     price: Decimal | None = None
@@ -146,8 +144,8 @@ STEPS: Final = (
     Step(
         "TradingView alert: long 2",
         Alert("buy", 2, 0, 2),
-        # nothing has traded yet and the alert's order carries no price: who sizes by value must wait
-        (Act("entry", 0, 2, price_known=False),),
+        # nothing has traded yet and the alert's order carries no price: who sizes by value takes a broker's quote
+        (Act("entry", 0, 2),),
     ),
     Step("TradingView alert: flat", Alert("sell", 2, 2, 0), (Act("flat", 2, 0),)),
     Step(

@@ -1,6 +1,7 @@
 """The demo's stage: database, simulators, rows of the house and the gateway, all started and all taken down."""
 
 import asyncio
+import re
 import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -56,6 +57,7 @@ _HTTP_TIMEOUT_S: Final = 10.0
 #: seconds until all sessions must be up
 HEALTHY_TIMEOUT_S: Final = 20.0
 _LOOK_EVERY_S: Final = 0.02
+_PRICES: Final = re.compile(r"^kopitra_prices_known (\S+)", re.MULTILINE)
 
 
 class _Health(msgspec.Struct):
@@ -146,6 +148,7 @@ async def stage(
             http = httpx2.AsyncClient(base_url=url, timeout=_HTTP_TIMEOUT_S, trust_env=False)
             await stack.enter_async_context(http)
             await _healthy(gateway, http)
+            await _priced(gateway, http, len(contracts))
         yield Stage(
             house, (floors[0], floors[1]), gateway, url, http, token, hook_path, contracts, rules, followers
         )
@@ -162,6 +165,18 @@ async def _healthy(gateway: Child, http: httpx2.AsyncClient) -> None:
             return
         await asyncio.sleep(_LOOK_EVERY_S)
     raise Stop(f"The gateway does not become healthy: {said}. See gateway.log.")
+
+
+async def _priced(gateway: Child, http: httpx2.AsyncClient, products: int) -> None:
+    """Wait for the quotes that followers who size by value need: the first alert carries no price."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + HEALTHY_TIMEOUT_S
+    while gateway.running and loop.time() < end:
+        known = _PRICES.search((await http.get("/metrics")).text)
+        if known is not None and float(known[1]) >= products:
+            return
+        await asyncio.sleep(_LOOK_EVERY_S)
+    raise Stop("The gateway hears no quotes from the simulators. See gateway.log.")
 
 
 def _status(said: str) -> str:

@@ -263,6 +263,7 @@ class Machine:
             metrics.queue_depth.labels("journal").set(self.writer.waiting_rows)
             metrics.queue_depth.labels("backlog").set(self.log.backlog)
             metrics.queue_depth.labels("projections").set(self.projector.lag_rows)
+            metrics.prices.set(len(self.state.prices))
             metrics.sessions.clear()
             for login_id, session in self.sessions.all.items():
                 login = self.state.config.logins.get(login_id)
