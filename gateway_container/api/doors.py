@@ -83,7 +83,7 @@ class Credentials(Protocol):
 
 
 class Pending(Protocol):
-    """Something accepted whose commit is in flight. The future must not be canceled."""
+    """Something accepted whose commit is in flight. The future refuses to be cancelled (`append_queue.Fate`)."""
 
     @property
     def committed(self) -> "asyncio.Future[Committed]": ...

@@ -1,6 +1,5 @@
 """Idempotent requests: one effect, one answer, byte for byte (R-023 to R-028)."""
 
-import asyncio
 from typing import Final, NamedTuple
 
 from gateway_container.api.doors import Answers, Pending
@@ -58,10 +57,10 @@ def replay(record: IdempotencyRecord, once: Once) -> Answer:
 async def settled(pending: Pending, once: Once, status: int) -> Answer:
     """The answer when the commit is known. Raises Problem, Unavailable, LeaseLost, or Duplicate of the fact.
 
-    The future belongs to the journal: a client that goes away must not cancel it.
+    The future belongs to the journal, which does not let a client that goes away cancel it.
     """
     try:
-        committed = await asyncio.shield(pending.committed)
+        committed = await pending.committed
     except Duplicate as duplicate:
         if isinstance(duplicate.existing, IdempotencyRecord):
             return replay(duplicate.existing, once)

@@ -40,8 +40,10 @@ class Log:
         self._writer = writer
         self._on_broken = on_broken
         self._backlog: deque[tuple[str, Entry]] = deque()  # bounded: BACKLOG_MAX in keep
-        #: facts of the last few milliseconds, at most FACTS_MAX
+        #: facts of the last few milliseconds, at most FACTS_MAX, and their bytes: made when a fact comes, because
+        #: the next decision, which must be written behind them, is in more of a hurry
         self._facts: list[tuple[str, Entry]] = []
+        self._drafts: list[Draft] = []
         self._gathering: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
         #: appends whose fate is not known yet
@@ -118,6 +120,7 @@ class Log:
     def _append_fact(self, workspace: str, entry: Entry) -> None:
         """Facts gather for a few milliseconds: the connection stays free for the next decision."""
         self._facts.append((workspace, entry))
+        self._drafts.append(self._draft(workspace, entry, None, None))
         if len(self._facts) >= FACTS_MAX:
             self._write_facts()
         elif self._gathering is None:
@@ -128,11 +131,12 @@ class Log:
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
-        facts, self._facts = self._facts, []
+        facts, drafts = self._facts, self._drafts
         if not facts:
             return
+        self._facts, self._drafts = [], []
         try:
-            future = self._writer.append([self._draft(w, e, None, None) for w, e in facts])
+            future = self._writer.append(drafts)
         except (StoreError, QueueFull):
             self._keep_all(facts)
             return
@@ -189,4 +193,5 @@ class Log:
         if self._backlog and self._writer.available:
             waiting, self._backlog = list(self._backlog), deque()  # bounded: BACKLOG_MAX in keep
             self._facts = waiting
+            self._drafts = [self._draft(w, e, None, None) for w, e in waiting]
             self._write_facts()

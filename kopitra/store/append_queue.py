@@ -15,6 +15,18 @@ BATCH_ROWS_MAX: Final = 256
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
+class Fate(asyncio.Future[Committed]):
+    """What became of an append. Whoever waits may be cancelled, the append may not: it is on its way.
+
+    `asyncio.shield` says the same one turn of the loop later, and in that turn the brokers' answers come first.
+    """
+
+    def cancel(self, msg: object = None) -> bool:
+        """Refused; the waiting task is cancelled as soon as the fate is known."""
+        del msg
+        return False
+
+
 class Pending(NamedTuple):
     """One append: facts that become durable together, and who waits for them."""
 
@@ -23,7 +35,7 @@ class Pending(NamedTuple):
     size: int  # payload bytes
 
     def fail(self, error: StoreError) -> None:
-        """Tell the owner, unless it was told or has left."""
+        """Tell the owner, unless it was told."""
         if not self.future.done():
             self.future.set_exception(error)
 

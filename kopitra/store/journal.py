@@ -4,9 +4,8 @@
 enqueued meanwhile shares the next one. What a failure means to the caller:
 
     LeaseLost     another process owns the shard; this writer never writes again
-    Duplicate     the signal or the idempotency key exists; carries the first record; neighbours are not
-    harmed Unavailable   not durable within COMMIT_WAIT_S. With code "commit-unknown" the facts may yet
-    turn out to be
+    Duplicate     the signal or the idempotency key exists; carries the first record; neighbours are not harmed
+    Unavailable   not durable within COMMIT_WAIT_S. With code "commit-unknown" the facts may yet turn out to be
                   durable: then `on_orphaned` is told, and nobody else
     StoreError    PostgreSQL cannot hold this fact (NUL in a text, payload that is not JSON)
 """
@@ -18,7 +17,7 @@ from typing import Final, NamedTuple
 import psycopg
 
 from kopitra.domain.errors import LeaseLost, StoreError, Unavailable
-from kopitra.store.append_queue import AppendQueue, Pending
+from kopitra.store.append_queue import AppendQueue, Fate, Pending
 from kopitra.store.append_sql import Statement, number, statement
 from kopitra.store.drafts import Committed, Draft, Duplicate, Head, JournalRow
 from kopitra.store.journal_link import JournalLink, Reply, SqlError
@@ -82,7 +81,7 @@ class JournalWriter:
         epoch.
 
         `on_committed(rows)` sees every row in order, as soon as it is durable. `on_orphaned(rows)` sees those
-        again whose owner was told otherwise or has left: durable decisions that nobody acts upon.
+        again whose owner was told otherwise: durable decisions that nobody acts upon.
         """
         writer = cls(dsn, shard, epoch, on_committed, on_orphaned)
         link = await writer._connect()
@@ -114,13 +113,13 @@ class JournalWriter:
         """Enqueue facts that become durable together, in this order; never blocks.
 
         Raises LeaseLost, Unavailable (at once, while either is known) or QueueFull; else the future tells.
-        Do not cancel the future: the facts are written all the same.
+        The future cannot be cancelled: the facts are written all the same.
         """
         if self._refusal is not None:
             raise self._refusal.with_traceback(None)
         if not drafts:
             raise ValueError("An append needs at least one draft.")
-        future: asyncio.Future[Committed] = self._loop.create_future()
+        future = Fate(loop=self._loop)
         self._queue.put(drafts, future)
         if self._flight is None and not self._kicked:
             # At the end of this turn of the loop, so that everything that arrived in it shares one commit.

@@ -22,6 +22,7 @@ from kopitra.domain.fanout import FanoutPlan, FollowerLeg
 from kopitra.domain.ids import list_id
 from kopitra.domain.signals import Signal, check_signal
 from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
+from kopitra.store.append_queue import Fate
 from kopitra.store.drafts import (
     Committed,
     Duplicate,
@@ -134,7 +135,7 @@ class Ledger:
         return Accepted(FanoutPlan("", "", NOW, 1, (), ()), future)
 
     def _append(self, workspace: str, record: IdempotencyDraft, signal_id: str) -> Waiting:
-        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        future = Fate(loop=asyncio.get_running_loop())
         key = (workspace, record.principal, record.endpoint, record.key)
         self.open[key] = future
         if self.hold:

@@ -192,14 +192,23 @@ async def test_a_lease_lost_during_an_outage_is_noticed_on_return(
     assert await read(db, "s1", 0) == []
 
 
-async def test_an_owner_who_left_is_replaced_by_the_orphanage(
-    db: Database, writer: JournalWriter, draft: MakeDraft, orphans: list[JournalRow]
+async def test_a_client_who_leaves_does_not_take_the_append_along(
+    writer: JournalWriter, draft: MakeDraft, orphans: list[JournalRow]
 ) -> None:
-    gone = writer.append([draft(1)])
-    gone.cancel()
+    heard: list[int] = []
+    fate = writer.append([draft(1)])
+    fate.add_done_callback(lambda done: heard.append(done.result().seq))
+
+    async def client() -> None:
+        await fate
+
+    waiting = asyncio.create_task(client())
+    await asyncio.sleep(0)
+    waiting.cancel()
     kept: Committed = await writer.append([draft(2)])
-    assert kept.seq == 2
-    assert [row.seq for row in orphans] == [1]
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (kept.seq, heard, orphans) == (2, [1], [])
 
 
 async def test_chaos_every_told_append_is_there_exactly_once(
