@@ -27,7 +27,7 @@ def test_there_are_twenty_followers_ten_at_each_broker_and_one_of_each_kind() ->
     "title, held",
     [
         ("TradingView alert: long 2", {"f01": 1, "f02": 3, "f03": 2, "f04": 4, "f05": 1, "f08": -2, "f09": 10,
-                                       "f13": 1, "f17": 4, "f18": 5, "f20": 3, "f06": 0, "f07": 0, "f10": 0}),
+                                       "f13": 1, "f17": 4, "f18": 5, "f20": 3, "f06": 2, "f07": 0, "f10": 0}),
         ("EA: short 2 with stop and target, sent twice", {"f02": -3, "f06": -2, "f07": -2, "f08": 2, "f14": 0}),
         ("leader buys 3 with a bracket", {"f01": 1, "f04": 6, "f05": 1, "f06": 2, "f07": 0, "f13": 2, "f20": 4}),
         ("leader takes 1 off", {"f01": 0, "f02": 2, "f04": 4, "f05": 1, "f06": 1, "f13": 1, "f17": 4, "f20": 3}),
