@@ -79,7 +79,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("stall.1", "one of 20 followers stalled, the others' p99", "us", 1.1, 1.02, per="none stalled"),
     Goal("stall.5", "five of 20 followers stalled, the others' p99", "us", 1.1, 1.02, per="none stalled"),
     Goal("memory.20", "gateway memory with 20 followers", "MB", 180, 120),
-    Goal("memory.slope", "gateway memory per further follower, 20 to 500", "KB", 100, 50),
+    Goal("memory.slope", "gateway memory per further follower at rest, 20 to 500", "KB", 100, 50),
     Goal("start.200", "start until 200 accounts are live", "s", 30, 5),
     Goal("cap.p99", "signal to last order, a signal every 2 ms, p99, absolute", "ms", 10, None),
     Goal("cap.commit", "signal to last order when the database is 5 ms away, p50, absolute", "ms", 25, None),

@@ -26,7 +26,7 @@ from kopitra.store.idempotency import find_answer
 from kopitra.store.pool import Database
 
 #: first answers, and signals, kept in memory, oldest leave first; older ones are found in the database
-ANSWERS_MAX: Final = 100_000
+ANSWERS_MAX: Final = 20_000
 
 
 class Pending(NamedTuple):
