@@ -113,11 +113,13 @@ def allocate(
     A leader that is flat gives exactly zero (R-037). A stretch that is under way keeps its scale; a fixed size is
     kept against the largest exposure of the stretch.
     """
-    turned = before * after < 0 if before else False
-    if after == 0:
+    if not after:
         return _flat(rule, entry, episode, before)
     size = abs(after)
-    peak = size if turned else max(size, abs(before), ZERO if episode is None else episode.peak)
+    turned = bool(before) and (before > 0) != (after > 0)
+    peak = size
+    if not turned and (before or episode is not None):
+        peak = max(size, abs(before), ZERO if episode is None else episode.peak)
     if episode is not None and not turned:
         num, den = episode.num, (peak if rule.sizing.mode == "fixed" else episode.den)
     else:

@@ -19,8 +19,8 @@ from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.risk import RiskInputs
 from kopitra.domain.signals import Signal, StopLoss, TakeProfit
 
-#: seconds that a limit entry may be old where its rule allows less
-LIMIT_AGE_S: Final = Decimal(30)
+#: milliseconds that a limit entry may be old where its rule allows less
+LIMIT_AGE_MS: Final = 30_000
 _NO_CHILDREN: Final[Mapping[str, ChildOrder]] = {}
 _NEEDS_NOTHING: Final = frozenset[SizingMode]({"fixed", "multiplier"})
 _NOTHING_GIVEN: Final = SizingInputs(None, None, None, None)
@@ -196,11 +196,7 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
 
 def max_age_ms(rule: CopyRule, entry: OrderIntent) -> int:
     """Milliseconds an entry may be old: a limit order never gets a worse price than the leader's (R-068)."""
-    return (
-        int(max(rule.max_age_s, LIMIT_AGE_S) * 1000)
-        if entry.ord_type == "limit"
-        else int(rule.max_age_s * 1000)
-    )
+    return max(rule.max_age_ms, LIMIT_AGE_MS) if entry.ord_type == "limit" else rule.max_age_ms
 
 
 def _position_after(

@@ -83,12 +83,16 @@ class CopyRule:
     #: follower roots that a map entry feeds: one follower product has one source, or targets would fight
     taken: frozenset[str] = field(init=False, repr=False, compare=False, default=frozenset())
 
+    #: `max_age_s` as the risk check compares it
+    max_age_ms: int = field(init=False, repr=False, compare=False, default=0)
+
     #: nothing filters its entries: one look instead of many
     takes_all: bool = field(init=False, repr=False, compare=False, default=False)
 
     def __post_init__(self) -> None:
         check_rule(self)
         filters = self.include or self.exclude or self.strategies or self.side_filter != "both"
+        object.__setattr__(self, "max_age_ms", int(self.max_age_s * 1000))
         object.__setattr__(self, "takes_all", self.pace == "active" and not filters)
         object.__setattr__(self, "routes", {entry.from_root: entry for entry in self.symbol_map})
         object.__setattr__(self, "taken", frozenset(entry.to_root for entry in self.symbol_map))

@@ -91,34 +91,29 @@ def _signal(intent: OrderIntent, i: RiskInputs, limits: RiskLimits) -> str | Non
         return "symbol_not_allowed"
     if i.orders_last_minute >= limits.max_orders_per_minute:
         return "order_rate"
-    return "price_collar" if _beyond_collar(intent, i.price_distance_ticks, limits) else None
+    collar = limits.price_collar_ticks
+    return None if collar is None else _beyond_collar(intent, i.price_distance_ticks, collar)
 
 
-def _beyond_collar(intent: OrderIntent, ticks: int | None, limits: RiskLimits) -> bool:
+def _beyond_collar(intent: OrderIntent, ticks: int | None, collar: int) -> str | None:
     """Too far away, or a priced order that cannot be judged because no price is known."""
-    if limits.price_collar_ticks is None:
-        return False
-    if ticks is None:
-        return intent.price is not None or intent.stop_price is not None
-    return ticks > limits.price_collar_ticks
+    priced = intent.price is not None or intent.stop_price is not None
+    beyond = priced if ticks is None else ticks > collar
+    return "price_collar" if beyond else None
 
 
 def _size(i: RiskInputs, limits: RiskLimits) -> str | None:
     """Is it small enough? A limit whose input is not known refuses."""
-    if _over(i.order_qty, limits.max_order_qty):
+    if limits.max_order_qty is not None and i.order_qty > limits.max_order_qty:
         return "max_order_qty"
-    if _over(i.position_after, limits.max_position_qty):
+    if limits.max_position_qty is not None and i.position_after > limits.max_position_qty:
         return "max_position_qty"
-    if _over(i.notional, limits.max_notional):
+    if limits.max_notional is not None and (i.notional is None or i.notional > limits.max_notional):
         return "max_notional"
     loss = limits.daily_loss
     if loss is not None and (i.day_pnl is None or -i.day_pnl >= loss):
         return "daily_loss"
     return None
-
-
-def _over(value: Decimal | None, limit: Decimal | None) -> bool:
-    return limit is not None and (value is None or value > limit)
 
 
 #: every reason in words

@@ -64,6 +64,9 @@ def round_quantity(raw: Decimal, step: Decimal, policy: RoundingPolicy) -> Round
         return Rounded(ZERO, raw, None)
     whole, rest = _steps(raw, step)
     wanted = down = whole * step
+    # nearly every copy is whole contracts of whole contracts
+    if not rest and wanted >= policy.minimum:
+        return Rounded(wanted, raw, None)
     reason = TO_STEP_DOWN if rest else None
     if rest and _goes_up(whole, rest, step, policy.mode):
         wanted, reason = down + step, TO_STEP_UP

@@ -48,6 +48,8 @@ def step_of(have: Decimal, allocation: Allocation | None, *, grows: bool) -> Ste
     target = allocation.after if allocation is not None else ZERO
     side: Side = "buy" if target > 0 else "sell"
     if not have:
+        if allocation is not None and grows and not allocation.before:  # from flat, behind a flat leader
+            return Step(have, ZERO, abs(target), side, ZERO)
         kept = reduce = ZERO
     else:
         keep = min(abs(have), abs(target)) if have * target > 0 else ZERO
