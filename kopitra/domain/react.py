@@ -15,7 +15,7 @@ from kopitra.domain.book import Book, ChildOrder, root_of
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import FollowUp
-from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, ReplaceIntent
+from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, ReplaceIntent, Role
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import Side, sign
 
@@ -23,13 +23,15 @@ from kopitra.domain.signals import Side, sign
 CANCELS_OF_ONE_MAX: Final = 4
 
 _DOWN = RoundingPolicy(mode="down")
+_NOTHING: Final = FollowUp("", "")
+_PROTECTIVE: Final = frozenset[Role]({"stop", "target"})
 
 
 def react(book: Book, order: ChildOrder) -> FollowUp:
     """What follows from the newest report of `order` (one of our children), from its not being sent, or from a
     cancel or move of it whose fate is unknown."""
     made = _Made(book, order)
-    for held in _open(book, order):
+    for held in made.open:
         if held.state == "planned" and order.intent.cl_ord_id in held.intent.after:
             made.release(held)
     made.trim()
@@ -45,19 +47,25 @@ def overdue(book: Book, held: ChildOrder) -> FollowUp:
     return made.follow_up()
 
 
-def _open(book: Book, order: ChildOrder) -> list[ChildOrder]:
-    return list(book.open_children(order.intent.account_id, order.intent.leader))
-
-
 class _Made:
-    """Collects what follows for one account, leader and contract."""
+    """Collects what follows for one account, leader and contract.
+
+    The book stands still meanwhile, so what is asked of it several times per report is looked up once.
+    """
 
     def __init__(self, book: Book, order: ChildOrder) -> None:
+        intent = order.intent
         self._book = book
         self._order = order
-        self._account = order.intent.account_id
-        self._leader = order.intent.leader
-        self._contract = order.intent.symbol
+        self._account = account = intent.account_id
+        self._leader = leader = intent.leader
+        self._contract = contract = intent.symbol
+        #: children of the account under the leader that are not over
+        self.open = list(book.open_children(account, leader))
+        position = book.held(account, leader).get(contract)
+        self._held_qty = position.qty if position is not None else ZERO
+        episode = book.episodes.get((leader, account, root_of(contract)))
+        self._target = episode.target if episode is not None else ZERO
         self._released: list[OrderIntent] = []
         self._cancels: list[CancelIntent] = []
         self._replaces: list[ReplaceIntent] = []
@@ -65,6 +73,8 @@ class _Made:
 
     def follow_up(self) -> FollowUp:
         """Everything collected."""
+        if not (self._released or self._cancels or self._replaces or self._dropped):
+            return _NOTHING
         return FollowUp(
             self._order.intent.cl_ord_id,
             self._account,
@@ -74,21 +84,20 @@ class _Made:
             tuple(self._dropped),
         )
 
-    def _held_qty(self) -> Decimal:
-        position = self._book.held(self._account, self._leader).get(self._contract)
-        return position.qty if position is not None else ZERO
+    def _children(self, role: Role) -> list[ChildOrder]:
+        """Open children of one role in the contract."""
+        contract = self._contract
+        return [o for o in self.open if o.intent.role == role and o.intent.symbol == contract]
 
     def _exits_in_flight(self, without: ChildOrder | None = None) -> Decimal:
         """Signed quantity of closes that are on their way, held ones included."""
-        exits = self._book.children(self._account, self._leader, "exit", self._contract)
-        return sum((o.leaves_qty * sign(o.intent.side) for o in exits if o is not without), ZERO)
+        exits = [o for o in self._children("exit") if o is not without]
+        return sum([o.leaves_qty * sign(o.intent.side) for o in exits], ZERO)
 
     def _entries_coming(self, closing_side: Side) -> Decimal:
         """What open entries will add to the side that a close on `closing_side` shrinks."""
-        entries = self._book.children(self._account, self._leader, "entry", self._contract)
-        return sum(
-            (o.wanted_qty for o in entries if o.intent.side != closing_side and o.cancel is None), ZERO
-        )
+        entries = self._children("entry")
+        return sum([o.wanted_qty for o in entries if o.intent.side != closing_side and o.cancel is None], ZERO)
 
     def release(self, held: ChildOrder) -> None:
         """`held` waits for the order at hand."""
@@ -110,11 +119,11 @@ class _Made:
 
     def close_now(self, held: ChildOrder) -> None:
         """Release a close with what is then really too much; drop it when nothing is."""
-        held_qty = self._held_qty()
+        held_qty = self._held_qty
         expected = held_qty + self._exits_in_flight(without=held)
         closing = -sign(held.intent.side)
         excess = max(ZERO, expected * closing)
-        target = self._target()
+        target = self._target
         if target * closing > 0:
             # what the leader wants again by now may come from entries that are still working
             keep = max(ZERO, abs(target) - self._entries_coming(held.intent.side))
@@ -122,7 +131,7 @@ class _Made:
         qty = min(held.qty, excess)
         if qty == 0:
             self._dropped.append(held.intent.cl_ord_id)
-            for entry in _open(self._book, held):
+            for entry in self.open:
                 if entry.state == "planned" and held.intent.cl_ord_id in entry.intent.after:
                     self._turn(entry, closed=held_qty * closing <= 0)
             return
@@ -133,7 +142,7 @@ class _Made:
         if closed:
             self._released.append(entry.intent._replace(after=()))
             return
-        waits = (o for o in _open(self._book, entry) if entry.intent.cl_ord_id in o.intent.after)
+        waits = (o for o in self.open if entry.intent.cl_ord_id in o.intent.after)
         self._dropped += [
             entry.intent.cl_ord_id,
             *(o.intent.cl_ord_id for o in waits if o.state == "planned"),
@@ -157,22 +166,18 @@ class _Made:
             )
         )
 
-    def _target(self) -> Decimal:
-        episode = self._book.episodes.get((self._leader, self._account, root_of(self._contract)))
-        return episode.target if episode is not None else ZERO
-
     def trim(self) -> None:
         """Close what exceeds the target; never more than is held.
 
         A close of this kind that the broker refused, or any that could not leave, is not followed by another: a
         person is told instead.
         """
-        held = self._held_qty()
+        held = self._held_qty
         intent = self._order.intent
         if held == 0 or self._is_hopeless():
             return
         expected = held + self._exits_in_flight()
-        target = self._target()
+        target = self._target
         side: Side = "sell" if held > 0 else "buy"
         # What still works will bring its part of the target: the rest is what the holding may be.
         due = max(ZERO, abs(target) - self._entries_coming(side))
@@ -209,32 +214,31 @@ class _Made:
         """A resting order outlived its purpose (its cancel was refused or lost): ask again, a few times."""
         if self._order.intent.role in ("stop", "target") and self._order.cancels_failed:
             self._withdraw_protection(self._order)
-        if self._target() != 0:
+        if self._target != 0:
             return
-        for order in self._book.children(self._account, self._leader, "entry", self._contract):
+        for order in self._children("entry"):
             if _may_be_asked(order) and order.intent.ord_type != "market":
                 self._end(order)
 
     def _withdraw_protection(self, order: ChildOrder) -> None:
         """A stop or target that protects nothing would open a position: its cancel is worth another try."""
-        entries = self._book.children(self._account, self._leader, "entry", self._contract)
-        protects = self._held_qty() * sign(order.intent.side) < 0 or any(
-            e.state != "planned" for e in entries
-        )
+        protects = self._held_qty * sign(order.intent.side) < 0 or self._entry_works()
         if not protects and _may_be_asked(order):
             self._end(order)
 
+    def _entry_works(self) -> bool:
+        return any(o.state != "planned" for o in self._children("entry"))
+
     def tidy(self) -> None:
         """Protective orders follow the holding: all stops together, and all targets, never exceed it."""
-        held = self._held_qty()
-        pending = any(
-            o.state != "planned"
-            for o in self._book.children(self._account, self._leader, "entry", self._contract)
-        )
+        protective = [o for o in self.open if o.intent.role in _PROTECTIVE]
+        if not protective:
+            return  # nearly always
+        held, pending = self._held_qty, self._entry_works()
         left = {"stop": abs(held), "target": abs(held)}
-        for order in _open(self._book, self._order):
+        for order in protective:
             role = order.intent.role
-            if role not in left or order.intent.symbol != self._contract or order.cancel_requested:
+            if order.intent.symbol != self._contract or order.cancel_requested:
                 continue
             if order.state == "planned":
                 self._drop_orphan(order, pending)
