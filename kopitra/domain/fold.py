@@ -1,8 +1,8 @@
 """The fold: one journal entry into the book. The gateway, recovery and the audit all run this one function."""
 
 from collections import deque
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from kopitra.domain.book import (
     ORDER_TIMES_MAX,
@@ -44,10 +44,9 @@ from kopitra.domain.orders import (
 from kopitra.domain.signals import Signal
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """What a report did: the child it belongs to (None: not ours), the state before, whether an execution was new,
-    and what was wrong with it (empty: nothing)."""
+    and what was wrong with it (empty: nothing). A named tuple, because one is made per report, in half the time."""
 
     order: ChildOrder | None
     before: State | None
@@ -277,14 +276,16 @@ def _moved(book: Book, cl_ord_id: str, event: Event, reason: str) -> Effect:
 
 
 def _advance(book: Book, order: ChildOrder, event: Event, reason: str) -> str:
+    before = order.state
     try:
-        order.state = next_state(order.state, event)
+        state = order.state = next_state(before, event)
     except IllegalTransition as error:
         book.blocked[order.intent.account_id] = error.message
         return error.message
     if reason:
         order.reason = reason
-    book.settle(order)
+    if state in TERMINAL or before in TERMINAL:
+        book.settle(order)  # the indexes know open orders only: from open to open nothing moves in them
     return ""
 
 
@@ -295,7 +296,7 @@ def _reported(book: Book, report: ExecutionReport) -> Effect:
         return Effect(order, order.state if order else None, False, _restated(book, report))
     if is_trade:
         _position(book, report)
-    fault = _busted(book, report)
+    fault = _busted(book, report) if report.exec_type == "trade_cancel" else ""
     if order is None:
         return Effect(None, None, is_trade, fault)
     if report.order_id and order.order_id is None:
@@ -331,8 +332,6 @@ def _restated(book: Book, report: ExecutionReport) -> str:
 
 def _busted(book: Book, report: ExecutionReport) -> str:
     """The broker took a trade back: positions are no longer what the fills say, a person has to look."""
-    if report.exec_type != "trade_cancel":
-        return ""
     return _stopped(book, report.account_id, f"the broker canceled trade {report.exec_id}")
 
 
@@ -343,15 +342,18 @@ def _stopped(book: Book, account_id: str, why: str) -> str:
 
 
 def _find(book: Book, report: ExecutionReport) -> ChildOrder | None:
-    if report.cl_ord_id is not None and report.cl_ord_id in book.orders:
-        order = book.orders[report.cl_ord_id]
+    order = book.orders.get(report.cl_ord_id) if report.cl_ord_id is not None else None
+    if order is not None:
         return order if order.intent.account_id == report.account_id else None
     known = book.by_order_id.get((report.account_id, report.order_id))
     return book.orders.get(known) if known is not None else None
 
 
 def _position(book: Book, report: ExecutionReport) -> None:
-    position = book.positions.setdefault((report.account_id, report.symbol), Position())
+    key = (report.account_id, report.symbol)
+    position = book.positions.get(key)
+    if position is None:
+        position = book.positions[key] = Position()
     position.fill(report.side, report.last_qty or ZERO, report.last_px or ZERO)
 
 
@@ -360,7 +362,10 @@ def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:
     order.cum_qty += last
     order.turnover += last * price
     held = book.holdings.setdefault((order.intent.account_id, order.intent.leader), {})
-    held.setdefault(report.symbol, Position()).fill(report.side, last, price)
+    position = held.get(report.symbol)
+    if position is None:
+        position = held[report.symbol] = Position()
+    position.fill(report.side, last, price)
 
 
 def _answered(order: ChildOrder, report: ExecutionReport) -> None:
