@@ -35,6 +35,10 @@ SCALE_SIGNALS = {20: 100, 100: 100, 500: 40}
 #: signals that each product has seen before its memory is read
 REST_SIGNALS = 5
 
+#: batches of twenty orders per round; the slow ones need fewer to be told apart
+CLIENT_BATCHES = {"raw": 200, "own": 200, "socket": 200, "aiohttp": 60, "httpx2": 10}
+CLIENT_TIMEOUT_S = 10.0
+
 KB, MB = 1_000, 1_000_000
 
 
@@ -235,9 +239,33 @@ def start(lab: Lab) -> Iterator[Figure]:
         yield Figure("start.200", lab.up(stack, lab.subject, START_ACCOUNTS, store=True).started_in_s)
 
 
+def clients(lab: Lab) -> Iterator[Figure]:
+    """Which client carries orders: CPU per order of each, over twenty warm connections."""
+    found: dict[str, list[float]] = {}
+    with ExitStack() as stack:
+        answerer = Process("answerer", [sys.executable, "-m", "bench.clients", "answerer"])
+        stack.callback(answerer.stop)
+        workers: dict[str, Process] = {}
+        for kind in CLIENT_BATCHES:
+            port = answerer.port("socket" if kind == "socket" else "http")
+            workers[kind] = Process(
+                f"client-{kind}", [sys.executable, "-m", "bench.clients", kind, str(port)]
+            )
+            stack.callback(workers[kind].stop)
+        for _ in range(lab.rounds):
+            for kind, worker in workers.items():
+                worker.tell(str(CLIENT_BATCHES[kind]))
+                cpu_us = worker.receive(CLIENT_TIMEOUT_S)["cpu_us"]
+                found.setdefault(kind, []).append(float(str(cpu_us)))
+    cpu = {kind: median(values) for kind, values in found.items()}
+    for kind in ("own", "socket", "aiohttp", "httpx2"):
+        yield Figure(f"client.{kind}", cpu[kind], cpu["raw"])
+
+
 SECTIONS: dict[str, Callable[[Lab], Iterator[Figure]]] = {
     "twenty": twenty,
     "scale": scale,
     "start": start,
     "trips": trips,
+    "clients": clients,
 }
