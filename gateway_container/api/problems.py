@@ -139,7 +139,7 @@ def problem_of(error: Exception) -> Problem:
         case LeaseLost():
             return Problem(
                 "lease-lost",
-                "Another process has taken over and this was not accepted; try again with the same key.",
+                "Another process has taken over; try again with the same key: it counts once, whoever took it.",
                 retry_after_s=STORE_RETRY_S,
             )
         case QueueFull():
