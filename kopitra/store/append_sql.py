@@ -6,9 +6,10 @@ All values travel in PostgreSQL's binary format, so nothing is quoted or escaped
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, LiteralString, NamedTuple
 
-from kopitra.store.chain import link, microseconds
+from kopitra.store.chain import HASH_BYTES, link, microseconds
 from kopitra.store.drafts import Draft, Head, IdempotencyDraft, JournalRow
 
 _int8: Final = struct.Struct("!q").pack
@@ -16,8 +17,13 @@ _int4: Final = struct.Struct("!i").pack
 _array_head: Final = struct.Struct("!iiiii").pack
 _empty_array: Final = struct.Struct("!iii").pack
 
+#: kinds, entries and workspaces remembered as bytes
+NAMES_CACHED_MAX: Final = 1024
+
 #: type numbers of pg_type, stable since PostgreSQL 9
 _BYTEA, _INT8, _INT4, _TEXT, _JSON, _TIMESTAMPTZ = 17, 20, 23, 25, 114, 1184
+_SIGNAL_TYPES: Final = (_TEXT, _TEXT, _INT8)
+_ANSWER_TYPES: Final = (_TEXT, _TEXT, _TEXT, _TEXT, _BYTEA, _INT4, _BYTEA, _TIMESTAMPTZ)
 
 # FOR SHARE: a take-over (an UPDATE of this row) waits until the append has committed, and an append that
 # waited for a take-over sees the new epoch and inserts nothing.
@@ -71,46 +77,41 @@ class Statement(NamedTuple):
     values: list[bytes]
 
 
-def number(drafts: Sequence[Draft], shard: str, epoch: int, head: Head) -> list[JournalRow]:
+class Numbered(NamedTuple):
+    """A batch as rows of the journal. `stamps`: the time of each, 8 bytes in PostgreSQL's own form."""
+
+    rows: list[JournalRow]
+    stamps: list[bytes]
+
+
+def number(drafts: Sequence[Draft], shard: str, epoch: int, head: Head) -> Numbered:
     """The drafts as rows: numbered and chained after `head`."""
     rows: list[JournalRow] = []
+    stamps: list[bytes] = []
     seq, previous = head.seq, head.hash
-    for draft in drafts:
+    for kind, entry, workspace, at, payload, _, _ in drafts:
         seq += 1
-        previous = link(
-            previous,
-            shard=shard,
-            seq=seq,
-            epoch=epoch,
-            at_us=microseconds(draft.at),
-            workspace=draft.workspace,
-            kind=draft.kind,
-            entry=draft.entry,
-            payload=draft.payload,
-        )
-        rows.append(
-            JournalRow(
-                shard, seq, epoch, draft.at, draft.kind, draft.entry, draft.workspace, draft.payload, previous
-            )
-        )
-    return rows
+        at_us = microseconds(at)
+        previous = link(previous, shard, seq, epoch, at_us, workspace, kind, entry, payload)
+        rows.append(JournalRow(shard, seq, epoch, at, kind, entry, workspace, payload, previous))
+        stamps.append(_int8(at_us))
+    return Numbered(rows, stamps)
 
 
-def statement(
-    rows: Sequence[JournalRow], drafts: Sequence[Draft], answers: Sequence[bytes | None]
-) -> Statement:
-    """The statement for a batch; the three sequences run side by side and are not empty."""
+def statement(numbered: Numbered, drafts: Sequence[Draft], answers: Sequence[bytes | None]) -> Statement:
+    """The statement for a batch, which is not empty; rows, drafts and answers run side by side."""
+    rows, stamps = numbered
     if len(rows) == 1:
-        return _one(rows[0], drafts[0], answers[0])
-    return _many(rows, drafts, answers)
+        return _one(rows[0], stamps[0], drafts[0], answers[0])
+    return _many(numbered, drafts, answers)
 
 
-def _one(row: JournalRow, draft: Draft, answer: bytes | None) -> Statement:
+def _one(row: JournalRow, stamp: bytes, draft: Draft, answer: bytes | None) -> Statement:
     values = [
         row.shard.encode(),
         _int8(row.epoch),
         _int8(row.seq),
-        _int8(microseconds(row.at)),
+        stamp,
         row.kind.encode(),
         row.entry.encode(),
         row.workspace.encode(),
@@ -138,46 +139,62 @@ def _answer(record: IdempotencyDraft, body: bytes) -> list[bytes]:
     ]
 
 
-def _many(rows: Sequence[JournalRow], drafts: Sequence[Draft], answers: Sequence[bytes | None]) -> Statement:
-    at = [_int8(microseconds(row.at)) for row in rows]
-    signals = [
-        (row.workspace.encode(), draft.signal_id.encode(), _int8(row.seq))
-        for row, draft in zip(rows, drafts, strict=True)
-        if draft.signal_id is not None
-    ]
-    records = [
-        [row.workspace.encode(), *_answer(draft.idempotency, answer), stamp]
-        for row, draft, answer, stamp in zip(rows, drafts, answers, at, strict=True)
-        if draft.idempotency is not None and answer is not None
-    ]
+def _many(numbered: Numbered, drafts: Sequence[Draft], answers: Sequence[bytes | None]) -> Statement:
+    rows, stamps = numbered
+    signals: list[tuple[bytes, bytes, bytes]] = []
+    records: list[list[bytes]] = []
+    for row, stamp, draft, answer in zip(rows, stamps, drafts, answers, strict=True):
+        if draft.signal_id is not None:
+            signals.append((row.workspace.encode(), draft.signal_id.encode(), _int8(row.seq)))
+        if draft.idempotency is not None and answer is not None:
+            records.append([row.workspace.encode(), *_answer(draft.idempotency, answer), stamp])
     return Statement(
         b"append_many",
         [
             rows[0].shard.encode(),
             _int8(rows[0].epoch),
-            _array(_INT8, [_int8(row.seq) for row in rows]),
-            _array(_TIMESTAMPTZ, at),
-            _array(_TEXT, [row.kind.encode() for row in rows]),
-            _array(_TEXT, [row.entry.encode() for row in rows]),
-            _array(_TEXT, [row.workspace.encode() for row in rows]),
+            _array_of(_INT8, 8, [_int8(row.seq) for row in rows]),
+            _array_of(_TIMESTAMPTZ, 8, stamps),
+            _names([row.kind for row in rows]),
+            _names([row.entry for row in rows]),
+            _names([row.workspace for row in rows]),
             _array(_JSON, [row.payload for row in rows]),
-            _array(_BYTEA, [row.hash for row in rows]),
-            *_columns((_TEXT, _TEXT, _INT8), signals),
-            *_columns((_TEXT, _TEXT, _TEXT, _TEXT, _BYTEA, _INT4, _BYTEA, _TIMESTAMPTZ), records),
+            _array_of(_BYTEA, HASH_BYTES, [row.hash for row in rows]),
+            *_columns(_SIGNAL_TYPES, signals),
+            *_columns(_ANSWER_TYPES, records),
         ],
     )
 
 
 def _columns(types: tuple[int, ...], records: Sequence[Sequence[bytes]]) -> list[bytes]:
     """Records turned into one array per column."""
-    return [_array(kind, [record[i] for record in records]) for i, kind in enumerate(types)]
+    if not records:  # the usual case of facts
+        return [_empty_array(0, 0, kind) for kind in types]
+    return [_array(kind, column) for kind, column in zip(types, zip(*records, strict=True), strict=True)]
+
+
+# Arrays are PostgreSQL's binary form: one dimension, no nulls, each item behind its length.
 
 
 def _array(kind: int, items: Sequence[bytes]) -> bytes:
-    """PostgreSQL's binary form of a one-dimensional array without nulls."""
-    if not items:
-        return _empty_array(0, 0, kind)
     parts = [_array_head(1, 0, kind, len(items), 1)]
     for item in items:
         parts += (_int4(len(item)), item)
     return b"".join(parts)
+
+
+def _array_of(kind: int, size: int, items: Sequence[bytes]) -> bytes:
+    """Of items that all have `size` bytes: the length is the same between all of them, so one join does."""
+    length = _int4(size)
+    return b"".join((_array_head(1, 0, kind, len(items), 1), length, length.join(items)))
+
+
+def _names(texts: Sequence[str]) -> bytes:
+    """Of texts that come again and again."""
+    return _array_head(1, 0, _TEXT, len(texts), 1) + b"".join(map(_item, texts))
+
+
+@lru_cache(maxsize=NAMES_CACHED_MAX)
+def _item(text: str) -> bytes:
+    raw = text.encode()
+    return _int4(len(raw)) + raw

@@ -11,8 +11,9 @@ import struct
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+HASH_BYTES: Final = 32
 #: hash before the first row of a shard
-GENESIS: Final = bytes(32)
+GENESIS: Final = bytes(HASH_BYTES)
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -26,7 +27,6 @@ def microseconds(at: datetime) -> int:
 
 def link(
     previous: bytes,
-    *,
     shard: str,
     seq: int,
     epoch: int,

@@ -174,12 +174,13 @@ class JournalWriter:
         """Number and chain a batch and make it the flight. None if a fact in it cannot be made into bytes."""
         drafts = [draft for pending in pendings for draft in pending.drafts]
         try:
-            rows = number(drafts, self.shard, self.epoch, self._head)
+            numbered = number(drafts, self.shard, self.epoch, self._head)
+            rows = numbered.rows
             answers = [
                 None if draft.idempotency is None else draft.idempotency.body(row.seq)
                 for draft, row in zip(drafts, rows, strict=True)
             ]
-            command = statement(rows, drafts, answers)
+            command = statement(numbered, drafts, answers)
         except Exception as error:  # noqa: BLE001 - one fact that has no bytes must not stop the journal
             if len(pendings) > 1:
                 self._queue.put_back(pendings, alone=True)
