@@ -25,19 +25,21 @@ class Observer:
 
     def __init__(self, state: State, metrics: Metrics, tracer: Tracer | None) -> None:
         self._state = state
-        self._metrics = metrics
         self._tracer = tracer
         self._received: dict[str, int] = {}
         self._reports: Reports | None = None
         hops = metrics.hops
-        self._plan = hops.labels("plan").observe
-        self._durable = hops.labels("durable").observe
-        self._sent = hops.labels("last_sent").observe
-        self._detected = hops.labels("detected").observe
-        self._ack = hops.labels("broker_ack").observe
-        self._fill = hops.labels("broker_fill").observe
-        self._ended = {state: metrics.orders.labels(state) for state in TERMINAL}
-        self._outcomes = {outcome: metrics.legs.labels(outcome) for outcome in get_args(LegOutcome)}
+        self._plan = hops.of("plan").observe
+        self._durable = hops.of("durable").observe
+        self._sent = hops.of("last_sent").observe
+        self._detected = hops.of("detected").observe
+        self._ack = hops.of("broker_ack").observe
+        self._fill = hops.of("broker_fill").observe
+        self._ended = metrics.orders.counts
+        self._ended.update(dict.fromkeys(TERMINAL, 0))
+        self._outcomes = metrics.legs.counts
+        self._outcomes.update(dict.fromkeys(get_args(LegOutcome), 0))
+        self._signals = metrics.signals.counts
 
     def attach(self, reports: Reports) -> None:
         """Held closes get their timers from the reports."""
@@ -48,7 +50,7 @@ class Observer:
         self._received[plan.list_id] = stamp.received_ns
         if len(self._received) > RECEIPTS_MAX:
             del self._received[next(iter(self._received))]
-        self._metrics.signals.labels(signal.source).inc()
+        self._signals[signal.source] = self._signals.get(signal.source, 0) + 1
         self._detected(max(0.0, (signal.received_at - signal.occurred_at).total_seconds()))
 
     def dispatched(self, plan: FanoutPlan, stamp: Stamp, durable_ns: int) -> None:
@@ -57,8 +59,8 @@ class Observer:
         self._plan((stamp.planned_ns - stamp.received_ns) / _S)
         self._durable((durable_ns - stamp.received_ns) / _S)
         self._sent((now_ns - stamp.received_ns) / _S)
-        for outcome, counter in self._outcomes.items():
-            counter.inc(plan.count(outcome))
+        for leg in plan.legs:
+            self._outcomes[leg.outcome] += 1
         held = [a.intent.cl_ord_id for leg in plan.legs for a in leg.orders if a.intent.after]
         if held and self._reports is not None:
             found = (self._state.book.orders.get(name) for name in held)
@@ -69,17 +71,18 @@ class Observer:
     def report(self, order: ChildOrder, report: ExecutionReport) -> None:
         """A broker answered."""
         base = self._received.get(order.intent.list_id)
-        if base is None or report.received_ns == 0:
+        received_ns = report.received_ns
+        if base is None or received_ns == 0:
             return
-        since_us = (report.received_ns - base) // 1000
-        if "acked" not in order.hops:
-            order.hops["acked"] = since_us
-            self._ack(max(0, since_us - order.hops.get("sent", 0)) / 1e6)
-        if order.state == "filled" and "filled" not in order.hops:
-            order.hops["filled"] = since_us
-            self._fill(since_us / 1e6)
-        if order.state in TERMINAL:
-            self._ended[order.state].inc()
+        hops, state = order.hops, order.state
+        if "acked" not in hops:
+            since_us = hops["acked"] = (received_ns - base) // 1000
+            self._ack(max(0, since_us - hops.get("sent", 0)) / 1e6)
+        if state in TERMINAL:
+            if state == "filled" and "filled" not in hops:
+                since_us = hops["filled"] = (received_ns - base) // 1000
+                self._fill(since_us / 1e6)
+            self._ended[state] += 1
 
 
 def _trace(

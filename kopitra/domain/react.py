@@ -97,7 +97,9 @@ class _Made:
     def _entries_coming(self, closing_side: Side) -> Decimal:
         """What open entries will add to the side that a close on `closing_side` shrinks."""
         entries = self._children("entry")
-        return sum([o.wanted_qty for o in entries if o.intent.side != closing_side and o.cancel is None], ZERO)
+        return sum(
+            [o.wanted_qty for o in entries if o.intent.side != closing_side and o.cancel is None], ZERO
+        )
 
     def release(self, held: ChildOrder) -> None:
         """`held` waits for the order at hand."""
