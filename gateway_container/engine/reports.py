@@ -140,13 +140,16 @@ class Reports:
         if order is None:
             return
         self._on_report(order, report)
-        intent = order.intent
-        if order.state == "rejected" and effect.before != "rejected" and intent.reduce_only and intent.leader:
+        intent, state = order.intent, order.state
+        if state == "rejected" and effect.before != "rejected" and intent.reduce_only and intent.leader:
             self._protection_missing(intent, "the broker rejected it", report.text)
         # The closes of a flatten belong to no leader: their own loop judges them, by what the broker holds.
-        if order.intent.leader and _matters(effect, report):
-            self._follow(react(self._state.book, order), report.received_ns)
-        self._fanout.request(order)
+        if intent.leader and (state != effect.before or effect.new_execution or report.exec_type in _ANSWERS):
+            follow = react(self._state.book, order)
+            if not follow.is_empty:
+                self._follow(follow, report.received_ns)
+        if order.cancel is not None or order.replace is not None:
+            self._fanout.request(order)
 
     def not_sent(self, intent: OrderIntent, reason: str, detail: str) -> None:
         """An order came to nothing before a byte left: people hear of it where something stays open, and what waited
@@ -351,9 +354,3 @@ class Reports:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-
-
-def _matters(effect: Effect, report: ExecutionReport) -> bool:
-    if effect.new_execution or report.exec_type in _ANSWERS:
-        return True
-    return effect.order is not None and effect.order.state != effect.before
