@@ -23,15 +23,15 @@ BROKER_DELAY_MS = 20.0
 STORE_DELAY_MS = 5.0
 STALLED = (1, 5)
 
-HOT = Load(n=FOLLOWERS, count=300, warmup=30, gap_us=2_000)
-SPARSE = Load(n=FOLLOWERS, count=100, warmup=10, gap_us=20_000)
+HOT = Load(n=FOLLOWERS, count=200, warmup=20, gap_us=2_000)
+SPARSE = Load(n=FOLLOWERS, count=60, warmup=6, gap_us=20_000)
 PLAIN = replace(HOT, count=100, warmup=10)
 TEXTBOOK = replace(HOT, count=20, warmup=3)
 FULL = Load(n=FOLLOWERS, count=500, warmup=50, inflight=16)
 #: short, so that it is over before an order that nobody answers is in doubt: doubt stops an account's entries
 STALL = replace(HOT, count=150, warmup=15)
 TRIPS = replace(HOT, count=80, warmup=10)
-SCALE_SIGNALS = {20: 100, 100: 100, 500: 40}
+SCALE_SIGNALS = {20: 60, 100: 60, 500: 25}
 #: signals that each product has seen before its memory is read
 REST_SIGNALS = 5
 
@@ -262,10 +262,11 @@ def clients(lab: Lab) -> Iterator[Figure]:
         yield Figure(f"client.{kind}", cpu[kind], cpu["raw"])
 
 
+#: the short ones first: what is left of the time belongs to the long ones
 SECTIONS: dict[str, Callable[[Lab], Iterator[Figure]]] = {
-    "twenty": twenty,
-    "scale": scale,
+    "clients": clients,
     "start": start,
     "trips": trips,
-    "clients": clients,
+    "twenty": twenty,
+    "scale": scale,
 }
