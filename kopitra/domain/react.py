@@ -63,7 +63,7 @@ class _Made:
         #: children of the account under the leader that are not over
         self.open = list(book.open_children(account, leader))
         position = book.held(account, leader).get(contract)
-        self._held_qty = position.qty if position is not None else ZERO
+        self._held_qty = ZERO if position is None else position.qty
         episode = book.episodes.get((leader, account, root_of(contract)))
         self._target = episode.target if episode is not None else ZERO
         self._released: list[OrderIntent] = []
@@ -87,19 +87,23 @@ class _Made:
     def _children(self, role: Role) -> list[ChildOrder]:
         """Open children of one role in the contract."""
         contract = self._contract
-        return [o for o in self.open if o.intent.role == role and o.intent.symbol == contract]
+        return [o for o in self.open if (i := o.intent).role == role and i.symbol == contract]
 
     def _exits_in_flight(self, without: ChildOrder | None = None) -> Decimal:
         """Signed quantity of closes that are on their way, held ones included."""
-        exits = [o for o in self._children("exit") if o is not without]
-        return sum([o.leaves_qty * sign(o.intent.side) for o in exits], ZERO)
+        exits = ZERO
+        for order in self._children("exit"):
+            if order is not without:
+                exits += order.leaves_qty * sign(order.intent.side)
+        return exits
 
     def _entries_coming(self, closing_side: Side) -> Decimal:
         """What open entries will add to the side that a close on `closing_side` shrinks."""
-        entries = self._children("entry")
-        return sum(
-            [o.wanted_qty for o in entries if o.intent.side != closing_side and o.cancel is None], ZERO
-        )
+        coming = ZERO
+        for order in self._children("entry"):
+            if order.cancel is None and order.intent.side != closing_side:
+                coming += order.wanted_qty
+        return coming
 
     def release(self, held: ChildOrder) -> None:
         """`held` waits for the order at hand."""
@@ -175,8 +179,7 @@ class _Made:
         person is told instead.
         """
         held = self._held_qty
-        intent = self._order.intent
-        if held == 0 or self._is_hopeless():
+        if not held or self._is_hopeless():
             return
         expected = held + self._exits_in_flight()
         target = self._target
@@ -187,6 +190,7 @@ class _Made:
         excess = abs(expected) - keep
         if excess <= 0 or expected * held < 0 or any(i.role == "exit" for i in self._released):
             return
+        intent = self._order.intent
         # Every follow-up joins its signal's list, so that its length names the next one.
         leg = f"g{len(self._book.lists.get(intent.list_id, ()))}"
         self._released.append(
