@@ -143,7 +143,7 @@ async def _machine(
         broadcast=broadcast,
         metrics=lambda: generate_latest(metrics.registry),
         settings=DoorSettings(trust_proxy=settings.trusted_proxies > 0),
-        observe=lambda served: _observe(metrics, served),
+        observe=_observer(metrics),
     )
     watching = asyncio.get_running_loop().create_task(_follow(stores, machine, live), name="config watch")
     try:
@@ -211,14 +211,24 @@ def _on_stop(server: uvicorn.Server, machine: Machine) -> None:
     server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
-def _observe(metrics: Metrics, served: Served) -> None:
-    metrics.requests.labels(served.route, str(served.status)).inc()
-    if served.status >= 500:
-        _log.error("request", **_fields(served))
-    elif served.status >= 400:
-        _log.warning("request", **_fields(served))
-    else:
-        _log.info("request", **_fields(served))
+def _observer(metrics: Metrics) -> Callable[[Served], None]:
+    """Counts and logs a request in the turn after its answer: a turn's writes leave when the turn ends."""
+    loop = asyncio.get_running_loop()
+    log = _log.bind()  # once: the module's logger makes a new one for every line
+
+    def observe(served: Served) -> None:
+        metrics.requests.labels(served.route, str(served.status)).inc()
+        if served.status >= 500:
+            log.error("request", **_fields(served))
+        elif served.status >= 400:
+            log.warning("request", **_fields(served))
+        else:
+            log.info("request", **_fields(served))
+
+    def soon(served: Served) -> None:
+        loop.call_soon(observe, served)
+
+    return soon
 
 
 def _fields(served: Served) -> dict[str, object]:
