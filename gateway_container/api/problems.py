@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from kopitra.domain.errors import LeaseLost, QueueFull, Refusal, SignalRefused, Unavailable
@@ -16,8 +15,7 @@ STORE_RETRY_S: Final = 1
 BUSY_RETRY_S: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A finished HTTP answer. `code` is the problem's code, "" for success."""
 
     status: int

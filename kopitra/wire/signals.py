@@ -1,11 +1,10 @@
 """The body of POST /signals, and the Signal it means."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Final, NamedTuple, Self, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -94,14 +93,17 @@ class SignalBody(Shape):
         return self
 
 
+#: `SignalBody.model_validate` without its look at options that we do not use
+_validate: Final = SignalBody.__pydantic_validator__.validate_python
+
+
 def _price_or_offset(shape: _T, price: Decimal | None, offset: Decimal | None) -> _T:
     if (price is None) == (offset is None):
         raise PydanticCustomError("price-or-offset", "Send either price or offset")
     return shape
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
     """Who a signal is from: taken from the credential, never from the body (S-14).
 
     `symbols` maps the sender's own names to ours.
@@ -116,7 +118,7 @@ class Sender:
 def read_signal(raw: bytes) -> SignalBody:
     """The body, checked for everything that needs no state. Raises BodyRefused."""
     try:
-        return SignalBody.model_validate(decode_object(raw))
+        return _validate(decode_object(raw))
     except ValidationError as error:
         raise from_validation(error) from None
 
@@ -175,11 +177,12 @@ def fingerprint(account: str, body: SignalBody) -> bytes:
     """
     stop = body.stop_loss
     targets = ",".join(f"{t.price}/{t.offset}/{t.share}" for t in body.take_profits)
+    # !s says the same as an empty format and costs a third less.
     return sha256(
-        f"{account}\x1f{body.signal_id}\x1f{body.action}\x1f{body.symbol}\x1f{body.side}\x1f{body.quantity}"
-        f"\x1f{body.ord_type}\x1f{body.price}\x1f{body.stop_price}\x1f{body.trail_offset}"
-        f"\x1f{body.time_in_force}\x1f{body.expire_at}"
-        f"\x1f{None if stop is None else (stop.price, stop.offset)}\x1f{targets}"
-        f"\x1f{body.leader_order_id}\x1f{body.orig_leader_order_id}\x1f{body.leader_position}"
-        f"\x1f{body.strategy}\x1f{body.comment}".encode()
+        f"{account!s}\x1f{body.signal_id!s}\x1f{body.action!s}\x1f{body.symbol!s}\x1f{body.side!s}\x1f{body.quantity!s}"
+        f"\x1f{body.ord_type!s}\x1f{body.price!s}\x1f{body.stop_price!s}\x1f{body.trail_offset!s}"
+        f"\x1f{body.time_in_force!s}\x1f{body.expire_at!s}"
+        f"\x1f{None if stop is None else (stop.price, stop.offset)!s}\x1f{targets}"
+        f"\x1f{body.leader_order_id!s}\x1f{body.orig_leader_order_id!s}\x1f{body.leader_position!s}"
+        f"\x1f{body.strategy!s}\x1f{body.comment!s}".encode()
     ).digest()
