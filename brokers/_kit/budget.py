@@ -86,11 +86,15 @@ class Budget:
 
     def try_take(self, lane: Lane, now_ns: int, cost: int = 1, spare: int = 0) -> Granted | Denied:
         """Take `cost` requests from every window, leaving room for `spare` more, or none from any."""
-        answer = self.forecast(lane, now_ns, cost + spare)
-        if answer is GRANTED:
-            for count, _ in self._windows:
-                count.add(now_ns, cost)
-        return answer
+        # The way of nearly every order; what is refused is worked out by `forecast`.
+        if now_ns < (self._shut_until_ns if lane is Lane.FLATTEN else self._paused_until_ns):
+            return self.forecast(lane, now_ns, cost + spare)
+        for count, ceilings in self._windows:
+            if count.total(now_ns) + cost + spare > ceilings[lane]:
+                return self.forecast(lane, now_ns, cost + spare)
+        for count, _ in self._windows:
+            count.add(now_ns, cost)
+        return GRANTED
 
     def forecast(self, lane: Lane, now_ns: int, cost: int) -> Granted | Denied:
         """What `try_take` would answer; for a whole fan-out at once before its first request."""

@@ -127,6 +127,11 @@ class OrderHttpPool:
         return len(self._links)
 
     @property
+    def has_idle(self) -> bool:
+        """A request would be written at once."""
+        return bool(self._idle)
+
+    @property
     def in_flight(self) -> int:
         return len(self._links) - len(self._idle)
 

@@ -30,28 +30,24 @@ class IllegalTransition(RuntimeError):
 class StateHolder:
     """The state of one session; every change is told with its reason."""
 
-    __slots__ = ("_on_change", "_state")
+    __slots__ = ("_on_change", "_state", "takes_cancels", "takes_placements")
 
     def __init__(self, on_change: Callable[[SessionState, str, bool], None]) -> None:
         """`on_change(state, reason, fatal)` is called after each move."""
         self._on_change = on_change
         self._state: SessionState = "closed"
+        self.takes_placements = False
+        self.takes_cancels = False
 
     @property
     def state(self) -> SessionState:
         return self._state
-
-    @property
-    def takes_placements(self) -> bool:
-        return self._state == "live"
-
-    @property
-    def takes_cancels(self) -> bool:
-        return self._state in ("live", "draining")
 
     def move(self, to: SessionState, reason: str = "", *, fatal: bool = False) -> None:
         """Raises IllegalTransition if the table does not contain the move."""
         if to not in TRANSITIONS[self._state]:
             raise IllegalTransition(self._state, to)
         self._state = to
+        self.takes_placements = to == "live"
+        self.takes_cancels = to in ("live", "draining")
         self._on_change(to, reason, fatal)

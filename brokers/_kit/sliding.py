@@ -8,22 +8,25 @@ _SLOTS: Final = 60  #: the window is cut in so many; an event leaves at most one
 class SlidingCount:
     """Time must not run backwards; an earlier `now_ns` is taken as the latest one seen."""
 
-    __slots__ = ("_counts", "_slot", "_slot_ns", "_total")
+    __slots__ = ("_counts", "_slot", "_slot_ends_ns", "_slot_ns", "_total")
 
     def __init__(self, window_ns: int) -> None:
         self._slot_ns = -(-window_ns // _SLOTS)
         # One slot more than the window holds, so that the slot in progress never drops events too early.
         self._counts = [0] * (_SLOTS + 1)
         self._slot = 0
+        self._slot_ends_ns = self._slot_ns
         self._total = 0
 
     def add(self, now_ns: int, count: int) -> None:
-        self._turn(now_ns)
-        self._counts[self._slot % len(self._counts)] += count
+        if now_ns >= self._slot_ends_ns:
+            self._turn(now_ns)
+        self._counts[self._slot % (_SLOTS + 1)] += count
         self._total += count
 
     def total(self, now_ns: int) -> int:
-        self._turn(now_ns)
+        if now_ns >= self._slot_ends_ns:
+            self._turn(now_ns)
         return self._total
 
     def clear(self) -> None:
@@ -52,3 +55,4 @@ class SlidingCount:
             self._total -= self._counts[passed % size]
             self._counts[passed % size] = 0
         self._slot = slot
+        self._slot_ends_ns = (slot + 1) * self._slot_ns

@@ -8,9 +8,9 @@ the action may have happened (R-014). Source: ProjectX Gateway API error codes p
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-from brokers.projectx.wire import Envelope, PlaceReply, number, read_reply
+from brokers.projectx.wire import Envelope, PlaceReply, number, read_place_reply, read_reply
 from kopitra.domain.errors import ProtocolViolation
 
 HTTP_OK: Final = 200
@@ -74,8 +74,7 @@ _TEXTS: Final[tuple[tuple[str, str], ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The broker took it. `order_id` of a placement, else 0."""
 
     order_id: int = 0
@@ -121,16 +120,14 @@ def _judge(status: int, body: bytes, refusals: Mapping[int, str], *, placing: bo
     if status != HTTP_OK:
         return Unsure(f"http {status}")
     try:
-        reply = read_reply(PlaceReply if placing else Envelope, body)
-        return _accepted(reply) if reply.success is True else _refused(reply, refusals)
+        reply = read_place_reply(body) if placing else read_reply(Envelope, body)
+        if reply.success is not True:
+            return _refused(reply, refusals)
+        if reply.error_code == 0:
+            return Accepted(number(reply.order_id)) if isinstance(reply, PlaceReply) else Accepted()
     except ProtocolViolation as error:
         return Unsure("the answer does not parse", error.message, error.payload)
-
-
-def _accepted(reply: Envelope) -> Verdict:
-    if reply.error_code != 0:
-        return Unsure(f"success with errorCode {reply.error_code}", "success and errorCode contradict")
-    return Accepted(number(reply.order_id)) if isinstance(reply, PlaceReply) else Accepted()
+    return Unsure(f"success with errorCode {reply.error_code}", "success and errorCode contradict")
 
 
 def _refused(reply: Envelope, refusals: Mapping[int, str]) -> Verdict:

@@ -12,7 +12,6 @@ import msgspec
 import orjson
 
 from brokers.projectx.symbols import Listing
-from brokers.projectx.wire import ORDER_TYPES, SIDES
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.signals import OrdType, Side, TimeInForce
 from kopitra.ports import NewNumbers, NotSent, OrderRef
@@ -127,16 +126,6 @@ class PlacedBody(msgspec.Struct, rename="camel", gc=False):
     custom_tag: str
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
-
-    @property
-    def ord_side(self) -> Side:
-        """As the domain spells it."""
-        return SIDES[self.side]
-
-    @property
-    def ord_type(self) -> OrdType | None:
-        """As the domain spells it."""
-        return ORDER_TYPES[self.type]
 
 
 _placed: Final = msgspec.json.Decoder(PlacedBody)

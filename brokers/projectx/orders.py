@@ -33,6 +33,7 @@ from brokers.projectx.codec import PlacedBody, cancel_body, modify_body, read_pl
 from brokers.projectx.settings import Settings
 from brokers.projectx.symbols import ContractBook
 from brokers.projectx.tracker import OrderTracker
+from brokers.projectx.wire import ORDER_TYPES, SIDES
 from kopitra.domain.executions import ExecType, ExecutionReport, OrdStatus
 from kopitra.ports import (
     Clock,
@@ -216,11 +217,11 @@ class OrderDesk:
     ) -> Sent | NotSent:
         now_ns = self._clock.monotonic_ns()
         pool = self._pool
-        if pool is None or pool.open_links == 0:
+        if pool is None or not (pool.has_idle or pool.open_links):
             self._tell_when_open(pool)
             return _DOWN
         # Without a free link the pool refuses and says so later; that costs the broker nothing.
-        if pool.in_flight < pool.open_links:
+        if pool.has_idle:
             taken = self._budget.try_take(lane, now_ns)
             if isinstance(taken, Denied):
                 reason = "penalty" if taken.reason == "penalty" else "rate_budget"
@@ -278,10 +279,10 @@ class OrderDesk:
                 exec_type=status,
                 ord_status=status,
                 symbol=self._contracts.symbol_of(sent.contract_id),
-                side=sent.ord_side,
+                side=SIDES[sent.side],
                 transact_time=self._clock.now(),
                 cl_ord_id=encoded.cl_ord_id,
-                ord_type=sent.ord_type,
+                ord_type=ORDER_TYPES[sent.type],
                 order_qty=Decimal(sent.size),
                 price=sent.limit_price,
                 stop_price=sent.stop_price,

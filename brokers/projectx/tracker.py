@@ -5,7 +5,7 @@ answer to its placement. A trade that comes before both waits here as an orphan 
 number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -84,12 +84,12 @@ class OrderTracker:
 
     # -- orders ----------------------------------------------------------------------------------------
 
-    def placed(self, order_id: int, account_id: str, cl_ord_id: str, size: int) -> Iterator[ExecutionReport]:
-        """Our placement was accepted under this id; yields fills that were waiting for the name."""
+    def placed(self, order_id: int, account_id: str, cl_ord_id: str, size: int) -> Iterable[ExecutionReport]:
+        """Our placement was accepted under this id; gives the fills that were waiting for the name."""
         known = self._known(order_id, account_id)
         known.cl_ord_id = cl_ord_id
         known.size = known.size or size
-        return self.take_orphans(order_id)
+        return self.take_orphans(order_id) if order_id in self._orphans else ()
 
     def asked(self, order_id: int) -> None:
         """We asked for new numbers: the next event of this order confirms them."""

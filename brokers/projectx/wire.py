@@ -125,7 +125,7 @@ class WireQuote(msgspec.Struct, rename="camel", gc=False):
     best_ask: Decimal | None = None
 
 
-class Envelope(msgspec.Struct, rename="camel"):
+class Envelope(msgspec.Struct, rename="camel", gc=False):
     """What every REST answer carries beside its data; missing fields leave the outcome open."""
 
     success: bool | None = None
@@ -185,6 +185,7 @@ _trade = msgspec.json.Decoder(WireTrade)
 _position = msgspec.json.Decoder(WirePosition)
 _account = msgspec.json.Decoder(WireAccount)
 _quote = msgspec.json.Decoder(WireQuote)
+_place_reply = msgspec.json.Decoder(PlaceReply)
 
 
 def read_order(raw: bytes | msgspec.Raw) -> WireOrder:
@@ -225,7 +226,19 @@ def read_reply(kind: type[T], body: bytes) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:
-        raise ProtocolViolation(f"an answer does not parse: {error}", payload=shown(body)) from error
+        raise _unreadable(error, body) from error
+
+
+def read_place_reply(body: bytes) -> PlaceReply:
+    """`read_reply` of a placement's answer, with a decoder that is ready."""
+    try:
+        return _place_reply.decode(body)
+    except msgspec.MsgspecError as error:
+        raise _unreadable(error, body) from error
+
+
+def _unreadable(error: msgspec.MsgspecError, body: bytes) -> ProtocolViolation:
+    return ProtocolViolation(f"an answer does not parse: {error}", payload=shown(body))
 
 
 def shown(raw: bytes | msgspec.Raw) -> str:

@@ -16,6 +16,7 @@ from brokers.projectx.codec import (
     trail_level,
 )
 from brokers.projectx.symbols import Listing
+from brokers.projectx.wire import ORDER_TYPES, SIDES
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.signals import OrdType, Side, TimeInForce
 from kopitra.ports import NewNumbers, NotSent, OrderRef
@@ -132,7 +133,7 @@ def test_a_placement_reads_back_as_what_was_asked(qty: int, price: Decimal, side
 
     assert isinstance(body, bytes)
     back = read_placed(body)
-    assert (back.custom_tag, back.size, back.ord_side, back.ord_type) == (tag, qty, side, "limit")
+    assert (back.custom_tag, back.size, SIDES[back.side], ORDER_TYPES[back.type]) == (tag, qty, side, "limit")
     assert (back.limit_price, back.account_id, back.contract_id) == (price, 4100001, "CON.F.US.MNQ.Z26")
 
 
