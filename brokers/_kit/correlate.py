@@ -1,6 +1,7 @@
 """Whose order is it, and was this execution seen before: bounded memories for one session."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final, TypeVar
 
@@ -40,11 +41,11 @@ class ExecDedupe:
 
     def __init__(self, per_account_max: int = EXECS_PER_ACCOUNT_MAX) -> None:
         self._max = per_account_max
-        self._seen: dict[str, dict[Hashable, None]] = {}
+        self._seen: dict[str, OrderedDict[Hashable, None]] = {}
 
     def first_time(self, account_id: str, exec_id: Hashable) -> bool:
         """True once per execution id of an account."""
-        seen = self._seen.setdefault(account_id, {})
+        seen = self._seen.setdefault(account_id, OrderedDict())
         if exec_id in seen:
             return False
         _remember(seen, exec_id, None, self._max)
@@ -62,7 +63,7 @@ class OwnOrders:
 
     def __init__(self, orders_max: int = OWN_ORDERS_MAX) -> None:
         self._max = orders_max
-        self._ids: dict[Hashable, str] = {}
+        self._ids: OrderedDict[Hashable, str] = OrderedDict()
 
     def claim(self, order_id: Hashable, cl_ord_id: str) -> None:
         """The broker gave `order_id` to our order `cl_ord_id`; the order claimed first is forgotten first."""
@@ -82,7 +83,8 @@ class OwnOrders:
         return self._ids.get(order_id)
 
 
-def _remember(memory: dict[Hashable, V], key: Hashable, value: V, entries_max: int) -> None:
+def _remember(memory: OrderedDict[Hashable, V], key: Hashable, value: V, entries_max: int) -> None:
+    # A plain dict finds its first key ever slower, when the first ones are deleted again and again.
     while len(memory) >= entries_max:
-        del memory[next(iter(memory))]
+        memory.popitem(last=False)
     memory[key] = value

@@ -5,10 +5,12 @@ answer to its placement. A trade that comes before both waits here as an orphan 
 number.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Final
 
 from brokers._kit.correlate import ExecDedupe
@@ -28,6 +30,7 @@ from brokers.projectx.wire import (
 from kopitra.domain.executions import ExecType, ExecutionReport, OrdStatus
 
 ORDERS_KNOWN_MAX: Final = 20_000  #: orders of one login, oldest finished ones are forgotten first
+FORGET_LOOK_MAX: Final = 32  #: oldest orders among which a finished one is looked for, else the oldest goes
 EXECS_PER_ACCOUNT_MAX: Final = 10_000  #: execution ids kept for deduplication, oldest go first
 ORPHANS_MAX: Final = 1_000  #: trades of one login waiting for their order; more are reported unattributed
 
@@ -77,7 +80,7 @@ class OrderTracker:
 
     def __init__(self, contracts: ContractBook) -> None:
         self._contracts = contracts
-        self._orders: dict[int, _Known] = {}
+        self._orders: OrderedDict[int, _Known] = OrderedDict()  # finds its first key in constant time
         self._execs = ExecDedupe(EXECS_PER_ACCOUNT_MAX)
         self._orphans: dict[int, list[_Orphan]] = {}
         self._waiting = 0
@@ -194,9 +197,9 @@ class OrderTracker:
         return known
 
     def _forget(self) -> None:
-        oldest = next(iter(self._orders))
-        done = (order_id for order_id, known in self._orders.items() if known.status in TERMINAL)
-        del self._orders[next(done, oldest)]
+        oldest = list(islice(self._orders.items(), FORGET_LOOK_MAX))
+        done = (order_id for order_id, known in oldest if known.status in TERMINAL)
+        del self._orders[next(done, oldest[0][0])]
 
     # -- executions ------------------------------------------------------------------------------------
 

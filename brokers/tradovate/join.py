@@ -6,6 +6,7 @@ An Order has no quantity, price, type or client id; a Fill has no account and no
 our own fill would look like a stranger's.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -65,10 +66,10 @@ class Joiner:
         self._ask = ask
         self._now = now
         self._wait_ns = int(wait_s * _NS)
-        self._tracks: dict[int, Track] = {}
-        self._commands: dict[int, CommandNote] = {}
-        self._orphans: dict[int, CommandReport | ExecReport] = {}
-        self._seen: dict[int, bool] = {}  # execution id -> still active
+        self._tracks: OrderedDict[int, Track] = OrderedDict()
+        self._commands: OrderedDict[int, CommandNote] = OrderedDict()
+        self._orphans: OrderedDict[int, CommandReport | ExecReport] = OrderedDict()
+        self._seen: OrderedDict[int, bool] = OrderedDict()  # execution id -> still active
         self._waiting: dict[int, Track] = {}
         self._muted = False
         self._asked_names: set[int] = set()  # contracts that are being looked up

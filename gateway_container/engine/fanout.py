@@ -6,6 +6,7 @@ look: lease, kill switch, deadline, what the child has become meanwhile, and for
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
@@ -67,7 +68,7 @@ class Fanout:
         #: monotonic; entries before it wait out a predecessor that may still be alive (R-085)
         self.entries_from_ns = 0
         #: orders that this process wrote, oldest leave first
-        self._written: dict[str, None] = {}
+        self._written: OrderedDict[str, None] = OrderedDict()  # finds its first key in constant time
         #: orders whose follower's delay is running
         self._delayed: dict[str, Place] = {}
         self._on_not_sent: OnNotSent | None = None
@@ -181,7 +182,7 @@ class Fanout:
     def _remember(self, cl_ord_id: str) -> None:
         self._written[cl_ord_id] = None
         if len(self._written) > WRITTEN_MAX:
-            del self._written[next(iter(self._written))]
+            self._written.popitem(last=False)
 
     def _last_look(self, place: Place, now_ns: int) -> str | None:
         intent = place.intent

@@ -1,5 +1,6 @@
 """Hop times and traces, taken after the fact: nothing here runs before the last order of a signal is written."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, get_args
 
@@ -26,7 +27,7 @@ class Observer:
     def __init__(self, state: State, metrics: Metrics, tracer: Tracer | None) -> None:
         self._state = state
         self._tracer = tracer
-        self._received: dict[str, int] = {}
+        self._received: OrderedDict[str, int] = OrderedDict()  # finds its first key in constant time
         self._reports: Reports | None = None
         hops = metrics.hops
         self._plan = hops.of("plan").observe
@@ -49,7 +50,7 @@ class Observer:
         """A plan is made; its commit is in flight."""
         self._received[plan.list_id] = stamp.received_ns
         if len(self._received) > RECEIPTS_MAX:
-            del self._received[next(iter(self._received))]
+            self._received.popitem(last=False)
         self._signals[signal.source] = self._signals.get(signal.source, 0) + 1
         self._detected(max(0.0, (signal.received_at - signal.occurred_at).total_seconds()))
 
