@@ -4,6 +4,7 @@ Sources: vendor docs "Error Handling", "Penalty Tickets" (2026-08).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,8 +26,7 @@ class _Answer(msgspec.Struct, rename="camel", frozen=True, gc=False):
     p_message: str | None = msgspec.field(name="p-message", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """`ids`: the order and its bracket children; empty for a cancel or modify (`command_id` is set)."""
 
     ids: tuple[int, ...]
@@ -63,10 +63,10 @@ Verdict = Accepted | Refused | Ambiguous | Penalty
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def classify(status: int, payload: bytes) -> Verdict:
+def classify(status: int, payload: bytes | msgspec.Raw) -> Verdict:
     """What an answer to a command means. HTTP status alone never decides for success or refusal."""
     if not 200 <= status < 300:
-        return Ambiguous(f"status {status}: {payload[:200].decode(errors='replace')}".rstrip(": "))
+        return Ambiguous(f"status {status}: {bytes(payload)[:200].decode(errors='replace')}".rstrip(": "))
     try:
         answer = _answer.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -74,9 +74,9 @@ def classify(status: int, payload: bytes) -> Verdict:
     if answer.p_ticket is not None or answer.p_captcha:
         text = answer.p_message or "penalty ticket"
         return Penalty(answer.p_ticket or "", max(answer.p_time or 0.0, 0.0), answer.p_captcha, text)
-    ids = tuple(i for i in (answer.order_id, answer.oso1_id, answer.oso2_id) if i)
-    failed = answer.failure_reason not in (None, "", SUCCESS)
-    if failed or answer.error_text or answer.violations:
+    ids = tuple([i for i in (answer.order_id, answer.oso1_id, answer.oso2_id) if i])
+    reason = answer.failure_reason
+    if (reason and reason != SUCCESS) or answer.error_text or answer.violations:
         return _refusal(answer, bool(ids or answer.command_id))
     if not ids and not answer.command_id:
         return Ambiguous("neither an id nor a reason in the answer")

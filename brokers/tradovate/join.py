@@ -173,7 +173,8 @@ class Joiner:
             exec_type: Literal["suspended", "pending_new"] = "suspended" if parent_id else "pending_new"
             track.rank, track.told = RANK[exec_type], exec_type
             self._tell(report_of(track, exec_type, exec_type, self._now(), now_ns))
-        self._advance(track, now_ns)
+        if track.order is not None or track.fills or track.due_ns:  # the stream was faster
+            self._advance(track, now_ns)
 
     def identify(self, order_id: int, cl_ord_id: str, now_ns: int) -> None:
         """The order of a native close is ours; its numbers come by the stream."""
@@ -280,7 +281,7 @@ class Joiner:
         if track.account_id is None and not self._resolve(track):
             self._wait(track, now_ns)
             return
-        for fill_id in sorted(track.fills):
+        for fill_id in sorted(track.fills) if track.fills else ():
             self._tell_fill(track, track.fills.pop(fill_id), now_ns)
         told = self._tell_status(track, now_ns)
         if not told or track.is_short_of_fills:

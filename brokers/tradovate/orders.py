@@ -185,8 +185,9 @@ class OrderDesk:
         pending = self._pending.pop(item.i, None) if item.i is not None else None
         if pending is None:
             return
-        verdict = classify(item.s, bytes(item.d))
-        self._notice(pending, item.s, verdict, now_ns)
+        verdict = classify(item.s, item.d)
+        if not isinstance(verdict, Accepted):
+            self._notice(pending, item.s, verdict, now_ns)
         if pending.kind == "close":
             self._closed(pending, verdict, now_ns)
         elif pending.kind == "place":
@@ -243,6 +244,19 @@ class OrderDesk:
 
     def _own(self, pending: _Pending, order_ids: tuple[int, ...], now_ns: int) -> None:
         body = codec.decode_placed(pending.payload)
+        if order_ids and not pending.attached:  # nearly always
+            version = body.version(0, order_ids[0], body.order_qty)
+            self._joiner.own(
+                order_ids[0],
+                pending.account_id,
+                body.symbol,
+                SIDES[body.action],
+                pending.cl_ord_id,
+                version,
+                None,
+                now_ns,
+            )
+            return
         legs = (body, body.bracket1, body.bracket2)
         ids = (pending.cl_ord_id, *pending.attached)
         for number, (order_id, cl_ord_id, leg) in enumerate(zip(order_ids, ids, legs, strict=False)):

@@ -27,7 +27,8 @@ class Penalties:
 
     def wait_s(self, endpoint: bytes, now_ns: int) -> float:
         """Seconds until a request may go to the endpoint; 0 for now."""
-        return max(0, self._closed_until_ns.get(endpoint, 0) - now_ns) / _NS
+        until_ns = self._closed_until_ns.get(endpoint, 0)
+        return (until_ns - now_ns) / _NS if until_ns > now_ns else 0.0
 
     def given(self, endpoint: bytes, payload: bytes, penalty: Penalty, until_ns: int, *, again: bool) -> None:
         """The vendor gave a ticket; `again`: the identical request may be decided anew (a placement never is)."""

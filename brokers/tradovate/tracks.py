@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeVar
 
 from brokers.tradovate.entities import Command, Fill, Order, OrderTypeWord, OrderVersion, OrdStatusWord
 from brokers.tradovate.symbols import ContractBook
-from kopitra.domain.executions import ExecType, ExecutionReport, OrdStatus
+from kopitra.domain.executions import TERMINAL_STATUS, ExecType, ExecutionReport, OrdStatus
 from kopitra.domain.signals import OrdType, Side, TimeInForce
 
 T = TypeVar("T")
@@ -136,10 +136,12 @@ def report_of(
     ord_rej_reason: str = "",
 ) -> ExecutionReport:
     """The report as of now; the track is resolved (`account_id` is set)."""
-    version = track.version
-    qty = Decimal(version.order_qty) if version is not None else None
-    over = ord_status in ("canceled", "expired", "rejected", "filled")
-    cum = track.cum_qty
+    version, cum = track.version, track.cum_qty
+    qty = leaves = Decimal(version.order_qty) if version is not None else None
+    if ord_status in TERMINAL_STATUS:
+        leaves = ZERO
+    elif cum and qty is not None:
+        leaves = max(qty - cum, ZERO)
     return ExecutionReport(
         account_id=track.account_id or "",
         order_id=str(track.order_id),
@@ -158,7 +160,7 @@ def report_of(
         last_qty=Decimal(fill.qty) if fill is not None else None,
         last_px=fill.price if fill is not None else None,
         cum_qty=cum,
-        leaves_qty=ZERO if over else (max(qty - cum, ZERO) if qty is not None else None),
+        leaves_qty=leaves,
         avg_px=track.turnover / cum if cum else None,
         text=text,
         ord_rej_reason=ord_rej_reason,
