@@ -137,26 +137,32 @@ def report_of(
 ) -> ExecutionReport:
     """The report as of now; the track is resolved (`account_id` is set)."""
     version, cum = track.version, track.cum_qty
-    qty = leaves = Decimal(version.order_qty) if version is not None else None
+    qty = leaves = price = stop_price = ord_type = time_in_force = None
+    if version is not None:
+        qty = leaves = Decimal(version.order_qty)
+        price, stop_price = version.price, version.stop_price
+        ord_type = ORD_TYPES[version.order_type]
+        time_in_force = TIMES.get(version.time_in_force or "")
     if ord_status in TERMINAL_STATUS:
         leaves = ZERO
     elif cum and qty is not None:
         leaves = max(qty - cum, ZERO)
+    # Names for the later fields only: every name costs, and each order's report is made here.
     return ExecutionReport(
-        account_id=track.account_id or "",
-        order_id=str(track.order_id),
-        exec_type=exec_type,
-        ord_status=ord_status,
-        symbol=track.symbol,
-        side=track.side,
-        transact_time=at,
-        cl_ord_id=track.cl_ord_id,
-        exec_id=str(fill.id) if fill is not None else None,
-        ord_type=ORD_TYPES[version.order_type] if version is not None else None,
-        time_in_force=TIMES.get(version.time_in_force or "") if version is not None else None,
-        order_qty=qty,
-        price=version.price if version is not None else None,
-        stop_price=version.stop_price if version is not None else None,
+        track.account_id or "",
+        str(track.order_id),
+        exec_type,
+        ord_status,
+        track.symbol,
+        track.side,
+        at,
+        track.cl_ord_id,
+        str(fill.id) if fill is not None else None,
+        ord_type,
+        time_in_force,
+        qty,
+        price,
+        stop_price,
         last_qty=Decimal(fill.qty) if fill is not None else None,
         last_px=fill.price if fill is not None else None,
         cum_qty=cum,
