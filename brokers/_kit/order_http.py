@@ -51,6 +51,7 @@ _DUPLICATE: Final = NotSent("duplicate-key")
 _NO_CONNECTION: Final = NotSent("no-connection")
 _BUSY: Final = NotSent("busy")
 _CLOSED: Final = NotSent("closed")
+_WRITTEN: Final = Sent.WRITTEN  # the enum's own look-up costs as much as a call
 
 
 class OrderHttpPool:
@@ -156,7 +157,7 @@ class OrderHttpPool:
         if self._idle and (serial is None or serial not in self._serials):
             self._keys.add(key)
             self._write(request, on_reply, key, serial)
-            return Sent.WRITTEN
+            return _WRITTEN
         if self._closed or not self._links:
             return _CLOSED if self._closed else _NO_CONNECTION
         if len(self._waiting) >= self._settings.waiting_max:
@@ -242,7 +243,8 @@ class OrderHttpPool:
         if tag is not None:
             key, serial = tag
             self._keys.discard(key)
-            self._serials.discard(serial)
+            if serial is not None:
+                self._serials.discard(serial)
 
     # -- deadlines: one timer per pool, always at the earliest one ---------------------------------------
 

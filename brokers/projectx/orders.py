@@ -274,14 +274,14 @@ class OrderDesk:
         sent = read_placed(encoded.payload)
         self._sink(
             ExecutionReport(
-                account_id=encoded.account_id,
-                order_id=order_id,
-                exec_type=status,
-                ord_status=status,
-                symbol=self._contracts.symbol_of(sent.contract_id),
-                side=SIDES[sent.side],
-                transact_time=self._clock.now(),
-                cl_ord_id=encoded.cl_ord_id,
+                encoded.account_id,
+                order_id,
+                status,
+                status,
+                self._contracts.symbol_of(sent.contract_id),
+                SIDES[sent.side],
+                self._clock.now(),
+                encoded.cl_ord_id,
                 ord_type=ORDER_TYPES[sent.type],
                 order_qty=Decimal(sent.size),
                 price=sent.limit_price,
