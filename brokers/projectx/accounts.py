@@ -47,6 +47,11 @@ class AccountDirectory:
             self._by_id[link.account_id] = self._by_number[found.number] = found
         return tuple(missing)
 
+    @property
+    def count(self) -> int:
+        """Accounts that the login is to carry, found or not."""
+        return len(self._links)
+
     def ours(self, account_id: str) -> Account | None:
         """By our id."""
         return self._by_id.get(account_id)

@@ -18,6 +18,7 @@ from brokers._kit.budget import Budget, Denied, Lane
 from brokers._kit.http_request import RequestTemplate
 from brokers._kit.order_http import HttpReply, Lost, OrderHttpPool, PoolSettings
 from brokers._kit.order_http import NotSent as PoolRefusal
+from brokers._kit.shares import Shares, links_for
 from brokers._kit.tls import tls_for
 from brokers.projectx.accounts import AccountDirectory
 from brokers.projectx.answers import (
@@ -56,6 +57,7 @@ _MODIFY: Final = "/api/Order/modify"
 _DOWN: Final = NotSent("session_down", "no order connection is open: wait until the session has reconnected")
 _NO_TOKEN: Final = NotSent("session_down", "no token is held: wait until the login has been renewed")
 _BUSY: Final = NotSent("busy", "every order connection waits for an answer", 0.05)
+_SHARE_USED: Final = NotSent("busy", "the account's share of the order connections waits for answers", 0.05)
 _UNKNOWN_ORDER: Final = NotSent(
     "unknown_order", "the broker's order id is not known yet: wait for its report"
 )
@@ -101,6 +103,8 @@ class OrderDesk:
         #: client ids of placements in flight, and the bare rejection that the hub told meanwhile; bounded by
         #: the connections
         self._flights: dict[str, ExecutionReport | None] = {}
+        self._links = links_for(settings.order_connections, self._accounts.count)
+        self._shares = Shares(self._links, self._accounts.count)
 
     def _make_pool(self) -> OrderHttpPool:
         parts = urlsplit(self._settings.api_url)
@@ -113,7 +117,7 @@ class OrderDesk:
             rng=self._rng,
             # Nothing queues here: a queue would hide from the engine what is written and what is not.
             settings=PoolSettings(
-                links=self._settings.order_connections,
+                links=self._links,
                 timeout_s=self._settings.order_timeout_s,
                 waiting_max=0,
             ),
@@ -164,11 +168,16 @@ class OrderDesk:
         """Write a placement now, or say why not."""
         if self._heads is None:
             return _NO_TOKEN
+        is_entry = lane is Lane.ENTRY
+        if is_entry and not self._shares.has_room(encoded.account_id):
+            return _SHARE_USED
         sent = self._send(
             self._heads.place, encoded.payload, partial(self._placed, encoded, lane), encoded.cl_ord_id, lane
         )
         if isinstance(sent, Sent):
             self._flights[encoded.cl_ord_id] = None
+            if is_entry:
+                self._shares.take(encoded.account_id)
         return sent
 
     def holds(self, report: ExecutionReport) -> bool:
@@ -241,6 +250,11 @@ class OrderDesk:
     # -- answers ---------------------------------------------------------------------------------------
 
     def _placed(self, encoded: Encoded, lane: Lane, outcome: HttpReply | Lost) -> None:
+        self._judge(encoded, lane, outcome)
+        if lane is Lane.ENTRY and self._shares.give_back(encoded.account_id):
+            self._sink(Writable(self._login_id))
+
+    def _judge(self, encoded: Encoded, lane: Lane, outcome: HttpReply | Lost) -> None:
         rejection = self._flights.pop(encoded.cl_ord_id, None)
         if isinstance(outcome, Lost):
             self._doubt(encoded, rejection, f"no answer: {outcome.reason}", 0)

@@ -19,7 +19,7 @@ class Settings:
     rtc_url: str = "https://rtc.topstepx.com"
     #: contract lists of the live data subscription; practice and evaluation users get an empty list with it
     live_data: bool = False
-    #: warm order connections of the login: one order in flight on each
+    #: warm order connections of the login: one order in flight on each; two per account where that is more
     order_connections: int = 6
     #: requests per `budget_window_s` of the login, under the published 200 per 60 s; a quarter is for exits
     #: only

@@ -93,18 +93,21 @@ async def test_the_request_budget_refuses_here_and_keeps_room_for_exits(quick: Q
     await desk.filled(await desk.send(desk.closing("sell", 1)))
 
 
-async def test_busy_links_refuse_and_say_when_they_are_free(firm: SimBroker, quick: Quick) -> None:
-    desk = quick(order_connections="1")
+async def test_an_account_that_gets_no_answers_leaves_its_neighbour_connections(
+    firm: SimBroker, quick: Quick
+) -> None:
+    desk = quick(order_connections="1")  # two for each of the login's two accounts
     desk.run()
     await desk.live()
     await firm.settings(ack_delay_ms=200)
 
-    first = desk.intent()
-    assert isinstance(desk.try_send(first), Sent)
-    second = desk.try_send(desk.intent())
+    for _ in range(2):
+        assert isinstance(desk.try_send(desk.intent()), Sent)
+    refused = desk.try_send(desk.intent())
 
-    assert isinstance(second, NotSent)
-    assert second.reason == "busy"
+    assert isinstance(refused, NotSent)
+    assert refused.reason == "busy"
+    assert isinstance(desk.try_send(desk.intent(account=A2)), Sent)
     await desk.ear.until(lambda: desk.ear.of(Writable), "Writable")
     assert isinstance(desk.try_send(desk.intent()), Sent)
 
