@@ -99,10 +99,16 @@ class Times:
 class HopTimes(Collector):
     """One histogram per hop; ask for it once, when the process starts."""
 
+    labels = ("hop",)
+
     def __init__(self, name: str, title: str, registry: CollectorRegistry) -> None:
         self._name, self._title = name, title
         self._hops: dict[str, Times] = {}
         registry.register(self)
+
+    def describe(self) -> Iterable[HistogramMetricFamily]:
+        """What there is, without its values."""
+        return [HistogramMetricFamily(self._name, self._title, labels=self.labels)]
 
     def of(self, hop: str) -> Times:
         """The durations of one hop."""
@@ -110,7 +116,7 @@ class HopTimes(Collector):
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """For a scrape."""
-        family = HistogramMetricFamily(self._name, self._title, labels=["hop"])
+        family = HistogramMetricFamily(self._name, self._title, labels=self.labels)
         for hop, times in self._hops.items():
             times.show(family, hop)
         return [family]
@@ -120,13 +126,17 @@ class Tally(Collector):
     """A counter by one label: `counts[value] += 1`. Plain numbers for the reason that `Times` gives."""
 
     def __init__(self, name: str, title: str, label: str, registry: CollectorRegistry) -> None:
-        self._name, self._title, self._label = name, title, label
+        self._name, self._title, self.labels = name, title, (label,)
         self.counts: dict[str, int] = {}
         registry.register(self)
 
+    def describe(self) -> Iterable[CounterMetricFamily]:
+        """What there is, without its values."""
+        return [CounterMetricFamily(self._name, self._title, labels=self.labels)]
+
     def collect(self) -> Iterable[CounterMetricFamily]:
         """For a scrape."""
-        family = CounterMetricFamily(self._name, self._title, labels=[self._label])
+        family = CounterMetricFamily(self._name, self._title, labels=self.labels)
         for value, count in self.counts.items():
             family.add_metric([value], count)
         return [family]

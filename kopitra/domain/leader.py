@@ -5,6 +5,7 @@ been told of. Fills are copied by their execution id, resting orders by their or
 twice makes one signal. Orders that this house placed at the account are never copied: no copy loops.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,12 +47,12 @@ class LeaderTracker:
     leader: str
     account_id: str
     positions: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
-    _resting: dict[str, _Resting] = field(default_factory=dict[str, _Resting])
-    _executions: dict[str, None] = field(default_factory=dict[str, None])
+    _resting: OrderedDict[str, _Resting] = field(default_factory=OrderedDict[str, _Resting])
+    _executions: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
     #: order id -> what has filled of it: news of an order can come after its fills
-    _filled: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
+    _filled: OrderedDict[str, Decimal] = field(default_factory=OrderedDict[str, Decimal])
     #: orders that are over: late news of them open nothing
-    _ended: dict[str, None] = field(default_factory=dict[str, None])
+    _ended: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
 
     def baseline(self, positions: Iterable[tuple[str, Decimal]]) -> None:
         """What the account held when we began to look: known, not copied."""
@@ -224,8 +225,8 @@ def _act_of_fill(held: Decimal, after: Decimal) -> Action:
 _V = TypeVar("_V")
 
 
-def _remember(memory: dict[str, _V], key: str, value: _V, most: int) -> None:
+def _remember(memory: OrderedDict[str, _V], key: str, value: _V, most: int) -> None:
     """Bounded: the oldest leaves first."""
     memory[key] = value
     if len(memory) > most:
-        del memory[next(iter(memory))]
+        memory.popitem(last=False)
