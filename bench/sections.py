@@ -23,13 +23,13 @@ BROKER_DELAY_MS = 20.0
 STORE_DELAY_MS = 5.0
 STALLED = (1, 5)
 
-HOT = Load(n=FOLLOWERS, count=200, warmup=20, gap_us=2_000)
-SPARSE = Load(n=FOLLOWERS, count=60, warmup=6, gap_us=20_000)
+HOT = Load(n=FOLLOWERS, count=150, warmup=15, gap_us=2_000)
+SPARSE = Load(n=FOLLOWERS, count=50, warmup=5, gap_us=20_000)
 PLAIN = replace(HOT, count=100, warmup=10)
 TEXTBOOK = replace(HOT, count=20, warmup=3)
-FULL = Load(n=FOLLOWERS, count=500, warmup=50, inflight=16)
+FULL = Load(n=FOLLOWERS, count=400, warmup=40, inflight=16)
 #: short, so that it is over before an order that nobody answers is in doubt: doubt stops an account's entries
-STALL = replace(HOT, count=150, warmup=15)
+STALL = HOT
 TRIPS = replace(HOT, count=80, warmup=10)
 SCALE_SIGNALS = {20: 60, 100: 60, 500: 25}
 #: signals that each product has seen before its memory is read
