@@ -38,10 +38,14 @@ def known(answers: Answers, once: Once) -> Answer | None:
     return None
 
 
-async def stored(answers: Answers, once: Once) -> Answer | None:
-    """The first answer, from the database: asked before a refusal, the first call may have been taken."""
+async def stored(answers: Answers, once: Once, refused: Exception) -> Answer:
+    """The first answer, from the database, before a call is refused: memory keeps the newest answers only, and what
+    is stale or known by now may have been taken then. Raises `refused` where there was no first call.
+    """
     record = await answers.stored_answer(*once[:4])
-    return None if record is None else replay(record, once)
+    if record is None:
+        raise refused
+    return replay(record, once)
 
 
 def replay(record: IdempotencyRecord, once: Once) -> Answer:

@@ -18,6 +18,7 @@ from gateway_container.api.taking import ACCEPTED, take
 from gateway_container.api.trace import Trace
 from kopitra.domain.errors import SignalRefused
 from kopitra.domain.ids import derived_signal_id
+from kopitra.store.drafts import Duplicate
 from kopitra.wire.signals import Sender, SignalBody, fingerprint, read_signal, to_domain
 
 SIGNALS_PATH: Final = "/trade-agent/v1/signals"
@@ -58,10 +59,6 @@ class SignalDoor:
         try:
             signal = to_domain(body, sender, trace.received_at, signal_id)
             pending = take(self._intake, signal, once, trace.received_ns)
-        except SignalRefused:
-            # The first call may have been taken when these fields still made sense (a stale retry).
-            answer = await idempotency.stored(self._intake, once)
-            if answer is None:
-                raise
-            return answer
+        except (SignalRefused, Duplicate) as refused:
+            return await idempotency.stored(self._intake, once, refused)
         return await idempotency.settled(pending, once, ACCEPTED)

@@ -24,6 +24,7 @@ from gateway_container.api.trace import Trace
 from kopitra.domain.errors import SignalRefused
 from kopitra.domain.ids import derived_signal_id
 from kopitra.domain.signals import Signal
+from kopitra.store.drafts import Duplicate
 from kopitra.wire.signals import Sender, to_domain
 from kopitra.wire.views import SignalAccepted
 from kopitra.wire.webhooks.reading import HookMessage, read_hook
@@ -138,11 +139,8 @@ class _Hook:
         intake = self._doors.intake
         try:
             pending = take(intake, signal, once, self._trace.received_ns)
-        except SignalRefused:
-            answer = await idempotency.stored(intake, once)
-            if answer is None:
-                raise
-            return answer
+        except (SignalRefused, Duplicate) as refused:
+            return await idempotency.stored(intake, once, refused)
         done, _ = await asyncio.wait({pending.committed}, timeout=ANSWER_WITHIN_S)
         if not done:
             raise Problem(

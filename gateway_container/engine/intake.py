@@ -8,12 +8,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from gateway_container.api.doors import Answering
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Place, Stamp
+from gateway_container.engine.recovery import SIGNALS_MAX
 from gateway_container.engine.state import State
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.errors import SignalRefused, Unavailable
@@ -22,11 +23,8 @@ from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.plan import plan
 from kopitra.domain.signals import Signal, check_signal
 from kopitra.store.drafts import Committed, Duplicate, IdempotencyDraft, IdempotencyRecord, SignalRef
-from kopitra.store.idempotency import find_answer
+from kopitra.store.idempotency import CACHED_RECORDS_MAX, find_answer
 from kopitra.store.pool import Database
-
-#: first answers, and signals, kept in memory, oldest leave first; older ones are found in the database
-ANSWERS_MAX: Final = 20_000
 
 
 class Pending(NamedTuple):
@@ -135,7 +133,7 @@ class Intake:
     def planned(self, workspace: str, signal_id: str, seq: int) -> None:
         """Remember a signal, so that its repetition costs nothing (the journal's own index is behind this)."""
         self._planned[workspace, signal_id] = seq
-        if len(self._planned) > ANSWERS_MAX:
+        if len(self._planned) > SIGNALS_MAX:
             self._planned.popitem(last=False)
 
     # idempotency -------------------------------------------------------------------------------------------
@@ -158,7 +156,7 @@ class Intake:
     def learn(self, record: IdempotencyRecord) -> None:
         """Remember a first answer (also those read from the database at start)."""
         self._answers[AnswerKey(record.workspace, record.principal, record.endpoint, record.key)] = record
-        if len(self._answers) > ANSWERS_MAX:
+        if len(self._answers) > CACHED_RECORDS_MAX:
             self._answers.popitem(last=False)
 
     def first_answer(

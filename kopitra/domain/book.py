@@ -16,7 +16,7 @@ from kopitra.domain.signals import Side, sign
 from kopitra.domain.switches import SwitchBoard
 
 #: children kept in memory after their end, oldest leave first
-ENDED_ORDERS_MAX: Final = 20_000
+ENDED_ORDERS_MAX: Final = 50_000
 #: execution ids remembered per account to recognise repeats
 EXEC_IDS_MAX: Final = 10_000
 #: entries remembered per account for the orders-per-minute check

@@ -8,7 +8,7 @@ from kopitra.store.journal_questions import IDEMPOTENCY_SQL, SIGNAL_SQL
 from kopitra.store.pool import Database
 
 #: records that a process keeps in memory, and how old they may be
-CACHED_RECORDS_MAX: Final = 100_000
+CACHED_RECORDS_MAX: Final = 20_000
 CACHED_AGE: Final = timedelta(hours=24)
 #: keys are honoured at least this long; signal ids for ever
 RETENTION: Final = timedelta(days=7)

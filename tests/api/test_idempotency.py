@@ -86,6 +86,18 @@ async def test_after_a_restart_the_database_gives_the_first_answer(world: World)
     assert (await world.signal({**ENTER, "quantity": 9})).code == "idempotency-key-reused"
 
 
+async def test_a_retry_of_a_known_signal_whose_answer_left_the_memory_gets_its_first_answer(
+    world: World,
+) -> None:
+    first = await world.signal()
+    world.ledger.forget()
+    world.ledger.trouble = Duplicate("known", SignalRef("w1", "s-1", "main", 41))
+    again = await world.signal()
+    assert (again.status, again.body) == (202, first.body)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert (await world.signal(key="other")).status == 409
+
+
 async def test_a_retry_that_has_become_stale_still_gets_its_first_answer(world: World) -> None:
     first = await world.signal()
     world.ledger.forget()
