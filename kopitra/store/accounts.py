@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from kopitra.domain.errors import Conflict
-from kopitra.store.held import Scope, caught_up, refuse_if_held
+from kopitra.store.held import Scope, changing, one
 from kopitra.store.pool import Database, values_of
 
 
@@ -57,13 +56,9 @@ async def change_login(db: Database, row: LoginRow, *, force: bool = False) -> L
         where workspace = %(workspace)s and login_id = %(login_id)s and version = %(version)s"""
     old = await get_login(db, row.workspace, row.login_id)
     ends = not force and old is not None and old.active and not row.active
-    if ends:
-        await caught_up(db)
-    async with db.transaction() as session:
-        if ends:
-            scope = Scope(row.workspace, login_id=row.login_id)
-            await refuse_if_held(session, scope, f"Switching the login {row.login_id} off")
-        _one(await session.run(text, values_of(row)), "login", row.login_id)
+    scope = Scope(row.workspace, login_id=row.login_id) if ends else None
+    async with changing(db, scope, f"Switching the login {row.login_id} off") as session:
+        one(await session.run(text, values_of(row)), "login", row.login_id)
     return replace(row, version=row.version + 1)
 
 
@@ -107,13 +102,9 @@ async def change_account(db: Database, row: AccountRow, *, force: bool = False) 
         and old is not None
         and ((old.active and not row.active) or old.broker_account != row.broker_account)
     )
-    if ends:
-        await caught_up(db)
-    async with db.transaction() as session:
-        if ends:
-            scope = Scope(row.workspace, account_id=row.account_id)
-            await refuse_if_held(session, scope, f"Switching off or moving the account {row.account_id}")
-        _one(await session.run(text, values_of(row)), "account", row.account_id)
+    scope = Scope(row.workspace, account_id=row.account_id) if ends else None
+    async with changing(db, scope, f"Switching off or moving the account {row.account_id}") as session:
+        one(await session.run(text, values_of(row)), "account", row.account_id)
     return replace(row, version=row.version + 1)
 
 
@@ -131,8 +122,3 @@ async def get_account(db: Database, workspace: str, account_id: str) -> AccountR
         select workspace, account_id, login_id, broker_account, title, settings, limits, active, version
         from accounts where workspace = %s and account_id = %s"""
     return await db.row(AccountRow, text, (workspace, account_id))
-
-
-def _one(touched: int, what: str, name: str) -> None:
-    if touched != 1:
-        raise Conflict(f"The {what} {name} was changed by somebody else, or is not there: read it again.")

@@ -6,7 +6,8 @@ poll of a quarter of a second) cannot be seen here: the gateway raises an alert 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -109,6 +110,32 @@ async def refuse_if_held(
         "exits go on, entries stop.",
         lost,
     )
+
+
+@asynccontextmanager
+async def changing(
+    db: Database, scope: Scope | None, what: str, is_lost: Callable[[Held], bool] = lambda _held: True
+) -> AsyncGenerator[Session]:
+    """A transaction for `what` (a change, in words). With a scope the change ends somebody's exits there: then the
+    block is reached only when it strands nothing. Raises StillHeld, or Conflict when that cannot be told.
+    """
+    if scope is not None:
+        await caught_up(db)
+    async with db.transaction() as session:
+        if scope is not None:
+            await refuse_if_held(session, scope, what, is_lost)
+        yield session
+
+
+def one(touched: int, what: str, name: str) -> None:
+    """Raise Conflict unless the change met its row as it was read."""
+    if touched != 1:
+        raise changed_meanwhile(what, name)
+
+
+def changed_meanwhile(what: str, name: str) -> Conflict:
+    """The error of a change that was made to what is not there (any more)."""
+    return Conflict(f"The {what} {name} was changed by somebody else, or is not there: read it again.")
 
 
 @dataclass(frozen=True, slots=True)

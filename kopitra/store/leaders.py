@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from kopitra.domain.errors import Conflict
-from kopitra.store.held import Scope, caught_up, refuse_if_held
+from kopitra.store.held import Scope, changing, one
 from kopitra.store.pool import Database, values_of
 
 
@@ -46,16 +45,9 @@ async def change_leader(db: Database, row: LeaderRow, *, force: bool = False) ->
             or (old.account_id is not None and old.account_id != row.account_id)
         )
     )
-    if ends:
-        await caught_up(db)
-    async with db.transaction() as session:
-        if ends:
-            scope = Scope(row.workspace, leader_id=row.leader_id)
-            await refuse_if_held(session, scope, f"Switching off the leader {row.leader_id} or its drop copy")
-        if await session.run(text, values_of(row)) != 1:
-            raise Conflict(
-                f"The leader {row.leader_id} was changed by somebody else, or is not there: read it again."
-            )
+    scope = Scope(row.workspace, leader_id=row.leader_id) if ends else None
+    async with changing(db, scope, f"Switching off the leader {row.leader_id} or its drop copy") as session:
+        one(await session.run(text, values_of(row)), "leader", row.leader_id)
     return replace(row, version=row.version + 1)
 
 

@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from kopitra.domain.copy_rules import MapEntry, source_of
-from kopitra.domain.errors import Conflict
 from kopitra.store.encoding import Decoder
-from kopitra.store.held import Held, Scope, caught_up, refuse_if_held
+from kopitra.store.held import Held, Scope, changed_meanwhile, changing
 from kopitra.store.pool import Database, Session, values_of
 
 
@@ -55,18 +54,12 @@ async def change_rule(db: Database, row: RuleRow, *, force: bool = False) -> Rul
     """
     current = await current_rule(db, row.workspace, row.rule_id)
     if current is None or current.version != row.version:
-        raise Conflict(
-            f"The rule {row.rule_id} was changed by somebody else, or is not there: read it again."
-        )
+        raise changed_meanwhile("rule", row.rule_id)
     following = replace(row, version=row.version + 1)
     ends = not force and current.active and _may_strand(current, following)
-    if ends:
-        await caught_up(db)
-    async with db.transaction() as session:
-        if ends:
-            scope = Scope(current.workspace, current.account_id, current.leader_id)
-            what = f"Version {following.version} of the rule {row.rule_id}"
-            await refuse_if_held(session, scope, what, lambda held: _strands(current, following, held))
+    scope = Scope(current.workspace, current.account_id, current.leader_id) if ends else None
+    what = f"Version {following.version} of the rule {row.rule_id}"
+    async with changing(db, scope, what, lambda held: _strands(current, following, held)) as session:
         await _insert(session, following)  # of two changes at once, the primary key lets one pass
     return following
 
