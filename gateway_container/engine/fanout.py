@@ -8,21 +8,18 @@ look: lease, kill switch, deadline, what the child has become meanwhile, and for
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
-from gateway_container.engine.config import AccountConfig
+from gateway_container.engine.last_look import SUPERSEDED, LastLook
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import AccountQueue, Place, Stamp
+from gateway_container.engine.requests import WAITS, Requests
 from gateway_container.engine.state import State
-from gateway_container.engine.written import order_ref, sent_fact
-from kopitra.domain.book import ChildOrder
+from gateway_container.engine.written import Links, sent_fact
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import OrderNotSent, OrdersSent, SentFact
-from kopitra.domain.orders import ZERO, OrderIntent
-from kopitra.domain.orders import State as OrderState
-from kopitra.domain.signals import sign
-from kopitra.domain.switches import Covered, SwitchState
-from kopitra.ports import BrokerSession, Encoded, NewNumbers, NotSent, Sent
+from kopitra.domain.orders import OrderIntent
+from kopitra.ports import Encoded, NotSent, Sent
 
 #: milliseconds from acceptance in which an entry must be written (R-048)
 DEADLINE_MS: Final = 2_500
@@ -32,41 +29,21 @@ STALE_WAIT_MS: Final = 5_000
 WRITTEN_MAX: Final = 100_000
 #: seconds after which orders that wait for a session or for budget are tried again
 RETRY_S: Final = 0.05
-#: an order that the broker has acknowledged and that is not over
-_REACHABLE: Final[frozenset[OrderState]] = frozenset({"acked", "working", "partial"})
 #: (intent, reason, detail): an order came to nothing before a byte left
 OnNotSent = Callable[[OrderIntent, str, str], None]
-_WAITS: Final = frozenset({"busy", "rate_budget", "session_down", "penalty", "stale"})
-
-
-class Links(Protocol):
-    """Finds the live session of an account."""
-
-    def of(self, account_id: str) -> BrokerSession | None: ...
-
-
-class Lease(Protocol):
-    """The right to write, as a local deadline."""
-
-    @property
-    def valid_until_ns(self) -> int: ...
 
 
 class Fanout:
     """Owns the account queues."""
 
-    def __init__(self, state: State, log: Log, links: Links, lease: Lease) -> None:
+    def __init__(self, state: State, log: Log, links: Links, look: LastLook) -> None:
         self._state = state
         self._log = log
         self._links = links
-        self._lease = lease
+        self.look = look
+        self.requests = Requests(state, log, links, look, self._retry_later)
         self._queues: dict[str, AccountQueue] = {}
-        #: children with a cancel or replace that could not leave yet
-        self._wanting: dict[str, dict[str, None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self.draining = False
-        #: monotonic; entries before it wait out a predecessor that may still be alive (R-085)
-        self.entries_from_ns = 0
         #: orders that this process wrote, oldest leave first
         self._written: OrderedDict[str, None] = OrderedDict()  # finds its first key in constant time
         #: orders whose follower's delay is running
@@ -155,12 +132,15 @@ class Fanout:
     def _attempt(self, place: Place, sent: list[SentFact]) -> bool:
         """Last look and write. False when the order has to wait (it is queued then)."""
         now_ns = self._state.clock.monotonic_ns()
-        refusal = self._last_look(place, now_ns)
-        if refusal == "superseded":
-            return True  # what became of it meanwhile is in the book already
+        qty = place.intent.qty
+        refusal = self.look.refusal(place, now_ns)
+        if refusal == SUPERSEDED:
+            return True
         if refusal is not None:
             self._not_sent(place, refusal, "the last look before the write")
             return True
+        if place.intent.qty != qty:
+            place.encoded = self._bytes(place.intent, ())
         outcome = self._write(place)
         if isinstance(outcome, Sent):
             self._remember(place.intent.cl_ord_id)
@@ -169,12 +149,12 @@ class Fanout:
             sent.append(sent_fact(place, outcome))
             sent.extend(sent_fact(place, outcome, child.cl_ord_id) for child in place.attached)
             return True
-        if outcome.reason in _WAITS and (place.intent.reduce_only or outcome.reason == "busy"):
+        if outcome.reason in WAITS and (place.intent.reduce_only or outcome.reason == "busy"):
             if outcome.reason == "stale" and now_ns - place.stamp.durable_ns > STALE_WAIT_MS * 1_000_000:
                 self._not_sent(place, outcome.reason, outcome.text)
                 return True
             self._push(self._queue(place.intent.account_id), place)
-            self._retry_later(max(RETRY_S, outcome.retry_after_s))
+            self._retry_later(outcome.retry_after_s)
             return False
         self._not_sent(place, outcome.reason, outcome.text)
         return True
@@ -183,56 +163,6 @@ class Fanout:
         self._written[cl_ord_id] = None
         if len(self._written) > WRITTEN_MAX:
             self._written.popitem(last=False)
-
-    def _last_look(self, place: Place, now_ns: int) -> str | None:
-        intent = place.intent
-        child = self._state.book.orders.get(intent.cl_ord_id)
-        if child is None or child.state != "claimed":
-            return "superseded"
-        if child.cancel is not None:
-            return "canceled_before_send"
-        if now_ns >= self._lease.valid_until_ns:
-            return "lease_lost"
-        if intent.reduce_only:
-            return self._halted(intent) or self._cap(place, child)
-        if self.draining:
-            return "draining"
-        if now_ns < self.entries_from_ns:
-            return "take_over_wait"
-        if now_ns >= place.deadline_ns:
-            return "deadline"
-        account = self._state.account(intent.account_id)
-        if account is None:
-            return "account_inactive"
-        return None if self._switch(account, intent) == "active" else "kill_switch"
-
-    def _halted(self, intent: OrderIntent) -> str | None:
-        """A halt lets nothing out but cancels and a flatten's own closes, which have no leader."""
-        account = self._state.account(intent.account_id)
-        return "kill_switch" if intent.leader and self._switch(account, intent) == "halted" else None
-
-    def _switch(self, account: AccountConfig | None, intent: OrderIntent) -> SwitchState:
-        switches = self._state.book.switches
-        if switches.changes == 0 or account is None:
-            return "active"
-        return switches.effective(
-            Covered(account.workspace, intent.leader, account.broker, account.account_id)
-        )
-
-    def _cap(self, place: Place, child: ChildOrder) -> str | None:
-        """Exits never exceed the holding: cut the quantity, or drop the order when nothing is left."""
-        intent = place.intent
-        if intent.role != "exit" or intent.leader == "":
-            return None
-        held = self._state.book.held(intent.account_id, intent.leader).get(intent.symbol)
-        closable = max(ZERO, -(held.qty if held is not None else ZERO) * sign(intent.side))
-        if closable == 0:
-            return "nothing_held"
-        if closable < intent.qty:
-            place.intent = intent._replace(qty=closable)
-            child.qty = closable
-            place.encoded = self._bytes(place.intent, ())
-        return None
 
     def _write(self, place: Place) -> Sent | NotSent:
         session = self._links.of(place.intent.account_id)
@@ -268,9 +198,12 @@ class Fanout:
             self._not_sent(displaced, "queue_full", "the account's queue is full")
         if not place.intent.reduce_only:
             left_s = (place.deadline_ns - self._state.clock.monotonic_ns()) / 1e9
-            self._retry_later(max(0.0, left_s))
+            self._wake_in(max(0.0, left_s))
 
     def _retry_later(self, after_s: float) -> None:
+        self._wake_in(max(RETRY_S, after_s))
+
+    def _wake_in(self, after_s: float) -> None:
         loop = asyncio.get_running_loop()
         if self._timer is not None and self._timer.when() <= loop.time() + after_s:
             return
@@ -281,14 +214,13 @@ class Fanout:
     def _timed_out(self) -> None:
         self._timer = None
         self.drain(list(self._queues))
-        for account_id in list(self._wanting):
-            self._send_wanted(account_id)
+        self.requests.retry_all()
 
     def drain(self, account_ids: Iterable[str]) -> None:
         """Write what waits at these accounts: a connection is free, a session is live, or time has passed."""
         now_ns = self._state.clock.monotonic_ns()
         for account_id in account_ids:
-            self._send_wanted(account_id)
+            self.requests.retry(account_id)
             queue = self._queues.get(account_id)
             if queue is None or not queue.waiting:
                 continue
@@ -325,60 +257,6 @@ class Fanout:
     def waiting(self) -> int:
         """Orders waiting in all queues."""
         return sum(queue.waiting for queue in self._queues.values())
-
-    # cancels and replaces ----------------------------------------------------------------------------------
-
-    def request(self, child: ChildOrder | None) -> None:
-        """Send the cancel or the newest move that is wanted for a child, once the broker can be told."""
-        if child is None or child.order_id is None or child.state not in _REACHABLE:
-            return
-        fact = self._cancel(child) if child.cancel is not None else self._replace(child)
-        if fact is not None:
-            account = self._state.account(child.intent.account_id)
-            self._log.note(account.workspace if account else "", OrdersSent(child.intent.list_id, (fact,)))
-
-    def _cancel(self, child: ChildOrder) -> SentFact | None:
-        cancel = child.cancel
-        session = self._links.of(child.intent.account_id)
-        if cancel is None or child.cancel_sent or self.lease_is_over:
-            return None
-        outcome = (
-            NotSent("session_down") if session is None else session.cancel(order_ref(child), cancel.cl_ord_id)
-        )
-        if isinstance(outcome, NotSent):
-            self._want(child, outcome)
-            return None
-        return SentFact(cancel.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
-
-    def _replace(self, child: ChildOrder) -> SentFact | None:
-        wanted = child.replace
-        if wanted is None or child.replace_sent or self.lease_is_over:
-            return None
-        session = self._links.of(child.intent.account_id)
-        numbers = NewNumbers(wanted.qty, wanted.price, wanted.stop_price, wanted.trail_offset)
-        outcome = (
-            NotSent("session_down")
-            if session is None
-            else session.replace(order_ref(child), numbers, wanted.cl_ord_id)
-        )
-        if isinstance(outcome, NotSent):
-            self._want(child, outcome)
-            return None
-        return SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
-
-    @property
-    def lease_is_over(self) -> bool:
-        """Nothing may be written any more."""
-        return self._state.clock.monotonic_ns() >= self._lease.valid_until_ns
-
-    def _want(self, child: ChildOrder, outcome: NotSent) -> None:
-        if outcome.reason in _WAITS:
-            self._wanting.setdefault(child.intent.account_id, {})[child.intent.cl_ord_id] = None
-            self._retry_later(max(RETRY_S, outcome.retry_after_s))
-
-    def _send_wanted(self, account_id: str) -> None:
-        for cl_ord_id in self._wanting.pop(account_id, ()):
-            self.request(self._state.book.orders.get(cl_ord_id))
 
     def stop(self) -> None:
         """No more retries; what waits stays unsent and is told so."""

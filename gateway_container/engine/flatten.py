@@ -203,7 +203,7 @@ class Flattener:
 
     def _cancel(self, account_id: str, working: Sequence[ExecutionReport]) -> None:
         session = self._sessions.of(account_id)
-        if session is None or self._fanout.lease_is_over:
+        if session is None or self._fanout.look.lease_is_over:
             return
         for number, report in enumerate(working):
             name = report.cl_ord_id or report.order_id

@@ -122,7 +122,7 @@ class Intake:
         book = self._state.book
         for leg in made.legs:
             for request in (*leg.cancels, *leg.replaces):
-                self._fanout.request(book.orders.get(request.orig_cl_ord_id))
+                self._fanout.requests.send(book.orders.get(request.orig_cl_ord_id))
         self._hooks.dispatched(made, stamp, durable_ns)
         if name in self._planned:
             self._planned[name] = done.result().seq

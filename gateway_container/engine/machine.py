@@ -19,12 +19,14 @@ from gateway_container.engine.control import Control
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.flatten import Flattener
 from gateway_container.engine.intake import Hooks, Intake
+from gateway_container.engine.last_look import LastLook
 from gateway_container.engine.leader_feed import LeaderFeed
 from gateway_container.engine.log import Log
 from gateway_container.engine.lookup import Lookup
 from gateway_container.engine.observe import Observer
 from gateway_container.engine.projector import Projector
 from gateway_container.engine.quotes import Quotes
+from gateway_container.engine.reconcile import Reconciler
 from gateway_container.engine.recovery import Refold, doubt_unresolved, read_book, recent_signals
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.sessions import Sessions
@@ -32,6 +34,7 @@ from gateway_container.engine.state import State
 from gateway_container.engine.unmanaged import Strays
 from gateway_container.engine.upkeep import Upkeep
 from gateway_container.engine.views import Views
+from gateway_container.engine.watchdog import Watchdog
 from kopitra.domain.journal import Heartbeat, SwitchChanged
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.switches import KillSwitch
@@ -44,8 +47,6 @@ from kopitra.store.pool import Database
 from kopitra.store.switches import SwitchRow
 from kopitra.telemetry import Metrics
 
-#: seconds between two looks of the watchdog
-WATCH_EVERY_S: Final = 0.25
 #: seconds between two looks while draining
 WAIT_STEP_S: Final = 0.02
 _NS: Final = 1_000_000_000
@@ -92,7 +93,7 @@ class Machine:
 
     def __init__(self, identity: Identity, supplies: Supplies, lease: Lease, writer: JournalWriter) -> None:
         self.identity = identity
-        self._supplies = supplies
+        self.supplies = supplies
         self.lease = lease
         self.writer = writer
         self.state = state = State(supplies.clock)
@@ -100,16 +101,17 @@ class Machine:
         self.log = log = Log(state, writer, self.refold.request)
         self.refold.attach(log)
         self.sessions = Sessions(state, supplies.adapters, self._heard)
-        self.fanout = fanout = Fanout(state, log, self.sessions, lease)
+        self.fanout = fanout = Fanout(state, log, self.sessions, LastLook(state, lease))
         self.observer = Observer(state, supplies.metrics, supplies.tracer)
         self.reports = Reports(state, log, fanout, self.observer.report)
         self.observer.attach(self.reports)
+        self.reconciler = Reconciler(state, log, self.reports)
         hooks = Hooks(self.observer.planned, self.observer.dispatched)
         self.intake = Intake(state, log, fanout, hooks, supplies.db)
         self.leaders = LeaderFeed(state, self.intake, self.reports.alert)
         self.lookup = Lookup(state, self.sessions, self.reports.handle, self.reports.alert)
         self.quotes = Quotes(state, self.sessions)
-        self.reports.attach(self.leaders, self.lookup.ask, self.quotes.session)
+        self.reports.attach(self.leaders, self.reconciler.look, self.lookup.ask, self.quotes.session)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
         self.views = Views(state, supplies.db, self.sessions, self._ready)
         self.control = Control(state, log, self.flattener, self.views, supplies.db)
@@ -117,6 +119,13 @@ class Machine:
         self.upkeep = Upkeep(supplies.db, supplies.clock, log, identity.shard)
         self.strays = Strays(self.reports.alert)
         self.projector = Projector(lambda: state.book, supplies.db, identity.shard)
+        self.watchdog = Watchdog(self)
+        #: what runs beside the signals, by the names of their tasks, from the open door to the stop
+        self._beside = {
+            "watchdog": self.watchdog.run,
+            "projector": self.projector.run,
+            "upkeep": self.upkeep.run,
+        }
         self._tasks: list[asyncio.Task[None]] = []
         self.accepting = False
 
@@ -192,7 +201,7 @@ class Machine:
         return machine
 
     async def _recover(self, config: GatewayConfig) -> None:
-        state, supplies = self.state, self._supplies
+        state, supplies = self.state, self.supplies
         state.book = await read_book(supplies.db, self.identity.shard)
         state.config = config
         for answer in reversed(await recent_answers(supplies.db, supplies.clock.now())):
@@ -204,7 +213,7 @@ class Machine:
             # A predecessor that was paused, not dead, may still write until its own deadline and grace are over.
             settings = supplies.lease_settings
             wait_ns = int((settings.ttl_s + settings.exit_grace_s) * _NS)
-            self.fanout.entries_from_ns = supplies.clock.monotonic_ns() + wait_ns
+            self.fanout.look.entries_from_ns = supplies.clock.monotonic_ns() + wait_ns
             _log.warning(
                 "dirty_take_over", entries_wait_s=wait_ns / _NS, previous=self.lease.taken.previous_holder
             )
@@ -215,7 +224,7 @@ class Machine:
     async def open(self, config: GatewayConfig) -> None:
         """Open the sessions and take signals."""
         self.state.bracket_brokers = frozenset(
-            code for code, adapter in self._supplies.adapters.items() if adapter.capabilities.brackets
+            code for code, adapter in self.supplies.adapters.items() if adapter.capabilities.brackets
         )
         self.state.config = config
         self.strays.look(self.state.book, config, config)
@@ -226,11 +235,7 @@ class Machine:
         self.flattener.resume()
         self.lookup.ask_all()
         loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._watching(), name="watchdog"),
-            loop.create_task(self.projector.run(), name="projector"),
-            loop.create_task(self.upkeep.run(), name="upkeep"),
-        ]
+        self._tasks = [loop.create_task(run(), name=name) for name, run in self._beside.items()]
         for task in self._tasks:
             task.add_done_callback(_ended)
         self.accepting = True
@@ -251,28 +256,10 @@ class Machine:
     def _ready(self) -> tuple[bool, bool]:
         return self.writer.available, self.accepting and self.log.accepting and self.lease.valid
 
-    async def _watching(self) -> None:
-        """Measures how late the loop wakes, and keeps the gauges."""
-        loop = asyncio.get_running_loop()
-        metrics = self._supplies.metrics
-        while True:
-            due = loop.time() + WATCH_EVERY_S
-            await asyncio.sleep(WATCH_EVERY_S)
-            metrics.loop_lag.observe(max(0.0, loop.time() - due))
-            metrics.queue_depth.labels("orders").set(self.fanout.waiting)
-            metrics.queue_depth.labels("journal").set(self.writer.waiting_rows)
-            metrics.queue_depth.labels("backlog").set(self.log.backlog)
-            metrics.queue_depth.labels("projections").set(self.projector.lag_rows)
-            metrics.prices.set(len(self.state.prices))
-            metrics.sessions.clear()
-            for login_id, session in self.sessions.all.items():
-                login = self.state.config.logins.get(login_id)
-                metrics.sessions.labels(login.broker if login else "", session.state).inc()
-
     async def stop(self, drain_s: float) -> None:
         """Drain and hand over (R-087)."""
         self.accepting = False
-        self.fanout.draining = True
+        self.fanout.look.draining = True
         await self._drained(drain_s)
         await self._close()
 
@@ -284,7 +271,7 @@ class Machine:
         await self.flattener.stop()
         await self.lookup.stop()
         await self.sessions.close()
-        self.log.note("", Heartbeat(self.identity.build, "stopped", self._supplies.clock.now()))
+        self.log.note("", Heartbeat(self.identity.build, "stopped", self.supplies.clock.now()))
         self.log.stop()
         await self.refold.stop()
         for task in self._tasks:

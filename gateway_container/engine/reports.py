@@ -27,12 +27,11 @@ from kopitra.domain.journal import (
     Doubted,
     FollowUp,
     OrderNotSent,
-    PositionDiffers,
     Reported,
     RequestFailed,
     SessionNoted,
 )
-from kopitra.domain.orders import ZERO, ChildOrder, OrderIntent
+from kopitra.domain.orders import ChildOrder, OrderIntent
 from kopitra.domain.react import overdue, react, waiting_closes
 from kopitra.ports import (
     OrderUnknown,
@@ -61,6 +60,10 @@ _ANSWERS: Final = frozenset({"replaced", "replace_rejected", "cancel_rejected"})
 OnReport = Callable[[ChildOrder, ExecutionReport], None]
 
 
+def _unheard(_snapshot: AccountSnapshot) -> None:
+    """Before the circle is closed nobody reads snapshots."""
+
+
 class Reports:
     """The sink of all sessions."""
 
@@ -71,6 +74,7 @@ class Reports:
         self._on_report = on_report
         fanout.attach(self.not_sent)
         self._leaders: LeaderFeed | None = None
+        self._on_snapshot: Callable[[AccountSnapshot], None] = _unheard
         self._lookup: Callable[[str], None] | None = None
         self._on_session: Callable[[SessionChanged], None] | None = None
         self._closes: dict[str, asyncio.TimerHandle] = {}
@@ -81,11 +85,13 @@ class Reports:
     def attach(
         self,
         leaders: LeaderFeed,
+        on_snapshot: Callable[[AccountSnapshot], None],
         lookup: Callable[[str], None],
         on_session: Callable[[SessionChanged], None],
     ) -> None:
         """Leaders need the intake and the intake needs the fan-out: the composition root closes the circle."""
         self._leaders = leaders
+        self._on_snapshot = on_snapshot
         self._lookup = lookup
         self._on_session = on_session
 
@@ -97,7 +103,7 @@ class Reports:
             case BalanceReport() | PositionReport() | Quote():
                 self._evidence(event)
             case AccountSnapshot():
-                self._snapshot(event)
+                self._on_snapshot(event)
             case OrderUnknown():
                 self._unknown(event)
             case RequestUnknown():
@@ -123,10 +129,15 @@ class Reports:
                 if price is not None:
                     self._state.price_seen(event.symbol, price)
 
+    def baseline(self, account_id: str, positions: Sequence[PositionReport]) -> None:
+        """What an account held when it was first read: a leader's trades are counted from there."""
+        if self._leaders is not None:
+            self._leaders.baseline(account_id, ((p.symbol, p.net_qty) for p in positions))
+
     # orders ------------------------------------------------------------------------------------------------
 
     def _report(self, report: ExecutionReport) -> None:
-        self.after(report, self._log.note(self._workspace(report.account_id), Reported(report)))
+        self.after(report, self._log.note(self._state.workspace_of(report.account_id), Reported(report)))
 
     def after(self, report: ExecutionReport, effect: Effect) -> None:
         """What follows from a report that is in the book."""
@@ -149,7 +160,7 @@ class Reports:
             if not follow.is_empty:
                 self._follow(follow, report.received_ns)
         if order.cancel is not None or order.replace is not None:
-            self._fanout.request(order)
+            self._fanout.requests.send(order)
 
     def not_sent(self, intent: OrderIntent, reason: str, detail: str) -> None:
         """An order came to nothing before a byte left: people hear of it where something stays open, and what waited
@@ -179,7 +190,7 @@ class Reports:
         clock = self._state.clock
         stamp = Stamp(received_ns or clock.monotonic_ns(), clock.monotonic_ns(), 0)
         try:
-            future = self._log.decide(self._workspace(follow.account_id), follow)
+            future = self._log.decide(self._state.workspace_of(follow.account_id), follow)
         except (StoreError, QueueFull) as error:
             self.alert("follow-up-not-durable", f"{error.message} {follow.cause} waits.", follow.account_id)
             self._react_later(follow.cause)
@@ -194,7 +205,7 @@ class Reports:
                 return
             self._fanout.dispatch(places, clock.monotonic_ns())
             for request in (*follow.cancels, *follow.replaces):
-                self._fanout.request(self._state.book.orders.get(request.orig_cl_ord_id))
+                self._fanout.requests.send(self._state.book.orders.get(request.orig_cl_ord_id))
 
         future.add_done_callback(committed)
 
@@ -229,14 +240,14 @@ class Reports:
                 continue
             detail = "the commit was unclear, so nothing was written"
             entry = OrderNotSent(intent.cl_ord_id, intent.account_id, "commit_unknown", detail)
-            self._log.note(self._workspace(intent.account_id), entry)
+            self._log.note(self._state.workspace_of(intent.account_id), entry)
         self.go_on()
 
     def go_on(self) -> None:
         """Send the requests that have not left, and give held closes their second: after a start or a new book."""
         children = [child for found in self._state.book.open.values() for child in found.values()]
         for child in children:
-            self._fanout.request(child)
+            self._fanout.requests.send(child)
         self.watch_closes(waiting_closes(children))
 
     def watch_closes(self, orders: list[ChildOrder]) -> None:
@@ -255,7 +266,8 @@ class Reports:
 
     def _unknown(self, event: OrderUnknown) -> None:
         effect = self._log.note(
-            self._workspace(event.account_id), Doubted(event.cl_ord_id, event.account_id, event.reason)
+            self._state.workspace_of(event.account_id),
+            Doubted(event.cl_ord_id, event.account_id, event.reason),
         )
         text = f"the fate of {event.cl_ord_id} is unknown ({event.reason}): it is looked up, never sent again"
         if effect.order is not None and effect.order.state != "in_doubt":
@@ -271,51 +283,12 @@ class Reports:
         )
         kind = "cancel" if is_cancel else "replace"
         failed = RequestFailed(event.cl_ord_id, event.account_id, kind, event.reason)
-        self._log.note(self._workspace(event.account_id), failed)
+        self._log.note(self._state.workspace_of(event.account_id), failed)
         self.alert(f"{kind}-unknown", event.reason, event.account_id, event.cl_ord_id)
         if child is not None and child.intent.leader:
             self._follow(react(self._state.book, child), 0)
 
     # accounts ----------------------------------------------------------------------------------------------
-
-    def _snapshot(self, snapshot: AccountSnapshot) -> None:
-        account_id = snapshot.account_id
-        facts = self._state.facts_of(account_id)
-        if snapshot.balance is not None:
-            facts.balance = snapshot.balance
-        if snapshot.positions is not None:
-            facts.positions = {p.symbol: p.net_qty for p in snapshot.positions}
-            if self._leaders is not None:
-                self._leaders.baseline(account_id, ((p.symbol, p.net_qty) for p in snapshot.positions))
-        orders = snapshot.orders or ()
-        names = {order.order_id: order.cl_ord_id for order in orders if order.cl_ord_id}
-        for report in (*(snapshot.executions or ()), *orders):
-            # An execution of a doubtful order may name only the broker's id, which the order list explains.
-            known = report if report.cl_ord_id else report._replace(cl_ord_id=names.get(report.order_id))
-            if self._is_ours(known):
-                self._report(known)
-        self._compare(snapshot)
-
-    def _is_ours(self, report: ExecutionReport) -> bool:
-        book = self._state.book
-        return (report.cl_ord_id or "") in book.orders or (
-            report.account_id,
-            report.order_id,
-        ) in book.by_order_id
-
-    def _compare(self, snapshot: AccountSnapshot) -> None:
-        """Drift is a fact in the journal, never silently repaired."""
-        if snapshot.positions is None:
-            return
-        account_id, now = snapshot.account_id, self._state.clock.now()
-        counted = {c: p.qty for (a, c), p in self._state.book.positions.items() if a == account_id and p.qty}
-        told = {report.symbol: report for report in snapshot.positions}
-        for contract in counted.keys() - told.keys():  # the list is whole: what it does not name is flat
-            told[contract] = PositionReport(account_id, contract, ZERO, None, now)
-        for contract, report in sorted(told.items()):
-            if counted.get(contract, ZERO) != report.net_qty:
-                differs = PositionDiffers(report, counted.get(contract, ZERO))
-                self._log.note(self._workspace(account_id), differs)
 
     def _session(self, event: SessionChanged) -> None:
         accounts = self._accounts_of(event.login_id)
@@ -338,13 +311,9 @@ class Reports:
         accounts = self._state.config.accounts.values()
         return [a.account_id for a in accounts if a.login_id == login_id]
 
-    def _workspace(self, account_id: str) -> str:
-        account = self._state.account(account_id)
-        return account.workspace if account is not None else ""
-
     def alert(self, code: str, text: str, account_id: str, cl_ord_id: str = "") -> None:
         """Something a person must know."""
-        self._log.note(self._workspace(account_id), AlertRaised(code, text, account_id, cl_ord_id))
+        self._log.note(self._state.workspace_of(account_id), AlertRaised(code, text, account_id, cl_ord_id))
 
     def stop(self) -> None:
         """Forget the timers."""

@@ -77,6 +77,11 @@ class State:
         """The configuration of an account."""
         return self.config.accounts.get(account_id)
 
+    def workspace_of(self, account_id: str) -> str:
+        """The workspace of an account; empty for one that is not configured (any more)."""
+        account = self.config.accounts.get(account_id)
+        return account.workspace if account is not None else ""
+
     def facts_of(self, account_id: str) -> AccountFacts:
         """Live facts of an account, made on first use."""
         facts = self.facts.get(account_id)

@@ -1,9 +1,17 @@
 """What the fan-out says of a write, and what a broker must know of an order to cancel or move it."""
 
+from typing import Protocol
+
 from gateway_container.engine.queue import Place
 from kopitra.domain.book import ChildOrder
 from kopitra.domain.journal import SentFact
-from kopitra.ports import OrderRef, Sent
+from kopitra.ports import BrokerSession, OrderRef, Sent
+
+
+class Links(Protocol):
+    """Finds the live session of an account."""
+
+    def of(self, account_id: str) -> BrokerSession | None: ...
 
 
 def sent_fact(place: Place, sent: Sent, cl_ord_id: str | None = None) -> SentFact:

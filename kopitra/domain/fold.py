@@ -2,18 +2,19 @@
 
 from collections import deque
 from decimal import Decimal
-from typing import NamedTuple
 
-from kopitra.domain.book import (
-    ORDER_TIMES_MAX,
-    Book,
-    Episode,
-    LastEntry,
-    Position,
-)
-from kopitra.domain.executions import ExecutionReport
+from kopitra.domain.book import ORDER_TIMES_MAX, Book, Episode, LastEntry
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg, LeaderAct
 from kopitra.domain.fold_leader import leader_moved
+from kopitra.domain.fold_reports import (
+    NOTHING,
+    Effect,
+    advance,
+    not_canceled,
+    not_replaced,
+    reported,
+    take_numbers,
+)
 from kopitra.domain.journal import (
     Doubted,
     EntriesBlocked,
@@ -28,33 +29,8 @@ from kopitra.domain.journal import (
     SignalPlanned,
     SwitchChanged,
 )
-from kopitra.domain.orders import (
-    TERMINAL,
-    ZERO,
-    CancelIntent,
-    ChildOrder,
-    Event,
-    IllegalTransition,
-    OrderIntent,
-    ReplaceIntent,
-    State,
-    event_of,
-    next_state,
-)
+from kopitra.domain.orders import TERMINAL, CancelIntent, ChildOrder, Event, OrderIntent, ReplaceIntent
 from kopitra.domain.signals import Signal
-
-
-class Effect(NamedTuple):
-    """What a report did: the child it belongs to (None: not ours), the state before, whether an execution was new,
-    and what was wrong with it (empty: nothing). A named tuple, because one is made per report, in half the time."""
-
-    order: ChildOrder | None
-    before: State | None
-    new_execution: bool
-    fault: str = ""
-
-
-NOTHING = Effect(None, None, False)
 
 
 def fold(book: Book, entry: Entry) -> Effect:
@@ -63,7 +39,7 @@ def fold(book: Book, entry: Entry) -> Effect:
         case SignalPlanned():
             _planned(book, entry.signal, entry.plan)
         case Reported():
-            return _reported(book, entry.report)
+            return reported(book, entry.report)
         case OrdersSent():
             for fact in entry.sent:
                 _sent(book, fact)
@@ -173,7 +149,7 @@ def _cancel_wanted(book: Book, cancel: CancelIntent) -> None:
     order.cancel = cancel
     order.requests += 1
     if order.state == "planned":
-        _advance(book, order, "skip", "canceled before it was sent")
+        advance(book, order, "skip", "canceled before it was sent")
 
 
 def _replace_wanted(book: Book, replace: ReplaceIntent) -> ChildOrder | None:
@@ -182,7 +158,7 @@ def _replace_wanted(book: Book, replace: ReplaceIntent) -> ChildOrder | None:
         return None
     order.requests += 1
     if order.state == "planned":
-        _take_numbers(order, replace.qty, replace.price, replace.stop_price, replace.trail_offset)
+        take_numbers(order, replace.qty, replace.price, replace.stop_price, replace.trail_offset)
     else:
         order.replace = replace if order.replace is None else _merged(order.replace, replace)
     return order
@@ -196,19 +172,6 @@ def _merged(older: ReplaceIntent, newer: ReplaceIntent) -> ReplaceIntent:
         stop_price=older.stop_price if newer.stop_price is None else newer.stop_price,
         trail_offset=older.trail_offset if newer.trail_offset is None else newer.trail_offset,
     )
-
-
-def _take_numbers(
-    order: ChildOrder,
-    qty: Decimal | None,
-    price: Decimal | None,
-    stop_price: Decimal | None,
-    trail_offset: Decimal | None,
-) -> None:
-    order.qty = qty if qty is not None else order.qty
-    order.price = price if price is not None else order.price
-    order.stop_price = stop_price if stop_price is not None else order.stop_price
-    order.trail_offset = trail_offset if trail_offset is not None else order.trail_offset
 
 
 def _sent(book: Book, fact: SentFact) -> None:
@@ -234,8 +197,8 @@ def _followed(book: Book, entry: FollowUp) -> None:
         if known.intent == intent and known.state != "planned":
             continue  # the same fact again, after an unclear commit
         known.intent = intent
-        _take_numbers(known, intent.qty, intent.price, intent.stop_price, intent.trail_offset)
-        _advance(book, known, "claim", "")
+        take_numbers(known, intent.qty, intent.price, intent.stop_price, intent.trail_offset)
+        advance(book, known, "claim", "")
     for cl_ord_id in entry.dropped:
         _moved(book, cl_ord_id, "skip", "nothing was left to do")
     for cancel in entry.cancels:
@@ -249,9 +212,9 @@ def _request_failed(book: Book, entry: RequestFailed) -> None:
     if order is None:
         return
     if entry.request == "cancel":
-        _not_canceled(order)
+        not_canceled(order)
     else:
-        _not_replaced(order)
+        not_replaced(order)
 
 
 def _not_sent(book: Book, entry: OrderNotSent) -> Effect:
@@ -262,7 +225,7 @@ def _not_sent(book: Book, entry: OrderNotSent) -> Effect:
         for held in list(book.open_children(entry.account_id, order.intent.leader)):
             waits = held.state == "planned" and entry.cl_ord_id in held.intent.after
             if waits and held.intent.role != "exit":
-                _advance(book, held, "skip", "the order it waits for was not sent")
+                advance(book, held, "skip", "the order it waits for was not sent")
     return effect
 
 
@@ -271,123 +234,5 @@ def _moved(book: Book, cl_ord_id: str, event: Event, reason: str) -> Effect:
     if order is None:
         return Effect(None, None, False, f"{cl_ord_id} is not in the book")
     before = order.state
-    fault = _advance(book, order, event, reason)
+    fault = advance(book, order, event, reason)
     return Effect(order, before, False, fault)
-
-
-def _advance(book: Book, order: ChildOrder, event: Event, reason: str) -> str:
-    before = order.state
-    try:
-        state = order.state = next_state(before, event)
-    except IllegalTransition as error:
-        book.blocked[order.intent.account_id] = error.message
-        return error.message
-    if reason:
-        order.reason = reason
-    if state in TERMINAL or before in TERMINAL:
-        book.settle(order)  # the indexes know open orders only: from open to open nothing moves in them
-    return ""
-
-
-def _reported(book: Book, report: ExecutionReport) -> Effect:
-    order = _find(book, report)
-    is_trade = report.exec_type == "trade" and report.last_qty is not None
-    if is_trade and not book.is_new_execution(report.account_id, _exec_id(report), report.last_qty or ZERO):
-        return Effect(order, order.state if order else None, False, _restated(book, report))
-    if is_trade:
-        _position(book, report)
-    fault = _busted(book, report) if report.exec_type == "trade_cancel" else ""
-    if order is None:
-        return Effect(None, None, is_trade, fault)
-    if report.order_id and order.order_id is None:
-        order.order_id = report.order_id
-        book.by_order_id[report.account_id, report.order_id] = order.intent.cl_ord_id
-    before = order.state
-    event = event_of(report, order)
-    if is_trade:
-        _filled(book, order, report)
-    if event is not None:
-        fault = _advance(book, order, event, report.text)
-    _answered(order, report)
-    return Effect(order, before, is_trade, fault)
-
-
-def _exec_id(report: ExecutionReport) -> str:
-    """The broker's execution id; where it gives none, what tells two fills of one order apart (R-003)."""
-    if report.exec_id is not None:
-        return report.exec_id
-    at = report.transact_time.isoformat()
-    return f"{report.order_id}/{report.cum_qty}/{report.last_qty}/{report.last_px}/{at}"
-
-
-def _restated(book: Book, report: ExecutionReport) -> str:
-    """One execution id with two quantities: nothing is added, entries stop until a person has looked (R-040)."""
-    known = book.exec_ids[report.account_id][_exec_id(report)]
-    if known == report.last_qty:
-        return ""
-    return _stopped(
-        book, report.account_id, f"execution {report.exec_id} was {known}, is now {report.last_qty}"
-    )
-
-
-def _busted(book: Book, report: ExecutionReport) -> str:
-    """The broker took a trade back: positions are no longer what the fills say, a person has to look."""
-    return _stopped(book, report.account_id, f"the broker canceled trade {report.exec_id}")
-
-
-def _stopped(book: Book, account_id: str, why: str) -> str:
-    fault = f"{why}: compare the account with the broker, then lift the block"
-    book.blocked[account_id] = fault
-    return fault
-
-
-def _find(book: Book, report: ExecutionReport) -> ChildOrder | None:
-    order = book.orders.get(report.cl_ord_id) if report.cl_ord_id is not None else None
-    if order is not None:
-        return order if order.intent.account_id == report.account_id else None
-    known = book.by_order_id.get((report.account_id, report.order_id))
-    return book.orders.get(known) if known is not None else None
-
-
-def _position(book: Book, report: ExecutionReport) -> None:
-    key = (report.account_id, report.symbol)
-    position = book.positions.get(key)
-    if position is None:
-        position = book.positions[key] = Position()
-    position.fill(report.side, report.last_qty or ZERO, report.last_px or ZERO)
-
-
-def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:
-    last, price = report.last_qty or ZERO, report.last_px or ZERO
-    order.cum_qty += last
-    order.turnover += last * price
-    held = book.holdings.setdefault((order.intent.account_id, order.intent.leader), {})
-    position = held.get(report.symbol)
-    if position is None:
-        position = held[report.symbol] = Position()
-    position.fill(report.side, last, price)
-
-
-def _answered(order: ChildOrder, report: ExecutionReport) -> None:
-    match report.exec_type:
-        case "replaced":
-            order.replace_sent = False
-            _take_numbers(order, report.order_qty, report.price, report.stop_price, None)
-        case "replace_rejected":
-            _not_replaced(order)
-        case "cancel_rejected":
-            _not_canceled(order)
-        case _:
-            pass
-
-
-def _not_canceled(order: ChildOrder) -> None:
-    order.cancel, order.cancel_sent = None, False
-    order.cancels_failed += 1
-
-
-def _not_replaced(order: ChildOrder) -> None:
-    """The move was refused or its fate is unknown: an entry goes on with the size that is known."""
-    order.replace_sent = False
-    if order.intent.role == "entry":
-        order.planned_qty = order.qty

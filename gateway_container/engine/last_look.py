@@ -1,0 +1,90 @@
+"""The last look before a write: lease, kill switch, deadline, what the child has become, what is really held.
+
+Everything here is a comparison in memory: it runs once per order, between the commit and the socket.
+"""
+
+from typing import Final, Protocol
+
+from gateway_container.engine.config import AccountConfig
+from gateway_container.engine.queue import Place
+from gateway_container.engine.state import State
+from kopitra.domain.book import ChildOrder
+from kopitra.domain.orders import ZERO, OrderIntent
+from kopitra.domain.signals import sign
+from kopitra.domain.switches import Covered, SwitchState
+
+#: not a refusal: what became of the order meanwhile is in the book already
+SUPERSEDED: Final = "superseded"
+
+
+class Lease(Protocol):
+    """The right to write, as a local deadline."""
+
+    @property
+    def valid_until_ns(self) -> int: ...
+
+
+class LastLook:
+    """May this order leave now?"""
+
+    def __init__(self, state: State, lease: Lease) -> None:
+        self._state = state
+        self._lease = lease
+        self.draining = False
+        #: monotonic; entries before it wait out a predecessor that may still be alive (R-085)
+        self.entries_from_ns = 0
+
+    @property
+    def lease_is_over(self) -> bool:
+        """Nothing may be written any more."""
+        return self._state.clock.monotonic_ns() >= self._lease.valid_until_ns
+
+    def refusal(self, place: Place, now_ns: int) -> str | None:
+        """Why the order may not leave; None when it may. An exit that exceeds the holding is cut (`place.intent`)."""
+        intent = place.intent
+        child = self._state.book.orders.get(intent.cl_ord_id)
+        if child is None or child.state != "claimed":
+            return SUPERSEDED
+        if child.cancel is not None:
+            return "canceled_before_send"
+        if now_ns >= self._lease.valid_until_ns:
+            return "lease_lost"
+        if intent.reduce_only:
+            return self._halted(intent) or self._cap(place, child)
+        if self.draining:
+            return "draining"
+        if now_ns < self.entries_from_ns:
+            return "take_over_wait"
+        if now_ns >= place.deadline_ns:
+            return "deadline"
+        account = self._state.account(intent.account_id)
+        if account is None:
+            return "account_inactive"
+        return None if self._switch(account, intent) == "active" else "kill_switch"
+
+    def _halted(self, intent: OrderIntent) -> str | None:
+        """A halt lets nothing out but cancels and a flatten's own closes, which have no leader."""
+        account = self._state.account(intent.account_id)
+        return "kill_switch" if intent.leader and self._switch(account, intent) == "halted" else None
+
+    def _switch(self, account: AccountConfig | None, intent: OrderIntent) -> SwitchState:
+        switches = self._state.book.switches
+        if switches.changes == 0 or account is None:
+            return "active"
+        return switches.effective(
+            Covered(account.workspace, intent.leader, account.broker, account.account_id)
+        )
+
+    def _cap(self, place: Place, child: ChildOrder) -> str | None:
+        """Exits never exceed the holding: cut the quantity, or drop the order when nothing is left."""
+        intent = place.intent
+        if intent.role != "exit" or intent.leader == "":
+            return None
+        held = self._state.book.held(intent.account_id, intent.leader).get(intent.symbol)
+        closable = max(ZERO, -(held.qty if held is not None else ZERO) * sign(intent.side))
+        if closable == 0:
+            return "nothing_held"
+        if closable < intent.qty:
+            place.intent = intent._replace(qty=closable)
+            child.qty = closable
+        return None

@@ -1,0 +1,60 @@
+"""Reconciliation: what a broker shows of an account, compared with what the journal says.
+
+A snapshot is evidence. What it tells of orders of ours goes the way of every report; where positions differ the
+difference is a fact in the journal, never silently repaired.
+"""
+
+from gateway_container.engine.log import Log
+from gateway_container.engine.reports import Reports
+from gateway_container.engine.state import State
+from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
+from kopitra.domain.journal import PositionDiffers
+from kopitra.domain.orders import ZERO
+
+
+class Reconciler:
+    """Takes snapshots, whoever asked for them."""
+
+    def __init__(self, state: State, log: Log, reports: Reports) -> None:
+        self._state = state
+        self._log = log
+        self._reports = reports
+
+    def look(self, snapshot: AccountSnapshot) -> None:
+        """One snapshot of one account."""
+        account_id = snapshot.account_id
+        facts = self._state.facts_of(account_id)
+        if snapshot.balance is not None:
+            facts.balance = snapshot.balance
+        if snapshot.positions is not None:
+            facts.positions = {p.symbol: p.net_qty for p in snapshot.positions}
+            self._reports.baseline(account_id, snapshot.positions)
+        orders = snapshot.orders or ()
+        names = {order.order_id: order.cl_ord_id for order in orders if order.cl_ord_id}
+        for report in (*(snapshot.executions or ()), *orders):
+            # An execution of a doubtful order may name only the broker's id, which the order list explains.
+            known = report if report.cl_ord_id else report._replace(cl_ord_id=names.get(report.order_id))
+            if self._is_ours(known):
+                self._reports.handle(known)
+        self._compare(snapshot)
+
+    def _is_ours(self, report: ExecutionReport) -> bool:
+        book = self._state.book
+        return (report.cl_ord_id or "") in book.orders or (
+            report.account_id,
+            report.order_id,
+        ) in book.by_order_id
+
+    def _compare(self, snapshot: AccountSnapshot) -> None:
+        """Drift is a fact in the journal, never silently repaired."""
+        if snapshot.positions is None:
+            return
+        account_id, now = snapshot.account_id, self._state.clock.now()
+        counted = {c: p.qty for (a, c), p in self._state.book.positions.items() if a == account_id and p.qty}
+        told = {report.symbol: report for report in snapshot.positions}
+        for contract in counted.keys() - told.keys():  # the list is whole: what it does not name is flat
+            told[contract] = PositionReport(account_id, contract, ZERO, None, now)
+        for contract, report in sorted(told.items()):
+            if counted.get(contract, ZERO) != report.net_qty:
+                differs = PositionDiffers(report, counted.get(contract, ZERO))
+                self._log.note(self._state.workspace_of(account_id), differs)

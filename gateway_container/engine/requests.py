@@ -1,0 +1,86 @@
+"""Cancels and moves of working orders: the newest wish leaves once the broker can be told; older ones never do."""
+
+from collections.abc import Callable
+from typing import Final
+
+from gateway_container.engine.last_look import LastLook
+from gateway_container.engine.log import Log
+from gateway_container.engine.state import State
+from gateway_container.engine.written import Links, order_ref
+from kopitra.domain.book import ChildOrder
+from kopitra.domain.journal import OrdersSent, SentFact
+from kopitra.domain.orders import State as OrderState
+from kopitra.ports import NewNumbers, NotSent
+
+#: an order that the broker has acknowledged and that is not over
+_REACHABLE: Final[frozenset[OrderState]] = frozenset({"acked", "working", "partial"})
+#: refusals that pass: the request is tried again
+WAITS: Final = frozenset({"busy", "rate_budget", "session_down", "penalty", "stale"})
+
+
+class Requests:
+    """Sends what children want of their brokers, and tries again what could not leave."""
+
+    def __init__(
+        self, state: State, log: Log, links: Links, look: LastLook, retry_later: Callable[[float], None]
+    ) -> None:
+        self._state = state
+        self._log = log
+        self._links = links
+        self._look = look
+        self._retry_later = retry_later
+        #: account -> children with a cancel or replace that could not leave yet
+        self._wanting: dict[str, dict[str, None]] = {}
+
+    def send(self, child: ChildOrder | None) -> None:
+        """Send the cancel or the newest move that is wanted for a child, once the broker can be told."""
+        if child is None or child.order_id is None or child.state not in _REACHABLE:
+            return
+        fact = self._cancel(child) if child.cancel is not None else self._replace(child)
+        if fact is not None:
+            account = self._state.account(child.intent.account_id)
+            self._log.note(account.workspace if account else "", OrdersSent(child.intent.list_id, (fact,)))
+
+    def _cancel(self, child: ChildOrder) -> SentFact | None:
+        cancel = child.cancel
+        session = self._links.of(child.intent.account_id)
+        if cancel is None or child.cancel_sent or self._look.lease_is_over:
+            return None
+        outcome = (
+            NotSent("session_down") if session is None else session.cancel(order_ref(child), cancel.cl_ord_id)
+        )
+        if isinstance(outcome, NotSent):
+            self._want(child, outcome)
+            return None
+        return SentFact(cancel.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
+
+    def _replace(self, child: ChildOrder) -> SentFact | None:
+        wanted = child.replace
+        if wanted is None or child.replace_sent or self._look.lease_is_over:
+            return None
+        session = self._links.of(child.intent.account_id)
+        numbers = NewNumbers(wanted.qty, wanted.price, wanted.stop_price, wanted.trail_offset)
+        outcome = (
+            NotSent("session_down")
+            if session is None
+            else session.replace(order_ref(child), numbers, wanted.cl_ord_id)
+        )
+        if isinstance(outcome, NotSent):
+            self._want(child, outcome)
+            return None
+        return SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
+
+    def _want(self, child: ChildOrder, outcome: NotSent) -> None:
+        if outcome.reason in WAITS:
+            self._wanting.setdefault(child.intent.account_id, {})[child.intent.cl_ord_id] = None
+            self._retry_later(outcome.retry_after_s)
+
+    def retry(self, account_id: str) -> None:
+        """What could not leave at this account, once more."""
+        for cl_ord_id in self._wanting.pop(account_id, ()):
+            self.send(self._state.book.orders.get(cl_ord_id))
+
+    def retry_all(self) -> None:
+        """The same for all accounts."""
+        for account_id in list(self._wanting):
+            self.retry(account_id)
