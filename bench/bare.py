@@ -29,6 +29,7 @@ from kopitra.store.journal import JournalWriter
 from kopitra.store.keys import hash_secret
 from kopitra.store.lease import Lease
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.telemetry import Metrics, configure_logging
 
 
@@ -96,8 +97,8 @@ def config_of(bare: Bare) -> GatewayConfig:
 
 
 async def run(bare: Bare) -> None:
-    clock, db = SystemClock(), Database("", "bare")
-    supplies = Supplies("", db, clock, registry(), Metrics())
+    clock, shelf = SystemClock(), PostgresShelf(Database("", "bare"))
+    supplies = Supplies(shelf, clock, registry(), Metrics())
     machine = Machine(
         Identity("main", "bare", "bench"),
         supplies,
@@ -122,7 +123,7 @@ async def run(bare: Bare) -> None:
         executions=machine.callbacks,
         views=machine.views,
         control=machine.control,
-        broadcast=Broadcast(db, "main"),
+        broadcast=Broadcast(shelf, "main"),
         metrics=lambda: b"",
     )
     sockets = [listen("127.0.0.1", 0)]

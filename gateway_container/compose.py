@@ -32,6 +32,7 @@ from kopitra.store.config import ConfigSnapshot, ConfigWatch, load_config
 from kopitra.store.encoding import encode
 from kopitra.store.migrate import check_schema
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.sealing import FileMasterKey, Sealer, load_sealer
 from kopitra.telemetry import Metrics
 
@@ -123,11 +124,12 @@ async def _machine(
     stores = Stores(settings, dsn, db)
     snapshot, sealer, grants = await stores.read()
     holder = settings.holder or f"{socket.gethostname()}-{os.getpid()}"
-    broadcast = Broadcast(db, settings.shard)
+    shelf = PostgresShelf(db)
+    broadcast = Broadcast(shelf, settings.shard)
     lost: list[Callable[[str], None]] = []
     machine = await Machine.start(
         Identity(settings.shard, holder, settings.build),
-        Supplies(dsn, db, clock, adapters, metrics, _tracer(settings)),
+        Supplies(shelf, clock, adapters, metrics, _tracer(settings)),
         gateway_config(snapshot, sealer),
         broadcast,
         lambda reason: _lease_lost(reason, lost),

@@ -9,8 +9,8 @@ from gateway_container.api.doors import Batch, Resume, StreamItem
 from gateway_container.engine.recovery import decode_row
 from gateway_container.engine.scope import accounts_of
 from kopitra.store.drafts import JournalRow
-from kopitra.store.journal_reader import read
-from kopitra.store.pool import Database
+from kopitra.store.journal_reader import PAGE_ROWS_MAX
+from kopitra.store.shelf import Shelf
 
 #: rows waiting for one subscriber; a reader that falls further behind is told to resume after its last number
 WAITING_MAX: Final = 2_048
@@ -59,8 +59,8 @@ class Subscription:
 class Broadcast:
     """All subscribers of this process."""
 
-    def __init__(self, db: Database, shard: str) -> None:
-        self._db = db
+    def __init__(self, shelf: Shelf, shard: str) -> None:
+        self._shelf = shelf
         self._shard = shard
         self._subscribers: set[Subscription] = set()
 
@@ -89,7 +89,7 @@ class Broadcast:
         self._subscribers.add(subscription)
         try:
             seq = after_seq
-            while rows := await read(self._db, self._shard, seq):
+            while rows := await self._shelf.page(self._shard, seq, PAGE_ROWS_MAX):
                 seq = rows[-1].seq
                 if batch := _batch(row for row in rows if subscription.sees(row)):
                     yield batch

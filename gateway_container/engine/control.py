@@ -14,8 +14,8 @@ from kopitra.domain.errors import StoreError
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import EntriesBlocked, SwitchChanged
 from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
-from kopitra.store.pool import Database
-from kopitra.store.switches import SwitchRow, set_switch
+from kopitra.store.shelf import Shelf
+from kopitra.store.switches import SwitchRow
 from kopitra.wire.views import FlattenAccountView, FlattenView, PositionView
 
 _log = structlog.get_logger("kopitra.control")
@@ -24,12 +24,12 @@ _log = structlog.get_logger("kopitra.control")
 class Control:
     """Works while the database is away: a switch acts at once, its record follows."""
 
-    def __init__(self, state: State, log: Log, flattener: Flattener, views: Views, db: Database) -> None:
+    def __init__(self, state: State, log: Log, flattener: Flattener, views: Views, shelf: Shelf) -> None:
         self._state = state
         self._log = log
         self._flattener = flattener
         self._views = views
-        self._db = db
+        self._shelf = shelf
         self._writes: set[asyncio.Task[None]] = set()
         self._requests = 0
 
@@ -94,7 +94,7 @@ class Control:
     async def _write(self, row: SwitchRow) -> None:
         """For other replicas; the journal holds the truth and the backlog carries it there."""
         try:
-            await set_switch(self._db, row)
+            await self._shelf.set_switch(row)
         except StoreError as error:
             _log.warning("switch_row_not_written", scope=row.scope, scope_id=row.scope_id, error=error.code)
 

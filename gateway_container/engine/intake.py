@@ -23,8 +23,8 @@ from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.plan import plan
 from kopitra.domain.signals import Signal, check_signal
 from kopitra.store.drafts import Committed, Duplicate, IdempotencyDraft, IdempotencyRecord, SignalRef
-from kopitra.store.idempotency import CACHED_RECORDS_MAX, find_answer
-from kopitra.store.pool import Database
+from kopitra.store.idempotency import CACHED_RECORDS_MAX
+from kopitra.store.shelf import Shelf
 
 
 class Pending(NamedTuple):
@@ -54,9 +54,9 @@ class Hooks:
 class Intake:
     """Takes signals."""
 
-    def __init__(self, state: State, log: Log, fanout: Fanout, hooks: Hooks, db: Database) -> None:
+    def __init__(self, state: State, log: Log, fanout: Fanout, hooks: Hooks, shelf: Shelf) -> None:
         self._state = state
-        self._db = db
+        self._shelf = shelf
         self._log = log
         self._fanout = fanout
         self._hooks = hooks
@@ -169,7 +169,7 @@ class Intake:
         self, workspace: str, principal: str, endpoint: str, key: str
     ) -> IdempotencyRecord | None:
         """The first answer to this key, from the database. Raises Unavailable."""
-        return await find_answer(self._db, workspace, principal, endpoint, key)
+        return await self._shelf.find_answer(workspace, principal, endpoint, key)
 
     def running(self, workspace: str, principal: str, endpoint: str, key: str) -> bool:
         """The first call with this key has not been answered yet."""

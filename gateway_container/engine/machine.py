@@ -21,13 +21,15 @@ from gateway_container.engine.flatten import Flattener
 from gateway_container.engine.intake import Hooks, Intake
 from gateway_container.engine.last_look import LastLook
 from gateway_container.engine.leader_feed import LeaderFeed
+from gateway_container.engine.leader_streams import LeaderStreams
 from gateway_container.engine.log import Log
 from gateway_container.engine.lookup import Lookup
 from gateway_container.engine.observe import Observer
 from gateway_container.engine.projector import Projector
+from gateway_container.engine.queue import Stamp
 from gateway_container.engine.quotes import Quotes
 from gateway_container.engine.reconcile import Reconciler
-from gateway_container.engine.recovery import Refold, doubt_unresolved, read_book, recent_signals
+from gateway_container.engine.recovery import SIGNALS_MAX, Refold, doubt_unresolved, read_book
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
@@ -35,15 +37,17 @@ from gateway_container.engine.unmanaged import Strays
 from gateway_container.engine.upkeep import Upkeep
 from gateway_container.engine.views import Views
 from gateway_container.engine.watchdog import Watchdog
+from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import Heartbeat, SwitchChanged
 from kopitra.domain.orders import ChildOrder
+from kopitra.domain.signals import Signal
+from kopitra.domain.streams import numbered
 from kopitra.domain.switches import KillSwitch
 from kopitra.ports import BrokerAdapter, Clock
 from kopitra.store.drafts import JournalRow
-from kopitra.store.idempotency import recent_answers
 from kopitra.store.journal import JournalWriter, OnRows
 from kopitra.store.lease import Lease, LeaseSettings
-from kopitra.store.pool import Database
+from kopitra.store.shelf import Shelf
 from kopitra.store.switches import SwitchRow
 from kopitra.telemetry import Metrics
 
@@ -79,8 +83,7 @@ class Identity:
 class Supplies:
     """What the machine is built from."""
 
-    dsn: str
-    db: Database
+    shelf: Shelf
     clock: Clock
     adapters: Mapping[str, BrokerAdapter]
     metrics: Metrics
@@ -97,7 +100,7 @@ class Machine:
         self.lease = lease
         self.writer = writer
         self.state = state = State(supplies.clock)
-        self.refold = Refold(state, supplies.db, identity.shard, self._knows, self._take_up)
+        self.refold = Refold(state, supplies.shelf, identity.shard, self._knows, self._take_up)
         self.log = log = Log(state, writer, self.refold.request)
         self.refold.attach(log)
         self.sessions = Sessions(state, supplies.adapters, self._heard)
@@ -106,19 +109,21 @@ class Machine:
         self.reports = Reports(state, log, fanout, self.observer.report)
         self.observer.attach(self.reports)
         self.reconciler = Reconciler(state, log, self.reports)
-        hooks = Hooks(self.observer.planned, self.observer.dispatched)
-        self.intake = Intake(state, log, fanout, hooks, supplies.db)
+        hooks = Hooks(self._planned, self.observer.dispatched)
+        self.intake = Intake(state, log, fanout, hooks, supplies.shelf)
+        self.streams = LeaderStreams(state, log, self.intake, self.reports.alert)
+        self.intake.turn = self.streams.turn
         self.leaders = LeaderFeed(state, self.intake, self.reports.alert)
         self.lookup = Lookup(state, self.sessions, self.reports.handle, self.reports.alert)
         self.quotes = Quotes(state, self.sessions)
         self.reports.attach(self.leaders, self.reconciler.look, self.lookup.ask, self.quotes.session)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
-        self.views = Views(state, supplies.db, self.sessions, self._ready)
-        self.control = Control(state, log, self.flattener, self.views, supplies.db)
+        self.views = Views(state, supplies.shelf, self.sessions, self._ready)
+        self.control = Control(state, log, self.flattener, self.views, supplies.shelf)
         self.callbacks = Callbacks(state, log, self.reports, self.intake.remember)
-        self.upkeep = Upkeep(supplies.db, supplies.clock, log, identity.shard)
+        self.upkeep = Upkeep(supplies.shelf, supplies.clock, log, identity.shard)
         self.strays = Strays(self.reports.alert)
-        self.projector = Projector(lambda: state.book, supplies.db, identity.shard)
+        self.projector = Projector(lambda: state.book, supplies.shelf, identity.shard)
         self.watchdog = Watchdog(self)
         #: what runs beside the signals, by the names of their tasks, from the open door to the stop
         self._beside = {
@@ -128,6 +133,11 @@ class Machine:
         }
         self._tasks: list[asyncio.Task[None]] = []
         self.accepting = False
+
+    def _planned(self, signal: Signal, made: FanoutPlan, stamp: Stamp) -> None:
+        self.observer.planned(signal, made, stamp)
+        if numbered(signal):
+            self.streams.planned(signal, made)
 
     def _heard(self, event: object) -> None:
         self.reports.handle(event)  # pyright: ignore[reportArgumentType] - the sink's union, bound late
@@ -154,7 +164,7 @@ class Machine:
         """Take the shard and bring everything up. Raises Conflict while another process holds the shard."""
         lost: list[Callable[[str], None]] = []
         lease = await Lease.take(
-            supplies.db,
+            supplies.shelf,
             identity.shard,
             identity.holder,
             clock=supplies.clock,
@@ -183,7 +193,7 @@ class Machine:
         committed: list[OnRows] = [broadcast.committed]
         orphaned: list[OnRows] = []
         writer = await JournalWriter.open(
-            supplies.dsn,
+            supplies.shelf,
             shard=identity.shard,
             epoch=lease.epoch,
             on_committed=lambda rows: _tell(committed, rows),
@@ -202,11 +212,11 @@ class Machine:
 
     async def _recover(self, config: GatewayConfig) -> None:
         state, supplies = self.state, self.supplies
-        state.book = await read_book(supplies.db, self.identity.shard)
+        state.book = await read_book(supplies.shelf, self.identity.shard)
         state.config = config
-        for answer in reversed(await recent_answers(supplies.db, supplies.clock.now())):
+        for answer in reversed(await supplies.shelf.recent_answers(supplies.clock.now())):
             self.intake.learn(answer)
-        for known in reversed(await recent_signals(supplies.db, self.identity.shard)):
+        for known in reversed(await supplies.shelf.recent_signals(self.identity.shard, SIGNALS_MAX)):
             self.intake.planned(known.workspace, known.signal_id, known.seq)
         in_doubt = doubt_unresolved(state, self.log)
         if self.lease.taken.dirty:

@@ -8,7 +8,6 @@ a task of its own works on them later. When it cannot keep up it forgets them an
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -21,7 +20,8 @@ from kopitra.domain.fold import fold
 from kopitra.store.drafts import JournalRow
 from kopitra.store.journal_reader import read
 from kopitra.store.pool import Database
-from kopitra.store.projections import forget_projected, remade, shown_seq, write_projected
+from kopitra.store.projections import forget_projected, remade, write_projected
+from kopitra.store.shelf import Shelf
 
 #: rows that wait in memory; beyond it they are read from the journal
 WAITING_MAX: Final = 10_000
@@ -40,33 +40,12 @@ RETRY_S: Final = 1.0
 
 _log = structlog.get_logger("kopitra.projector")
 
-_HELD_SQL: Final = """
-    select account_id, symbol from positions where shard = %(shard)s and net_qty <> 0"""
-_BEHIND_SQL: Final = """
-    select account_id, symbol, leader_id from holdings where shard = %(shard)s and net_qty <> 0"""
-_SIGNALS_SQL: Final = """
-    select list_id, max(signal_id) as signal_id from orders where shard = %(shard)s and signal_id <> ''
-    group by list_id order by max(applied_seq) desc limit %(limit)s"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Signal:
-    list_id: str
-    signal_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    account_id: str
-    symbol: str
-    leader_id: str = ""
-
 
 class Projector:
     """Writes behind. `committed` takes rows; `run` is the task's body."""
 
-    def __init__(self, book: Callable[[], Book], db: Database, shard: str) -> None:
-        self._db = db
+    def __init__(self, book: Callable[[], Book], shelf: Shelf, shard: str) -> None:
+        self._shelf = shelf
         self._shard = shard
         self._changes = Changes(book, shard)
         self._rows: deque[JournalRow] = deque()  # bounded: WAITING_MAX in committed
@@ -118,14 +97,12 @@ class Projector:
             _log.warning("projections_wait", error=error.message)
 
     async def _start(self) -> None:
-        self.applied_seq = await shown_seq(self._db, self._shard)
-        held = await self._db.rows(_Held, _HELD_SQL, {"shard": self._shard})
-        behind = await self._db.rows(_Held, _BEHIND_SQL, {"shard": self._shard})
-        signals = await self._db.rows(_Signal, _SIGNALS_SQL, {"shard": self._shard, "limit": SIGNALS_MAX})
+        shown = await self._shelf.shown(self._shard, SIGNALS_MAX)
+        self.applied_seq = shown.seq
         self._changes.remember(
-            ((h.account_id, h.symbol) for h in held),
-            ((h.account_id, h.leader_id, h.symbol) for h in behind),
-            ((s.list_id, s.signal_id) for s in reversed(signals)),
+            ((h.account_id, h.symbol) for h in shown.positions),
+            ((h.account_id, h.leader_id, h.symbol) for h in shown.holdings),
+            ((s.list_id, s.signal_id) for s in reversed(shown.signals)),
         )
 
     async def _work(self) -> None:
@@ -148,7 +125,7 @@ class Projector:
         """From the journal until its end; rows committed meanwhile are found there or wait in memory."""
         while True:
             self._behind = False
-            page = await read(self._db, self._shard, self.applied_seq, BATCH_ROWS_MAX)
+            page = await self._shelf.page(self._shard, self.applied_seq, BATCH_ROWS_MAX)
             if not page:
                 return
             self._rows.clear()
@@ -169,7 +146,7 @@ class Projector:
             if size >= TURN_BYTES:
                 size = 0
                 await asyncio.sleep(0)  # the next signal need not wait for a batch
-        await write_projected(self._db, self._changes.take(), (self._shard, last))
+        await self._shelf.write_projected(self._changes.take(), self._shard, last)
         self.applied_seq = last
 
 

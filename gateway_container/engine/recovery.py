@@ -17,10 +17,10 @@ from kopitra.domain.errors import Corrupt, StoreError
 from kopitra.domain.fold import fold
 from kopitra.domain.journal import ENTRY_TYPES, Doubted, Entry
 from kopitra.domain.orders import ChildOrder
-from kopitra.store.drafts import JournalRow, SignalRef
+from kopitra.store.drafts import JournalRow
 from kopitra.store.encoding import Decoder
-from kopitra.store.journal_reader import replay
-from kopitra.store.pool import Database
+from kopitra.store.journal_reader import PAGE_ROWS_MAX
+from kopitra.store.shelf import Shelf
 
 #: seconds between attempts to read the journal again
 RETRY_S: Final = 0.25
@@ -29,9 +29,6 @@ QUIET_S: Final = 0.01
 
 #: signals whose repetition is recognised without asking the database
 SIGNALS_MAX: Final = 100_000
-_SIGNALS_SQL: Final = """
-    select workspace, signal_id, shard, seq from signal_ids where shard = %(shard)s
-    order by seq desc limit %(limit)s"""
 
 _log = structlog.get_logger("kopitra.recovery")
 _DECODERS: Final[dict[str, Decoder[Entry]]] = {name: Decoder(cls) for name, cls in ENTRY_TYPES.items()}
@@ -47,18 +44,14 @@ def decode_row(row: JournalRow) -> Entry:
     return decoder(row.payload)
 
 
-async def read_book(db: Database, shard: str) -> Book:
+async def read_book(shelf: Shelf, shard: str) -> Book:
     """Fold the whole journal of a shard into a new book."""
     book = Book()
-    async for row in replay(db, shard):
-        fold(book, decode_row(row))
-        book.seq = row.seq
+    while page := await shelf.page(shard, book.seq, PAGE_ROWS_MAX):
+        for row in page:
+            fold(book, decode_row(row))
+            book.seq = row.seq
     return book
-
-
-async def recent_signals(db: Database, shard: str) -> list[SignalRef]:
-    """The newest signals of a shard, newest first."""
-    return await db.rows(SignalRef, _SIGNALS_SQL, {"shard": shard, "limit": SIGNALS_MAX})
 
 
 def unresolved(book: Book) -> list[ChildOrder]:
@@ -86,13 +79,13 @@ class Refold:
     def __init__(
         self,
         state: State,
-        db: Database,
+        shelf: Shelf,
         shard: str,
         knows: Callable[[str], bool],
         take_up: Callable[[Sequence[ChildOrder]], None],
     ) -> None:
         self._state = state
-        self._db = db
+        self._shelf = shelf
         self._shard = shard
         #: this process has written the order, or still means to
         self._knows = knows
@@ -125,7 +118,7 @@ class Refold:
             while not log.is_quiet:  # noqa: ASYNC110 - a cold path
                 await asyncio.sleep(QUIET_S)
             try:
-                return await read_book(self._db, self._shard)
+                return await read_book(self._shelf, self._shard)
             except StoreError as error:
                 _log.warning("journal_not_read", error=error.message)
                 await asyncio.sleep(RETRY_S)

@@ -17,15 +17,11 @@ from kopitra.ports import Clock
 from kopitra.store.config_changes import (
     ChangeRow,
     Place,
-    mark_journalled,
     place_in,
-    purge_changes,
     record_of,
-    waiting_changes,
 )
 from kopitra.store.drafts import Duplicate
-from kopitra.store.idempotency import purge_answers
-from kopitra.store.pool import Database
+from kopitra.store.shelf import Shelf
 
 #: changes of one batch: small, because its commit is one that a signal may have to wait for
 CHANGES_MAX: Final = 20
@@ -44,8 +40,8 @@ _log = structlog.get_logger("kopitra.upkeep")
 class Upkeep:
     """`run` is the task's body; `wake` says that the configuration has moved."""
 
-    def __init__(self, db: Database, clock: Clock, log: Log, shard: str) -> None:
-        self._db = db
+    def __init__(self, shelf: Shelf, clock: Clock, log: Log, shard: str) -> None:
+        self._shelf = shelf
         self._clock = clock
         self._log = log
         self._shard = shard
@@ -77,7 +73,7 @@ class Upkeep:
 
     async def journal_changes(self) -> int:
         """One batch of the outbox, each change once; how many were taken out. Raises StoreError or QueueFull."""
-        changes = await waiting_changes(self._db, CHANGES_MAX)
+        changes = await self._shelf.waiting_changes(CHANGES_MAX)
         places = [(c.change_id, place_in(c.record)) for c in changes if c.record is not None]
         fresh = [c for c in changes if c.record is None]
         written = await asyncio.gather(*(self._journal(c) for c in fresh), return_exceptions=True)
@@ -85,7 +81,7 @@ class Upkeep:
             (c.change_id, place) for c, place in zip(fresh, written, strict=True) if isinstance(place, Place)
         ]
         if places:
-            await mark_journalled(self._db, places)
+            await self._shelf.mark_journalled(places)
         for failed in written:
             if isinstance(failed, BaseException):
                 raise failed
@@ -109,7 +105,7 @@ class Upkeep:
         if now_s < self._purge_at_s:
             return
         now = self._clock.now()
-        gone = await purge_answers(self._db, now) + await purge_changes(self._db, now)
+        gone = await self._shelf.purge_answers(now) + await self._shelf.purge_changes(now)
         if gone:
             _log.info("purged", rows=gone)
         else:

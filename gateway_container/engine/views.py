@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Final
 
 from gateway_container.engine.recovery import decode_row
 from gateway_container.engine.sessions import Sessions
@@ -13,8 +12,7 @@ from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.switches import Covered, KillSwitch
-from kopitra.store.drafts import JournalRow
-from kopitra.store.pool import Database
+from kopitra.store.shelf import Shelf
 from kopitra.wire.views import (
     AccountView,
     Condition,
@@ -29,36 +27,29 @@ from kopitra.wire.views import (
     SwitchView,
 )
 
-_SIGNAL_ROW_SQL: Final = """
-    select j.shard, j.seq, j.epoch, j.at, j.kind, j.entry, j.workspace, j.payload, j.hash
-    from signal_ids s join journal j on j.shard = s.shard and j.seq = s.seq
-    where s.workspace = %(workspace)s and s.signal_id = %(signal_id)s"""
-
 
 class Views:
     """Read-only pictures of one workspace at a time."""
 
     def __init__(
-        self, state: State, db: Database, sessions: Sessions, ready: Callable[[], tuple[bool, bool]]
+        self, state: State, shelf: Shelf, sessions: Sessions, ready: Callable[[], tuple[bool, bool]]
     ) -> None:
         self._state = state
-        self._db = db
+        self._shelf = shelf
         self._sessions = sessions
         #: (journal takes rows, signals are accepted)
         self._ready = ready
 
     async def signal(self, workspace: str, signal_id: str) -> SignalView | None:
         """One signal; None when the workspace has none of this id."""
-        rows = await self._db.tuples(
-            JournalRow, _SIGNAL_ROW_SQL, {"workspace": workspace, "signal_id": signal_id}
-        )
-        entry = decode_row(rows[0]) if rows else None
-        if not isinstance(entry, SignalPlanned):
+        row = await self._shelf.signal_row(workspace, signal_id)
+        entry = None if row is None else decode_row(row)
+        if row is None or not isinstance(entry, SignalPlanned):
             return None
         signal, plan = entry.signal, entry.plan
         return SignalView(
             signal_id=signal.signal_id,
-            sequence=rows[0].seq,
+            sequence=row.seq,
             list_id=plan.list_id,
             leader=signal.leader,
             source=signal.source,

@@ -77,15 +77,19 @@ class Statement(NamedTuple):
     values: list[bytes]
 
 
-class Numbered(NamedTuple):
-    """A batch as rows of the journal. `stamps`: the time of each, 8 bytes in PostgreSQL's own form."""
+class Batch(NamedTuple):
+    """What one commit holds: rows, the drafts that they were, and what belongs to each, side by side."""
 
     rows: list[JournalRow]
+    #: the time of each row, 8 bytes in PostgreSQL's own form
     stamps: list[bytes]
+    drafts: Sequence[Draft]
+    #: the body of each first answer, None where there is none
+    answers: list[bytes | None]
 
 
-def number(drafts: Sequence[Draft], shard: str, epoch: int, head: Head) -> Numbered:
-    """The drafts as rows: numbered and chained after `head`."""
+def number(drafts: Sequence[Draft], shard: str, epoch: int, head: Head) -> Batch:
+    """The drafts as rows: numbered and chained after `head`, with the answers that name the numbers."""
     rows: list[JournalRow] = []
     stamps: list[bytes] = []
     seq, previous = head.seq, head.hash
@@ -95,15 +99,19 @@ def number(drafts: Sequence[Draft], shard: str, epoch: int, head: Head) -> Numbe
         previous = link(previous, shard, seq, epoch, at_us, workspace, kind, entry, payload)
         rows.append(JournalRow(shard, seq, epoch, at, kind, entry, workspace, payload, previous))
         stamps.append(_int8(at_us))
-    return Numbered(rows, stamps)
+    answers = [
+        None if draft.idempotency is None else draft.idempotency.body(row.seq)
+        for draft, row in zip(drafts, rows, strict=True)
+    ]
+    return Batch(rows, stamps, drafts, answers)
 
 
-def statement(numbered: Numbered, drafts: Sequence[Draft], answers: Sequence[bytes | None]) -> Statement:
-    """The statement for a batch, which is not empty; rows, drafts and answers run side by side."""
-    rows, stamps = numbered
+def statement(batch: Batch) -> Statement:
+    """The statement for a batch, which is not empty."""
+    rows, stamps, drafts, answers = batch
     if len(rows) == 1:
         return _one(rows[0], stamps[0], drafts[0], answers[0])
-    return _many(numbered, drafts, answers)
+    return _many(batch)
 
 
 def _one(row: JournalRow, stamp: bytes, draft: Draft, answer: bytes | None) -> Statement:
@@ -139,8 +147,8 @@ def _answer(record: IdempotencyDraft, body: bytes) -> list[bytes]:
     ]
 
 
-def _many(numbered: Numbered, drafts: Sequence[Draft], answers: Sequence[bytes | None]) -> Statement:
-    rows, stamps = numbered
+def _many(batch: Batch) -> Statement:
+    rows, stamps, drafts, answers = batch
     signals: list[tuple[bytes, bytes, bytes]] = []
     records: list[list[bytes]] = []
     for row, stamp, draft, answer in zip(rows, stamps, drafts, answers, strict=True):

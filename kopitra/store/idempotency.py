@@ -38,6 +38,14 @@ async def find_signal(db: Database, workspace: str, signal_id: str) -> SignalRef
     return await db.row(SignalRef, SIGNAL_SQL, (workspace, signal_id))
 
 
+async def recent_signals(db: Database, shard: str, limit: int) -> list[SignalRef]:
+    """The newest signals of a shard, newest first."""
+    text = """
+        select workspace, signal_id, shard, seq from signal_ids where shard = %s
+        order by seq desc limit %s"""
+    return await db.rows(SignalRef, text, (shard, limit))
+
+
 async def purge_answers(db: Database, now: datetime, retention: timedelta = RETENTION) -> int:
     """Delete answers older than `retention` (at least RETENTION), a batch at most; returns how many."""
     text = """

@@ -18,10 +18,9 @@ import psycopg
 
 from kopitra.domain.errors import LeaseLost, StoreError, Unavailable
 from kopitra.store.append_queue import AppendQueue, Fate, Pending
-from kopitra.store.append_sql import Statement, number, statement
+from kopitra.store.append_sql import Batch, number
 from kopitra.store.drafts import Committed, Draft, Duplicate, Head, JournalRow
-from kopitra.store.journal_link import JournalLink, Reply, SqlError
-from kopitra.store.journal_questions import RowHash, end_sessions, epoch_of, first_record, head_of, row_after
+from kopitra.store.shelf import JournalLine, Reply, RowHash, Shelf, SqlError
 
 #: seconds after which an append is told that the store is not there
 COMMIT_WAIT_S: Final = 1.0
@@ -38,8 +37,11 @@ class _Flight(NamedTuple):
     """A batch on its way: for whom, and what was sent."""
 
     pendings: list[Pending]
-    rows: list[JournalRow]
-    answers: list[bytes | None]
+    batch: Batch
+
+
+def _place(row: JournalRow) -> RowHash:
+    return RowHash(row.seq, row.hash)
 
 
 def _ignore(_rows: Sequence[JournalRow]) -> None:
@@ -49,16 +51,18 @@ def _ignore(_rows: Sequence[JournalRow]) -> None:
 class JournalWriter:
     """Writes one shard's journal under one lease epoch. Made by `JournalWriter.open`."""
 
-    def __init__(self, dsn: str, shard: str, epoch: int, on_committed: OnRows, on_orphaned: OnRows) -> None:
+    def __init__(
+        self, shelf: Shelf, shard: str, epoch: int, on_committed: OnRows, on_orphaned: OnRows
+    ) -> None:
         self.shard = shard
         self.epoch = epoch
-        self._dsn = dsn
+        self._shelf = shelf
         self._on_committed = on_committed
         self._on_orphaned = on_orphaned
         self._loop = asyncio.get_running_loop()
         self._queue = AppendQueue()
         self._head = Head()
-        self._link: JournalLink | None = None
+        self._link: JournalLine | None = None
         self._links = 0  # connections made so far; names them
         self._flight: _Flight | None = None
         self._kicked = False
@@ -70,7 +74,7 @@ class JournalWriter:
     @classmethod
     async def open(
         cls,
-        dsn: str,
+        shelf: Shelf,
         *,
         shard: str,
         epoch: int,
@@ -83,11 +87,11 @@ class JournalWriter:
         `on_committed(rows)` sees every row in order, as soon as it is durable. `on_orphaned(rows)` sees those
         again whose owner was told otherwise: durable decisions that nobody acts upon.
         """
-        writer = cls(dsn, shard, epoch, on_committed, on_orphaned)
+        writer = cls(shelf, shard, epoch, on_committed, on_orphaned)
         link = await writer._connect()
         try:
             await writer._check_epoch(link)
-            writer._head = await head_of(link, shard)
+            writer._head = await link.head(shard)
         except BaseException:
             link.abandon()
             raise
@@ -164,37 +168,29 @@ class JournalWriter:
             return
         while self._queue:
             pendings = self._queue.take()
-            command = self._prepare(pendings)
-            if command is not None:
+            try:
+                self._fly(self._link, pendings)
+            except Exception as error:  # noqa: BLE001 - one fact that has no bytes must not stop the journal
+                if len(pendings) > 1:
+                    self._queue.put_back(pendings, alone=True)
+                else:
+                    pendings[0].fail(StoreError(f"The fact has no bytes: {error!r}. Nothing was written."))
+            else:
                 self._watch()
-                self._link.send(command)
                 return
 
-    def _prepare(self, pendings: list[Pending]) -> Statement | None:
-        """Number and chain a batch and make it the flight. None if a fact in it cannot be made into bytes."""
+    def _fly(self, link: JournalLine, pendings: list[Pending]) -> None:
+        """Number and chain a batch, send it and make it the flight. Raises if a fact in it has no bytes."""
         drafts = [draft for pending in pendings for draft in pending.drafts]
-        try:
-            numbered = number(drafts, self.shard, self.epoch, self._head)
-            rows = numbered.rows
-            answers = [
-                None if draft.idempotency is None else draft.idempotency.body(row.seq)
-                for draft, row in zip(drafts, rows, strict=True)
-            ]
-            command = statement(numbered, drafts, answers)
-        except Exception as error:  # noqa: BLE001 - one fact that has no bytes must not stop the journal
-            if len(pendings) > 1:
-                self._queue.put_back(pendings, alone=True)
-            else:
-                pendings[0].fail(StoreError(f"The fact has no bytes: {error!r}. Nothing was written."))
-            return None
-        self._flight = _Flight(pendings, rows, answers)
-        return command
+        batch = number(drafts, self.shard, self.epoch, self._head)
+        link.send(batch)
+        self._flight = _Flight(pendings, batch)
 
     def _on_reply(self, reply: Reply) -> None:
         flight = self._flight
         if flight is None:
             return
-        if reply.error is None and reply.inserted != len(flight.rows):
+        if reply.error is None and reply.inserted != len(flight.batch.rows):
             self.fence("the lease row has another epoch")
             return
         self._land()
@@ -208,18 +204,19 @@ class JournalWriter:
 
     def _durable(self, flight: _Flight) -> None:
         """Wake the owners, then tell the listeners."""
-        self._head = Head(flight.rows[-1].seq, flight.rows[-1].hash)
+        rows, _, _, answers = flight.batch
+        self._head = Head(rows[-1].seq, rows[-1].hash)
         orphans: list[JournalRow] = []
         start = 0
         for pending in flight.pendings:
             end = start + len(pending.drafts)
             if pending.future.done():
-                orphans += flight.rows[start:end]
+                orphans += rows[start:end]
             else:
-                committed = Committed(tuple(flight.rows[start:end]), tuple(flight.answers[start:end]))
+                committed = Committed(tuple(rows[start:end]), tuple(answers[start:end]))
                 pending.future.set_result(committed)
             start = end
-        self._on_committed(flight.rows)
+        self._on_committed(rows)
         if orphans:
             self._on_orphaned(orphans)
 
@@ -245,7 +242,7 @@ class JournalWriter:
         """Tell the owner of a duplicate what was there first."""
         self._watch()
         try:
-            existing = None if self._link is None else await first_record(self._link, pending.drafts)
+            existing = None if self._link is None else await self._link.first_record(pending.drafts)
         except Unavailable as unavailable:
             pending.fail(unavailable)
             self._explaining = None
@@ -331,9 +328,9 @@ class JournalWriter:
         link = await self._connect()
         try:
             # The old session may still be at work on our batch: ended first, it cannot commit after our look.
-            await end_sessions(link, previous)
+            await link.end_sessions(previous)
             await self._check_epoch(link)
-            self._settle(await row_after(link, self.shard, self._head.seq))
+            self._settle(await link.row_after(self.shard, self._head.seq))
         except BaseException:
             link.abandon()
             raise
@@ -344,20 +341,20 @@ class JournalWriter:
         if found is None:
             if flight is not None:
                 self._queue.put_back([pending for pending in flight.pendings if not pending.future.done()])
-        elif flight is not None and (found.seq, found.hash) == (flight.rows[0].seq, flight.rows[0].hash):
+        elif flight is not None and found == _place(flight.batch.rows[0]):
             self._durable(flight)
         else:
             raise LeaseLost(f"row {found.seq} was written by somebody else")
         self._land()
 
-    async def _connect(self) -> JournalLink:
+    async def _connect(self) -> JournalLine:
         self._links += 1
-        return await JournalLink.open(self._dsn, self._session_name(), self._on_reply, self._on_down)
+        return await self._shelf.line(self._session_name(), self._on_reply, self._on_down)
 
     def _session_name(self) -> str:
         """Unique per connection; at most 63 bytes, PostgreSQL's limit for names."""
         return f"kopitra journal {self.shard}:{self.epoch}:{self._links}"[-63:]
 
-    async def _check_epoch(self, link: JournalLink) -> None:
-        if await epoch_of(link, self.shard) != self.epoch:
+    async def _check_epoch(self, link: JournalLine) -> None:
+        if await link.epoch(self.shard) != self.epoch:
             raise LeaseLost(f"the lease of shard {self.shard} is not held under epoch {self.epoch}")

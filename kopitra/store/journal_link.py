@@ -6,16 +6,15 @@ the socket per statement.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, LiteralString, Self, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, pq, sql
 from psycopg.rows import TupleRow, class_row
 
-from kopitra.store.append_sql import STATEMENTS, Statement
+from kopitra.store.append_sql import STATEMENTS, Batch, statement
 from kopitra.store.pool import Parameters, SessionSettings, connect, translated
+from kopitra.store.shelf import OnDown, OnReply, Reply, SqlError
 
 T = TypeVar("T")
 
@@ -27,33 +26,15 @@ _SETTINGS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SqlError:
-    """Why the server refused a statement. `fatal`: it ends the connection too."""
-
-    sqlstate: str
-    constraint: str
-    message: str
-    fatal: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The server's answer to one append: rows inserted, or why not."""
-
-    inserted: int
-    error: SqlError | None = None
-
-
 class JournalLink:
-    """One connection. `send` one statement, get one `on_reply`; or `on_down` once, and then nothing more."""
+    """One connection. `send` one batch, get one `on_reply`; or `on_down` once, and then nothing more."""
 
     def __init__(
         self,
         connection: AsyncConnection[TupleRow],
         name: str,
-        on_reply: Callable[[Reply], None],
-        on_down: Callable[[str], None],
+        on_reply: OnReply,
+        on_down: OnDown,
     ) -> None:
         self.name = name
         self.backend_pid = connection.info.backend_pid
@@ -65,17 +46,16 @@ class JournalLink:
         self._on_down = on_down
         self._reply: Reply | None = None
         self._open = True
+        self._listen()
 
     @classmethod
-    async def open(
-        cls, dsn: str, name: str, on_reply: Callable[[Reply], None], on_down: Callable[[str], None]
-    ) -> Self:
-        """Connect, prepare and plan; call `start` before the first `send`. Raises Unavailable."""
+    async def open(cls, dsn: str, name: str, on_reply: OnReply, on_down: OnDown) -> Self:
+        """Connect, prepare and plan. Raises Unavailable."""
         connection = await connect(dsn, SessionSettings(name, _SETTINGS))
         try:
             with translated():
-                for statement, (types, text) in STATEMENTS.items():
-                    called = sql.Identifier(statement)
+                for named, (types, text) in STATEMENTS.items():
+                    called = sql.Identifier(named)
                     await connection.execute(
                         sql.SQL("prepare {} ({}) as {}").format(called, sql.SQL(types), sql.SQL(text))
                     )
@@ -87,16 +67,11 @@ class JournalLink:
             raise
         return cls(connection, name, on_reply, on_down)
 
-    def start(self) -> None:
-        """Deliver what the socket says by callback from now on."""
-        self._loop.add_reader(self._socket, self._readable)
-
-    def send(self, statement: Statement) -> None:
-        """Hand a statement to the socket; one at a time. A dead socket shows up as `on_down`, never here."""
+    def send(self, batch: Batch) -> None:
+        """Hand a batch to the socket; one at a time. A dead socket shows up as `on_down`, never here."""
+        name, values = statement(batch)
         try:
-            self._pgconn.send_query_prepared(
-                statement.name, statement.values, [_BINARY] * len(statement.values), _BINARY
-            )
+            self._pgconn.send_query_prepared(name, values, [_BINARY] * len(values), _BINARY)
             self._flush()
         except psycopg.OperationalError as error:
             self._loop.call_soon(self._down, str(error))
@@ -109,7 +84,7 @@ class JournalLink:
                 await cursor.execute(text, values)
                 found = await cursor.fetchall()
         if self._open:
-            self.start()
+            self._listen()
         return found
 
     def abandon(self) -> None:
@@ -120,6 +95,10 @@ class JournalLink:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._pgconn.finish()
+
+    def _listen(self) -> None:
+        """Deliver what the socket says by callback from now on."""
+        self._loop.add_reader(self._socket, self._readable)
 
     def _flush(self) -> None:
         if self._pgconn.flush():  # the kernel's buffer is full: go on when it has drained

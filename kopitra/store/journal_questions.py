@@ -1,10 +1,14 @@
-"""Questions of the writer on its own connection: head, lease, old sessions, the record behind a duplicate."""
+"""Questions of the writer on its own connection: head, lease, old sessions, the record behind a duplicate.
+
+Between two appends only: each waits for its answer on the connection that the appends use.
+"""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from kopitra.store.drafts import Draft, Head, IdempotencyRecord, SignalRef
 from kopitra.store.journal_link import JournalLink
+from kopitra.store.shelf import RowHash
 
 HEAD_SQL: Final = "select seq, hash from journal where shard = %(shard)s order by seq desc limit 1"
 TAIL_SQL: Final = """
@@ -16,13 +20,6 @@ SIGNAL_SQL: Final = """
     select workspace, signal_id, shard, seq from signal_ids where workspace = %s and signal_id = %s"""
 
 
-class RowHash(NamedTuple):
-    """A row's place in the chain."""
-
-    seq: int
-    hash: bytes
-
-
 class _Epoch(NamedTuple):
     epoch: int
 
@@ -31,46 +28,45 @@ class _Ended(NamedTuple):
     ended: bool
 
 
-async def head_of(link: JournalLink, shard: str) -> Head:
-    """The last row, read on the journal's own connection."""
-    found = await link.rows(Head, HEAD_SQL, {"shard": shard})
-    return found[0] if found else Head()
+class PostgresLine(JournalLink):
+    """The journal's connection, with the writer's questions."""
 
+    async def head(self, shard: str) -> Head:
+        """The last row; empty without one."""
+        found = await self.rows(Head, HEAD_SQL, {"shard": shard})
+        return found[0] if found else Head()
 
-async def row_after(link: JournalLink, shard: str, seq: int) -> RowHash | None:
-    """The row that follows `seq`."""
-    found = await link.rows(RowHash, TAIL_SQL, {"shard": shard, "after": seq})
-    return found[0] if found else None
+    async def row_after(self, shard: str, seq: int) -> RowHash | None:
+        """The row that follows `seq`."""
+        found = await self.rows(RowHash, TAIL_SQL, {"shard": shard, "after": seq})
+        return found[0] if found else None
 
+    async def epoch(self, shard: str) -> int | None:
+        """The epoch in the lease row, None without one."""
+        found = await self.rows(_Epoch, "select epoch from lease where shard = %s", (shard,))
+        return found[0].epoch if found else None
 
-async def epoch_of(link: JournalLink, shard: str) -> int | None:
-    """The epoch in the lease row, None without one."""
-    found = await link.rows(_Epoch, "select epoch from lease where shard = %s", (shard,))
-    return found[0].epoch if found else None
+    async def end_sessions(self, name: str) -> None:
+        """End the server's side of our sessions called `name`, and wait until they are gone (1 s at most)."""
+        text = """
+            select pg_terminate_backend(pid, 1000) as ended
+            from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()"""
+        await self.rows(_Ended, text, (name,))
 
-
-async def end_sessions(link: JournalLink, name: str) -> None:
-    """End the server's side of our sessions called `name`, and wait until they are gone (1 s at most)."""
-    text = """
-        select pg_terminate_backend(pid, 1000) as ended
-        from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()"""
-    await link.rows(_Ended, text, (name,))
-
-
-async def first_record(link: JournalLink, drafts: Sequence[Draft]) -> IdempotencyRecord | SignalRef | None:
-    """The stored record that one of these drafts repeats; an answer before a signal, because it can be
-    given back.
-    """
-    for draft in drafts:
-        if draft.idempotency is not None:
-            record = draft.idempotency
-            values = (draft.workspace, record.principal, record.endpoint, record.key)
-            found = await link.rows(IdempotencyRecord, IDEMPOTENCY_SQL, values)
-            if found:
-                return found[0]
-    for draft in drafts:
-        if draft.signal_id is not None:
-            known = await link.rows(SignalRef, SIGNAL_SQL, (draft.workspace, draft.signal_id))
-            if known:
-                return known[0]
-    return None
+    async def first_record(self, drafts: Sequence[Draft]) -> IdempotencyRecord | SignalRef | None:
+        """The stored record that one of these drafts repeats; an answer before a signal, because it can be
+        given back.
+        """
+        for draft in drafts:
+            if draft.idempotency is not None:
+                record = draft.idempotency
+                values = (draft.workspace, record.principal, record.endpoint, record.key)
+                found = await self.rows(IdempotencyRecord, IDEMPOTENCY_SQL, values)
+                if found:
+                    return found[0]
+        for draft in drafts:
+            if draft.signal_id is not None:
+                known = await self.rows(SignalRef, SIGNAL_SQL, (draft.workspace, draft.signal_id))
+                if known:
+                    return known[0]
+        return None

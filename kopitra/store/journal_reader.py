@@ -28,6 +28,18 @@ async def read(db: Database, shard: str, after: int, limit: int = PAGE_ROWS_MAX)
     )
 
 
+_SIGNAL_ROW_SQL: Final = """
+    select j.shard, j.seq, j.epoch, j.at, j.kind, j.entry, j.workspace, j.payload, j.hash
+    from signal_ids s join journal j on j.shard = s.shard and j.seq = s.seq
+    where s.workspace = %(workspace)s and s.signal_id = %(signal_id)s"""
+
+
+async def signal_row(db: Database, workspace: str, signal_id: str) -> JournalRow | None:
+    """The row in which a signal was planned."""
+    found = await db.tuples(JournalRow, _SIGNAL_ROW_SQL, {"workspace": workspace, "signal_id": signal_id})
+    return found[0] if found else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Last:
     seq: int

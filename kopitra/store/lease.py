@@ -7,13 +7,13 @@ right before each write to a broker, without I/O.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from kopitra.domain.errors import Conflict, LeaseLost, Unavailable
 from kopitra.ports import Clock
-from kopitra.store.pool import Database, Session
+from kopitra.store.shelf import LeaseTable, TakeTry
 
 _NS: Final = 1_000_000_000
 
@@ -53,52 +53,12 @@ class Taken:
     previous_note: str
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRow:
-    """The row as it is; `left_s` seconds of life by the database's clock, negative when over."""
-
-    shard: str
-    holder: str
-    epoch: int
-    left_s: float
-    released: bool
-    note: str
-    build: str
-
-
-_READ_SQL: Final = """
-    select shard, holder, epoch, extract(epoch from expires_at - clock_timestamp())::float8 as left_s,
-           released, note, build
-    from lease where shard = %(shard)s"""
-_LOCK_SQL: Final = _READ_SQL + " for update"
-_TAKE_SQL: Final = """
-    insert into lease (shard, holder, epoch, expires_at, released, note, build)
-    values (%(shard)s, %(holder)s, 1, clock_timestamp() + make_interval(secs => %(ttl_s)s),
-            false, '', %(build)s)
-    on conflict (shard) do update
-    set holder = excluded.holder, epoch = lease.epoch + 1, expires_at = excluded.expires_at,
-        released = false, note = '', build = excluded.build
-    where lease.released or lease.expires_at <= clock_timestamp()
-    returning epoch"""
-_RENEW_SQL: Final = """
-    update lease set expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s)
-    where shard = %(shard)s and epoch = %(epoch)s and holder = %(holder)s and not released"""
-_RELEASE_SQL: Final = """
-    update lease set released = true, expires_at = clock_timestamp(), note = %(note)s
-    where shard = %(shard)s and epoch = %(epoch)s and holder = %(holder)s"""
-
-
-@dataclass(frozen=True, slots=True)
-class _EpochRow:
-    epoch: int
-
-
 class Lease:
     """A lease that is held and renewed by its own task. Made by `Lease.take`."""
 
     def __init__(
         self,
-        db: Database,
+        table: LeaseTable,
         shard: str,
         holder: str,
         taken: Taken,
@@ -114,7 +74,7 @@ class Lease:
         self.epoch = taken.epoch
         #: monotonic; a write to a broker is allowed strictly before it. 0 when the lease is lost or released.
         self.valid_until_ns = 0
-        self._db = db
+        self._table = table
         self._clock = clock
         self._settings = settings
         self._on_lost = on_lost
@@ -125,7 +85,7 @@ class Lease:
     @classmethod
     async def take(
         cls,
-        db: Database,
+        table: LeaseTable,
         shard: str,
         holder: str,
         *,
@@ -140,12 +100,9 @@ class Lease:
         """
         chosen = settings or LeaseSettings()
         started_ns = clock.monotonic_ns()
-        values = {"shard": shard, "holder": holder, "ttl_s": chosen.ttl_s, "build": build}
-        async with db.transaction() as session:
-            before = await session.row(LeaseRow, _LOCK_SQL, values)
-            taken = await _take(session, before, values)
+        taken = _taken(await table.take_lease(shard, holder, build, chosen.ttl_s), shard)
         return cls(
-            db, shard, holder, taken, clock=clock, settings=chosen, started_ns=started_ns, on_lost=on_lost
+            table, shard, holder, taken, clock=clock, settings=chosen, started_ns=started_ns, on_lost=on_lost
         )
 
     @property
@@ -158,8 +115,7 @@ class Lease:
         await self._stop()
         was_held, self.valid_until_ns = self.valid_until_ns, 0
         if was_held:
-            values = {"shard": self.shard, "epoch": self.epoch, "holder": self.holder, "note": note}
-            await self._db.run(_RELEASE_SQL, values)
+            await self._table.release_lease(self.shard, self.epoch, self.holder, note)
 
     async def abandon(self) -> None:
         """Stop renewing without a word, as a crash would."""
@@ -199,27 +155,16 @@ class Lease:
             await asyncio.sleep(min(0.1, max(left_s, 0)))
 
     async def _renew(self, started_ns: int) -> None:
-        values = {
-            "shard": self.shard,
-            "epoch": self.epoch,
-            "holder": self.holder,
-            "ttl_s": self._settings.ttl_s,
-        }
-        if await self._db.run(_RENEW_SQL, values) == 0:
+        if not await self._table.renew_lease(self.shard, self.epoch, self.holder, self._settings.ttl_s):
             raise LeaseLost("another process took the lease")
         self._extend(started_ns)
 
 
-async def _take(session: Session, before: LeaseRow | None, values: Mapping[str, object]) -> Taken:
-    row = await session.row(_EpochRow, _TAKE_SQL, values)
-    if row is None:
+def _taken(tried: TakeTry, shard: str) -> Taken:
+    before = tried.before
+    if tried.epoch is None:
         holder = before.holder if before is not None else "another process"
-        raise Conflict(f"Shard {values['shard']} is held by {holder}: wait for its lease to end.")
+        raise Conflict(f"Shard {shard} is held by {holder}: wait for its lease to end.")
     if before is None:
-        return Taken(row.epoch, dirty=False, previous_holder="", previous_note="")
-    return Taken(row.epoch, not before.released, before.holder, before.note)
-
-
-async def read_lease(db: Database, shard: str) -> LeaseRow | None:
-    """Who holds a shard, for health pages and stand-by replicas."""
-    return await db.row(LeaseRow, _READ_SQL, {"shard": shard})
+        return Taken(tried.epoch, dirty=False, previous_holder="", previous_note="")
+    return Taken(tried.epoch, not before.released, before.holder, before.note)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, LiteralString
+from typing import Final, LiteralString, NamedTuple
 
 from kopitra.store.encoding import encode
 from kopitra.store.pool import Database
@@ -165,14 +165,61 @@ async def remade(db: Database, shard: str, seq: int) -> None:
     await db.run(text, (seq, shard))
 
 
+@dataclass(frozen=True, slots=True)
+class HeldContract:
+    """An account holds a contract; `leader_id` where it is told by leader."""
+
+    account_id: str
+    symbol: str
+    leader_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListSignal:
+    """Which signal a list of orders came from."""
+
+    list_id: str
+    signal_id: str
+
+
+class Shown(NamedTuple):
+    """What the projections of a shard show: the journal up to `seq` (0 before the first row)."""
+
+    seq: int
+    #: positions that are not flat, by account and by account and leader
+    positions: Sequence[HeldContract]
+    holdings: Sequence[HeldContract]
+    #: newest first
+    signals: Sequence[ListSignal]
+
+
+_HELD_SQL: Final = """
+    select account_id, symbol from positions where shard = %s and net_qty <> 0"""
+_HELD_BY_LEADER_SQL: Final = """
+    select account_id, symbol, leader_id from holdings where shard = %s and net_qty <> 0"""
+_LISTS_SQL: Final = """
+    select list_id, max(signal_id) as signal_id from orders where shard = %s and signal_id <> ''
+    group by list_id order by max(applied_seq) desc limit %s"""
+
+
+async def shown(db: Database, shard: str, signals: int) -> Shown:
+    """How far the projections have come, and what they hold; the newest `signals` lists."""
+    return Shown(
+        await shown_seq(db, shard),
+        await db.rows(HeldContract, _HELD_SQL, (shard,)),
+        await db.rows(HeldContract, _HELD_BY_LEADER_SQL, (shard,)),
+        await db.rows(ListSignal, _LISTS_SQL, (shard, signals)),
+    )
+
+
 async def shown_seq(db: Database, shard: str) -> int:
     """The last journal row that the projections show; 0 before the first."""
-    found = await db.row(_Shown, "select seq from projection_heads where shard = %s", (shard,))
+    found = await db.row(_Head, "select seq from projection_heads where shard = %s", (shard,))
     return found.seq if found is not None else 0
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _Head:
     seq: int
 
 

@@ -18,6 +18,7 @@ from kopitra.store.drafts import Draft
 from kopitra.store.journal import JournalWriter
 from kopitra.store.lease import Lease
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.projections import HoldingRow, Projected, write_projected
 
 Kopitra = Callable[..., str]
@@ -54,9 +55,9 @@ async def _gateway_was_here(dsn: str) -> None:
     """A journal of one row, which no projector has seen."""
     async with Database(dsn) as db:
         lease = await Lease.take(
-            db, "main", "tests", clock=SystemClock(), build="test", on_lost=lambda _: None
+            PostgresShelf(db), "main", "tests", clock=SystemClock(), build="test", on_lost=lambda _: None
         )
-        writer = await JournalWriter.open(dsn, shard="main", epoch=lease.epoch)
+        writer = await JournalWriter.open(PostgresShelf(db), shard="main", epoch=lease.epoch)
         body = b'{"build":"b","event":"started","at":"2026-11-20T14:30:00Z"}'
         await writer.append([Draft("system.heartbeat", "Heartbeat", "", NOW, body)])
         await writer.close()

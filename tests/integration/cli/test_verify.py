@@ -13,6 +13,7 @@ from kopitra.store.drafts import Draft
 from kopitra.store.journal import JournalWriter
 from kopitra.store.lease import Lease
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 
 Kopitra = Callable[..., str]
 ROWS = 8
@@ -22,9 +23,9 @@ async def _append(dsn: str) -> None:
     at = datetime(2026, 11, 20, 14, 30, tzinfo=UTC)
     async with Database(dsn) as db:
         lease = await Lease.take(
-            db, "main", "tests", clock=SystemClock(), build="test", on_lost=lambda _: None
+            PostgresShelf(db), "main", "tests", clock=SystemClock(), build="test", on_lost=lambda _: None
         )
-        writer = await JournalWriter.open(dsn, shard="main", epoch=lease.epoch)
+        writer = await JournalWriter.open(PostgresShelf(db), shard="main", epoch=lease.epoch)
         drafts = [Draft("trade.signals", "Heartbeat", "w1", at, b'{"n": %d}' % n) for n in range(ROWS)]
         await writer.append(drafts)
         await writer.close()

@@ -21,6 +21,7 @@ from kopitra.store.hooks import HookRequest, issue_hook
 from kopitra.store.keys import KeyRequest, issue_key, revoke_key
 from kopitra.store.leaders import LeaderRow, create_leader
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.rules import RuleRow, change_rule, create_rule
 from kopitra.store.sealing import FileMasterKey, add_data_key, load_sealer
 from kopitra.store.workspaces import WorkspaceRow, create_workspace
@@ -130,7 +131,7 @@ async def test_a_change_whose_mark_was_lost_is_not_journalled_again(dsn: str) ->
             await journalled(world, 5)
         async with engine(dsn, on) as world:
             await world.db.run("update config_changes set seq = null, shard = null")
-            upkeep = Upkeep(world.db, world.machine.state.clock, world.machine.log, "main")
+            upkeep = Upkeep(PostgresShelf(world.db), world.machine.state.clock, world.machine.log, "main")
             assert await upkeep.journal_changes() == 5
             assert await config_changes.waiting_changes(world.db, 10) == []
             assert len(await changes(world)) == 5
@@ -140,7 +141,9 @@ async def test_two_gateways_that_take_the_same_change_journal_it_once(dsn: str) 
     async with house(dsn, ONE) as world:
         await furnish(world.db)
         machine = world.machine
-        here, there = (Upkeep(world.db, machine.state.clock, machine.log, "main") for _ in range(2))
+        here, there = (
+            Upkeep(PostgresShelf(world.db), machine.state.clock, machine.log, "main") for _ in range(2)
+        )
         waiting = await config_changes.waiting_changes(world.db, 10)
         await here.journal_changes()
         # The other had read the outbox before: the journal itself refuses what it holds.

@@ -9,7 +9,7 @@ from kopitra.domain.journal import ConfigChanged
 from kopitra.store.config_changes import waiting_changes
 from kopitra.store.encoding import encode
 from kopitra.store.journal_reader import replay
-from kopitra.store.lease import read_lease
+from kopitra.store.lease_table import read_lease
 from kopitra.store.rules import change_rule
 from tests.integration.gateway.process import READY_S, ended, running, spawn
 from tests.integration.gateway.world import FIRST, SECOND, rule

@@ -16,7 +16,8 @@ from kopitra.domain.orders import TERMINAL
 from kopitra.store.hooks import HookRequest, issue_hook
 from kopitra.store.journal_reader import replay
 from kopitra.store.keys import KeyRequest, issue_key
-from kopitra.store.lease import read_lease
+from kopitra.store.lease_table import read_lease
+from kopitra.store.postgres_shelf import PostgresShelf
 from tests.integration.gateway.process import Ea, House, ended, running
 from tests.integration.gateway.world import FIRST, LEADER, SECOND, WORKSPACE, engine
 
@@ -66,7 +67,8 @@ async def test_a_process_that_is_stopped_in_a_fan_out_loses_and_doubles_nothing(
                 assert filled == asked & {c.intent.cl_ord_id for c in mine}
                 assert filled
                 assert await world.sim(account).net(account) == world.held(account)
-        assert (await read_book(house.db, "main")).orders.keys() >= {c.intent.cl_ord_id for c in children}
+        book = await read_book(PostgresShelf(house.db), "main")
+        assert book.orders.keys() >= {c.intent.cl_ord_id for c in children}
 
 
 async def test_an_execution_that_is_posted_twice_is_one_row_and_one_answer(dsn: str, tmp_path: Path) -> None:

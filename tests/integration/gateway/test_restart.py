@@ -10,6 +10,7 @@ from kopitra.domain.book import Book
 from kopitra.domain.errors import Conflict, LeaseLost
 from kopitra.domain.journal import Doubted, SignalPlanned
 from kopitra.store.lease import LeaseSettings
+from kopitra.store.postgres_shelf import PostgresShelf
 from tests.integration.gateway.world import FIRST, SECOND, Follower, Street, engine, street
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
@@ -40,7 +41,7 @@ async def test_a_restart_finds_the_same_book_and_sends_nothing_again(dsn: str) -
             await world.holds(a=1, b=1)
             before = facts(world.machine.state.book)
         async with engine(dsn, on) as world:
-            assert facts(await read_book(world.db, "main")) == before
+            assert facts(await read_book(PostgresShelf(world.db), "main")) == before
             await world.send(action="exit")
             await world.holds(a=0, b=0)
             for account in ONE_EACH:

@@ -32,6 +32,7 @@ from kopitra.ports import SimAccount
 from kopitra.store.journal_reader import replay
 from kopitra.store.lease import LeaseSettings
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.telemetry import Metrics
 from tests.integration.gateway.simulated import PATIENCE_S, Simulated
 
@@ -282,9 +283,9 @@ async def engine(
     lost: list[str] = []
     async with Database(dsn) as db:
         supplies = Supplies(
-            dsn, db, SystemClock(), registry(), Metrics(), lease_settings=lease or LeaseSettings()
+            PostgresShelf(db), SystemClock(), registry(), Metrics(), lease_settings=lease or LeaseSettings()
         )
-        broadcast = Broadcast(db, "main")
+        broadcast = Broadcast(PostgresShelf(db), "main")
         machine = await Machine.start(
             Identity("main", "test", "test"), supplies, on.config, broadcast, lost.append
         )

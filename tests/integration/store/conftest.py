@@ -10,6 +10,7 @@ import pytest_asyncio
 from kopitra.store.drafts import Draft, IdempotencyDraft
 from kopitra.store.lease import Lease
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 
 
 class HandClock:
@@ -57,6 +58,8 @@ def draft() -> Callable[..., Draft]:
 @pytest_asyncio.fixture
 async def lease(db: Database, clock: HandClock) -> AsyncIterator[Lease]:
     """Shard s1, held."""
-    held = await Lease.take(db, "s1", "tests", clock=clock, build="test", on_lost=lambda _reason: None)
+    held = await Lease.take(
+        PostgresShelf(db), "s1", "tests", clock=clock, build="test", on_lost=lambda _reason: None
+    )
     yield held
     await held.abandon()

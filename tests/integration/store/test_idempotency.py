@@ -9,12 +9,13 @@ from kopitra.store.idempotency import RETENTION, find_answer, find_signal, purge
 from kopitra.store.journal import JournalWriter
 from kopitra.store.lease import Lease
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 
 
 async def test_answers_are_found_again_after_a_restart(
     db: Database, lease: Lease, clock: Clock, draft: Callable[..., Draft]
 ) -> None:
-    writer = await JournalWriter.open(db.dsn, shard="s1", epoch=lease.epoch)
+    writer = await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=lease.epoch)
     for i in range(1, 4):
         await writer.append([draft(i, signal_id=f"s{i}", key=f"k{i}")])
     await writer.close()
@@ -32,7 +33,7 @@ async def test_answers_are_found_again_after_a_restart(
 async def test_nothing_younger_than_a_week_is_purged(
     db: Database, lease: Lease, clock: Clock, draft: Callable[..., Draft]
 ) -> None:
-    writer = await JournalWriter.open(db.dsn, shard="s1", epoch=lease.epoch)
+    writer = await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=lease.epoch)
     await writer.append([draft(1, signal_id="s", key="k")])
     await writer.close()
     assert await purge_answers(db, clock.now() + RETENTION, retention=timedelta(0)) == 0

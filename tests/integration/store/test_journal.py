@@ -16,6 +16,7 @@ from kopitra.store.journal import JournalWriter
 from kopitra.store.journal_reader import read, replay, verify
 from kopitra.store.lease import Lease
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 
 MakeDraft = Callable[..., Draft]
 
@@ -27,7 +28,7 @@ class Count:
 
 @pytest_asyncio.fixture
 async def writer(db: Database, lease: Lease) -> AsyncIterator[JournalWriter]:
-    journal = await JournalWriter.open(db.dsn, shard="s1", epoch=lease.epoch)
+    journal = await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=lease.epoch)
     yield journal
     await journal.close()
 
@@ -105,7 +106,9 @@ async def test_every_row_is_told_in_order_before_its_owner_goes_on(
     db: Database, lease: Lease, draft: MakeDraft
 ) -> None:
     told: list[JournalRow] = []
-    journal = await JournalWriter.open(db.dsn, shard="s1", epoch=lease.epoch, on_committed=told.extend)
+    journal = await JournalWriter.open(
+        PostgresShelf(db), shard="s1", epoch=lease.epoch, on_committed=told.extend
+    )
     first, second = await asyncio.gather(journal.append([draft(1)]), journal.append([draft(2)]))
     assert told == [*first.rows, *second.rows]
     await journal.close()
@@ -202,7 +205,7 @@ async def test_a_stale_epoch_writes_nothing_and_stays_refused(
 
 async def test_a_writer_for_another_epoch_does_not_open(db: Database, lease: Lease) -> None:
     with pytest.raises(LeaseLost):
-        await JournalWriter.open(db.dsn, shard="s1", epoch=lease.epoch + 1)
+        await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=lease.epoch + 1)
 
 
 async def test_a_taken_number_means_that_the_lease_is_lost(
@@ -237,7 +240,7 @@ async def test_a_new_writer_goes_on_where_the_last_one_stopped(
 ) -> None:
     await writer.append([draft(1)])
     await writer.close()
-    follower = await JournalWriter.open(db.dsn, shard="s1", epoch=lease.epoch)
+    follower = await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=lease.epoch)
     assert follower.head == writer.head != Head()
     assert (await follower.append([draft(2)])).seq == 2
     await follower.close()

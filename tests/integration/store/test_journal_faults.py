@@ -15,6 +15,7 @@ from kopitra.store.journal import COMMIT_WAIT_S, JournalWriter
 from kopitra.store.journal_reader import read, verify
 from kopitra.store.lease import Lease
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 
 MakeDraft = Callable[..., Draft]
 
@@ -59,7 +60,8 @@ def orphans() -> list[JournalRow]:
 
 @pytest_asyncio.fixture
 async def writer(faulty_dsn: str, lease: Lease, orphans: list[JournalRow]) -> AsyncIterator[JournalWriter]:
-    journal = await JournalWriter.open(faulty_dsn, shard="s1", epoch=lease.epoch, on_orphaned=orphans.extend)
+    shelf = PostgresShelf(Database(faulty_dsn))
+    journal = await JournalWriter.open(shelf, shard="s1", epoch=lease.epoch, on_orphaned=orphans.extend)
     yield journal
     await journal.close()
 

@@ -10,8 +10,10 @@ from kopitra.ports import Clock
 from kopitra.store.append_sql import STATEMENTS
 from kopitra.store.drafts import Draft
 from kopitra.store.journal import JournalWriter
-from kopitra.store.lease import Lease, LeaseSettings, read_lease
+from kopitra.store.lease import Lease, LeaseSettings
+from kopitra.store.lease_table import read_lease
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 
 #: seconds; short enough to wait for, long enough for a busy machine
 QUICK = LeaseSettings(ttl_s=1.2, renew_s=0.3, margin_s=0.4)
@@ -30,7 +32,9 @@ class Told:
 
 
 async def take(db: Database, clock: Clock, holder: str, told: Callable[[str], None]) -> Lease:
-    return await Lease.take(db, "s1", holder, clock=clock, build="b1", on_lost=told, settings=QUICK)
+    return await Lease.take(
+        PostgresShelf(db), "s1", holder, clock=clock, build="b1", on_lost=told, settings=QUICK
+    )
 
 
 async def take_when_free(db: Database, clock: Clock, holder: str, told: Callable[[str], None]) -> Lease:
@@ -79,11 +83,11 @@ async def test_a_superseded_holder_can_append_nothing(
     db: Database, clock: Clock, draft: Callable[..., Draft]
 ) -> None:
     first = await take(db, clock, "first", Told())
-    old = await JournalWriter.open(db.dsn, shard="s1", epoch=first.epoch)
+    old = await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=first.epoch)
     await old.append([draft(1)])
     first._task.cancel()
     second = await take_when_free(db, clock, "second", Told())
-    new = await JournalWriter.open(db.dsn, shard="s1", epoch=second.epoch)
+    new = await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=second.epoch)
     with pytest.raises(LeaseLost):
         await old.append([draft(2)])
     assert (await new.append([draft(3)])).seq == 2

@@ -13,6 +13,7 @@ from kopitra.store.journal import JournalWriter
 from kopitra.store.journal_reader import shards, verify
 from kopitra.store.lease import Lease
 from kopitra.store.pool import Database
+from kopitra.store.postgres_shelf import PostgresShelf
 
 ROWS = 12
 TRIALS = 400
@@ -25,7 +26,7 @@ Tamperer = psycopg.AsyncConnection[tuple[object, ...]]
 @pytest_asyncio.fixture
 async def journal(db: Database, lease: Lease, draft: Callable[..., Draft]) -> Head:
     """Twelve rows; the head."""
-    writer = await JournalWriter.open(db.dsn, shard="s1", epoch=lease.epoch)
+    writer = await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=lease.epoch)
     await writer.append([draft(i, payload=b'{"qty": "%d", "px": "5011.25"}' % i) for i in range(1, ROWS + 1)])
     await writer.close()
     return writer.head
@@ -136,7 +137,7 @@ async def test_a_rewritten_end_is_seen_with_an_anchor(
     db: Database, journal: Head, tamperer: Tamperer, lease: Lease, draft: Callable[..., Draft]
 ) -> None:
     await tamperer.execute("delete from journal where seq > 9")
-    writer = await JournalWriter.open(db.dsn, shard="s1", epoch=lease.epoch)
+    writer = await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=lease.epoch)
     await writer.append([draft(i) for i in range(5)])
     await writer.close()
     assert await bad_row(db) is None
