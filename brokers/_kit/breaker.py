@@ -111,6 +111,11 @@ class Breaker:
         self._probe_at_ns = now_ns + int(self._policy.probe_max_s * _NS_PER_S)
         return Permit(self, self._epoch, is_probe=True)
 
+    def note(self, ok: bool) -> None:
+        """The outcome of a call that needed no permit, because the breaker was closed; else it says nothing."""
+        if self._state == "closed":
+            self._count(ok)
+
     def on_outcome(self, ok: bool, epoch: int, is_probe: bool) -> None:
         """For `Permit` only."""
         if self._state == "closed":

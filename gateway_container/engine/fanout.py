@@ -174,6 +174,11 @@ class Fanout:
             place.encoded = self._bytes(place.intent, place.attached)
             if isinstance(place.encoded, NotSent):
                 return place.encoded
+        # Entries were refused by the last look, and a flatten has a pace of its own.
+        if (breakers := self.look.breakers).shut and place.intent.leader:
+            held = breakers.hold(place.intent.account_id, place.intent.cl_ord_id)
+            if held is not None:
+                return held
         return session.submit(place.encoded, place.intent.reduce_only)
 
     def _not_sent(self, place: Place, reason: str, detail: str) -> None:

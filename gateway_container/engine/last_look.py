@@ -5,6 +5,7 @@ Everything here is a comparison in memory: it runs once per order, between the c
 
 from typing import Final, Protocol
 
+from gateway_container.engine.breakers import Breakers
 from gateway_container.engine.config import AccountConfig
 from gateway_container.engine.queue import Place
 from gateway_container.engine.state import State
@@ -30,6 +31,7 @@ class LastLook:
     def __init__(self, state: State, lease: Lease) -> None:
         self._state = state
         self._lease = lease
+        self.breakers = Breakers(state.clock)
         self.draining = False
         #: monotonic; entries before it wait out a predecessor that may still be alive (R-085)
         self.entries_from_ns = 0
@@ -60,6 +62,8 @@ class LastLook:
         account = self._state.account(intent.account_id)
         if account is None:
             return "account_inactive"
+        if self.breakers.shut and intent.account_id in self.breakers.shut:
+            return "breaker_open"
         return None if self._switch(account, intent) == "active" else "kill_switch"
 
     def _halted(self, intent: OrderIntent) -> str | None:

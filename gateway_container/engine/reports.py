@@ -55,6 +55,8 @@ _EXPECTED: Final = frozenset({"canceled_before_send", "nothing_held", "withdrawn
 _ENDING: Final = frozenset({"stopping", "lease_lost"})
 #: reports that tell of a request's fate without moving the order
 _ANSWERS: Final = frozenset({"replaced", "replace_rejected", "cancel_rejected"})
+#: the broker answered a cancel or move
+_REQUEST_ANSWERED: Final = _ANSWERS | {"canceled"}
 
 #: (child, report): for the hop times
 OnReport = Callable[[ChildOrder, ExecutionReport], None]
@@ -72,6 +74,8 @@ class Reports:
         self._log = log
         self._fanout = fanout
         self._on_report = on_report
+        self._breakers = fanout.look.breakers
+        self._breakers.attach(self.alert)
         fanout.attach(self.not_sent)
         self._leaders: LeaderFeed | None = None
         self._on_snapshot: Callable[[AccountSnapshot], None] = _unheard
@@ -152,6 +156,8 @@ class Reports:
             return
         self._on_report(order, report)
         intent, state = order.intent, order.state
+        if effect.before == "claimed" or report.exec_type in _REQUEST_ANSWERED:
+            self._breakers.answered(intent.account_id, intent.cl_ord_id)
         if state == "rejected" and effect.before != "rejected" and intent.reduce_only and intent.leader:
             self._protection_missing(intent, "the broker rejected it", report.text)
         # The closes of a flatten belong to no leader: their own loop judges them, by what the broker holds.
@@ -269,6 +275,10 @@ class Reports:
             self._state.workspace_of(event.account_id),
             Doubted(event.cl_ord_id, event.account_id, event.reason),
         )
+        if (
+            effect.order is None or not effect.order.attached
+        ):  # what travels with its entry is one call with it
+            self._breakers.failed(event.account_id, event.cl_ord_id)
         text = f"the fate of {event.cl_ord_id} is unknown ({event.reason}): it is looked up, never sent again"
         if effect.order is not None and effect.order.state != "in_doubt":
             return  # its fate was told already
@@ -277,6 +287,7 @@ class Reports:
             self._lookup(event.account_id)
 
     def _request_unknown(self, event: RequestUnknown) -> None:
+        self._breakers.failed(event.account_id, event.cl_ord_id)
         child = self._state.book.orders.get(event.cl_ord_id)
         is_cancel = (
             child is not None and child.cancel is not None and child.cancel.cl_ord_id == event.request_id
@@ -294,7 +305,10 @@ class Reports:
         accounts = self._accounts_of(event.login_id)
         live = event.state in ("live", "draining")
         for account_id in accounts:
-            self._state.facts_of(account_id).live = live
+            facts = self._state.facts_of(account_id)
+            if facts.live and event.state == "backoff":
+                self._breakers.failed(account_id)
+            facts.live = live
         login = self._state.config.logins.get(event.login_id)
         broker, workspace = (login.broker, login.workspace) if login is not None else ("", "")
         self._log.note(

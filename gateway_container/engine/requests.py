@@ -1,5 +1,6 @@
 """Cancels and moves of working orders: the newest wish leaves once the broker can be told; older ones never do."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -9,13 +10,18 @@ from gateway_container.engine.state import State
 from gateway_container.engine.written import Links, order_ref
 from kopitra.domain.book import ChildOrder
 from kopitra.domain.journal import OrdersSent, SentFact
+from kopitra.domain.orders import ReplaceIntent
 from kopitra.domain.orders import State as OrderState
-from kopitra.ports import NewNumbers, NotSent
+from kopitra.ports import NewNumbers, NotSent, Sent
 
 #: an order that the broker has acknowledged and that is not over
 _REACHABLE: Final[frozenset[OrderState]] = frozenset({"acked", "working", "partial"})
 #: refusals that pass: the request is tried again
 WAITS: Final = frozenset({"busy", "rate_budget", "session_down", "penalty", "stale"})
+#: orders whose last move is remembered, for the distance to the next one
+MOVED_MAX: Final = 10_000
+_NS_PER_MS: Final = 1_000_000
+_DOWN: Final = NotSent("session_down")
 
 
 class Requests:
@@ -31,6 +37,8 @@ class Requests:
         self._retry_later = retry_later
         #: account -> children with a cancel or replace that could not leave yet
         self._wanting: dict[str, dict[str, None]] = {}
+        #: order -> monotonic time at which its price was last moved, oldest leave first
+        self._moved_ns: OrderedDict[str, int] = OrderedDict()
 
     def send(self, child: ChildOrder | None) -> None:
         """Send the cancel or the newest move that is wanted for a child, once the broker can be told."""
@@ -46,8 +54,8 @@ class Requests:
         session = self._links.of(child.intent.account_id)
         if cancel is None or child.cancel_sent or self._look.lease_is_over:
             return None
-        outcome = (
-            NotSent("session_down") if session is None else session.cancel(order_ref(child), cancel.cl_ord_id)
+        outcome = self._held(child) or (
+            _DOWN if session is None else session.cancel(order_ref(child), cancel.cl_ord_id)
         )
         if isinstance(outcome, NotSent):
             self._want(child, outcome)
@@ -60,15 +68,40 @@ class Requests:
             return None
         session = self._links.of(child.intent.account_id)
         numbers = NewNumbers(wanted.qty, wanted.price, wanted.stop_price, wanted.trail_offset)
-        outcome = (
-            NotSent("session_down")
-            if session is None
-            else session.replace(order_ref(child), numbers, wanted.cl_ord_id)
-        )
+        outcome: Sent | NotSent | None = self._too_soon(child, wanted) or self._held(child)
+        if outcome is None:
+            outcome = (
+                _DOWN if session is None else session.replace(order_ref(child), numbers, wanted.cl_ord_id)
+            )
         if isinstance(outcome, NotSent):
             self._want(child, outcome)
             return None
+        self._moved(child, outcome.at_ns)
         return SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
+
+    def _held(self, child: ChildOrder) -> NotSent | None:
+        """While the account's breaker is open requests leave one by one, like exits (R-054)."""
+        breakers, intent = self._look.breakers, child.intent
+        return breakers.hold(intent.account_id, intent.cl_ord_id) if breakers.shut else None
+
+    def _too_soon(self, child: ChildOrder, wanted: ReplaceIntent) -> NotSent | None:
+        """Moves of a price coalesce: while one waits its turn the newest takes its place (R-063).
+
+        A change of size never waits: a stop must fit what is held.
+        """
+        moved_ns = self._moved_ns.get(child.intent.cl_ord_id)
+        account = self._state.account(child.intent.account_id)
+        if moved_ns is None or wanted.qty is not None or account is None:
+            return None
+        left_ns = moved_ns + account.limits.move_gap_ms * _NS_PER_MS - self._state.clock.monotonic_ns()
+        return NotSent("busy", "the order was moved just now", left_ns / 1e9) if left_ns > 0 else None
+
+    def _moved(self, child: ChildOrder, at_ns: int) -> None:
+        name = child.intent.cl_ord_id
+        self._moved_ns[name] = at_ns
+        self._moved_ns.move_to_end(name)
+        if len(self._moved_ns) > MOVED_MAX:
+            self._moved_ns.popitem(last=False)
 
     def _want(self, child: ChildOrder, outcome: NotSent) -> None:
         if outcome.reason in WAITS:

@@ -51,3 +51,7 @@ class RiskLimits:
     symbols: tuple[str, ...] = ()
     #: milliseconds in which a second entry of the same side, contract, quantity and price is a duplicate; 0 = off
     duplicate_window_ms: int = 0
+    #: milliseconds between two moves of the price of one working order; the newest waits, older ones never leave
+    move_gap_ms: int = 1_000
+    #: days before a contract's last trading day in which nothing is opened in it; 0 allows all but expired ones
+    expiry_days_min: int = 2
