@@ -1,6 +1,7 @@
 """Which accounts an entry is about: a reader that may see some accounts sees the entries about no other."""
 
 from kopitra.domain.journal import (
+    AbsenceProved,
     AlertRaised,
     Doubted,
     EntriesBlocked,
@@ -8,10 +9,12 @@ from kopitra.domain.journal import (
     FlattenNoted,
     FollowUp,
     OrderNotSent,
+    OrderParked,
     PositionDiffers,
     Reported,
     RequestFailed,
     SignalPlanned,
+    StrangerSeen,
     SwitchChanged,
 )
 
@@ -27,6 +30,9 @@ def accounts_of(entry: Entry) -> frozenset[str]:
             OrderNotSent()
             | FollowUp()
             | Doubted()
+            | AbsenceProved()
+            | OrderParked()
+            | StrangerSeen()
             | RequestFailed()
             | EntriesBlocked()
             | FlattenNoted()

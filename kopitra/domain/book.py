@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from kopitra.domain.orders import LIVE, TERMINAL, ZERO, ChildOrder, Role
 from kopitra.domain.signals import Side, sign
+from kopitra.domain.streams import LeaderStream
 from kopitra.domain.switches import SwitchBoard
 
 #: children kept in memory after their end, oldest leave first
@@ -22,6 +23,8 @@ EXEC_IDS_MAX: Final = 10_000
 #: entries remembered per account for the orders-per-minute check
 ORDER_TIMES_MAX: Final = 1_000
 _MINUTE: Final = timedelta(seconds=60)
+#: lost ids of ours that are remembered; more of them than this are told and not remembered
+STRANGERS_MAX: Final = 10_000
 #: working orders of one leader in one product
 LEADER_ORDERS_MAX: Final = 500
 
@@ -123,6 +126,8 @@ class Book:
     leaders: dict[tuple[str, str], LeaderPosition] = field(
         default_factory=dict[tuple[str, str], LeaderPosition]
     )
+    #: what each leader's sender has told
+    streams: dict[str, LeaderStream] = field(default_factory=dict[str, LeaderStream])
     #: (leader, account, follower's root)
     episodes: dict[tuple[str, str, str], Episode] = field(default_factory=dict[tuple[str, str, str], Episode])
     #: (account, leader) -> contract -> what we hold there because of that leader
@@ -158,10 +163,18 @@ class Book:
     #: account -> why its entries are stopped until a person has looked
     blocked: dict[str, str] = field(default_factory=dict[str, str])
     ended: deque[str] = field(default_factory=deque[str])
+    #: ids of our making that a broker has and the journal lost -> their account: never written again (R-077)
+    strangers: dict[str, str] = field(default_factory=dict[str, str])
 
     def leader(self, leader: str, root: str) -> LeaderPosition:
         """The leader's position in a product; flat when nothing is known."""
         return self.leaders.get((leader, root)) or LeaderPosition()
+
+    def knows_order(self, leader: str, root: str, leader_order_id: str) -> bool:
+        """A leader's order that rests, or that followers copy."""
+        if leader_order_id in self.leader(leader, root).working:
+            return True
+        return (leader, leader_order_id) in self.mirrors
 
     def held(self, account_id: str, leader: str) -> dict[str, Position]:
         """Contracts held by an account because of a leader."""

@@ -2,10 +2,11 @@
 
 from collections import deque
 from decimal import Decimal
+from typing import Final
 
-from kopitra.domain.book import ORDER_TIMES_MAX, Book, Episode, LastEntry
+from kopitra.domain.book import ORDER_TIMES_MAX, STRANGERS_MAX, Book, Episode, LastEntry
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg, LeaderAct
-from kopitra.domain.fold_leader import leader_moved
+from kopitra.domain.fold_leader import leader_moved, leader_told
 from kopitra.domain.fold_reports import (
     NOTHING,
     Effect,
@@ -16,21 +17,29 @@ from kopitra.domain.fold_reports import (
     take_numbers,
 )
 from kopitra.domain.journal import (
+    AbsenceProved,
     Doubted,
     EntriesBlocked,
     Entry,
     FlattenNoted,
     FollowUp,
+    LeaderTold,
     OrderNotSent,
+    OrderParked,
     OrdersSent,
     Reported,
     RequestFailed,
     SentFact,
     SignalPlanned,
+    StrangerSeen,
     SwitchChanged,
 )
-from kopitra.domain.orders import TERMINAL, CancelIntent, ChildOrder, Event, OrderIntent, ReplaceIntent
+from kopitra.domain.orders import TERMINAL, CancelIntent, ChildOrder, Event, OrderIntent, ReplaceIntent, State
 from kopitra.domain.signals import Signal
+from kopitra.domain.streams import LeaderStream, heard, merged, numbered
+
+_PARKABLE: Final[frozenset[State]] = frozenset({"in_doubt"})
+_PROVABLE: Final[frozenset[State]] = frozenset({"in_doubt", "parked"})
 
 
 def fold(book: Book, entry: Entry) -> Effect:
@@ -38,6 +47,8 @@ def fold(book: Book, entry: Entry) -> Effect:
     match entry:
         case SignalPlanned():
             _planned(book, entry.signal, entry.plan)
+        case LeaderTold():
+            leader_told(book, entry.snapshot)
         case Reported():
             return reported(book, entry.report)
         case OrdersSent():
@@ -47,8 +58,8 @@ def fold(book: Book, entry: Entry) -> Effect:
             return _not_sent(book, entry)
         case FollowUp():
             _followed(book, entry)
-        case Doubted():
-            return _moved(book, entry.cl_ord_id, "doubt", entry.reason)
+        case Doubted() | AbsenceProved() | OrderParked():
+            return _doubted(book, entry)
         case RequestFailed():
             _request_failed(book, entry)
         case _:
@@ -66,6 +77,9 @@ def _standing(book: Book, entry: Entry) -> None:
         case FlattenNoted():
             if entry.state == "flat_confirmed":
                 book.went_flat(entry.account_id)
+        case StrangerSeen():
+            if len(book.strangers) < STRANGERS_MAX:
+                book.strangers[entry.cl_ord_id] = entry.account_id
         case _:
             pass
 
@@ -78,6 +92,12 @@ def _blocked(book: Book, entry: EntriesBlocked) -> None:
 
 
 def _planned(book: Book, signal: Signal, plan: FanoutPlan) -> None:
+    if numbered(signal):
+        stream = book.streams.get(signal.leader)
+        if stream is None:
+            stream = book.streams[signal.leader] = LeaderStream()
+        told, signal = signal, merged(signal, stream)
+        heard(told, stream, plan.verdict)
     legs_per_act = len(plan.legs) // max(1, len(plan.acts))
     for number, act in enumerate(plan.acts):
         leader_moved(book, signal, act)
@@ -194,13 +214,18 @@ def _followed(book: Book, entry: FollowUp) -> None:
         if known is None:
             _added(book, intent)
             continue
-        if known.intent == intent and known.state != "planned":
+        if known.intent == intent and known.state != "planned" and entry.renewed != intent.cl_ord_id:
             continue  # the same fact again, after an unclear commit
+        if entry.renewed == intent.cl_ord_id and known.state != "not_placed":
+            continue  # evidence came first: it is there
         known.intent = intent
         take_numbers(known, intent.qty, intent.price, intent.stop_price, intent.trail_offset)
         advance(book, known, "claim", "")
     for cl_ord_id in entry.dropped:
         _moved(book, cl_ord_id, "skip", "nothing was left to do")
+    lost = book.orders.get(entry.renewed) if entry.renewed else None
+    if lost is not None and lost.intent.role == "exit":
+        lost.superseded = True
     for cancel in entry.cancels:
         _cancel_wanted(book, cancel)
     for replace in entry.replaces:
@@ -227,6 +252,25 @@ def _not_sent(book: Book, entry: OrderNotSent) -> Effect:
             if waits and held.intent.role != "exit":
                 advance(book, held, "skip", "the order it waits for was not sent")
     return effect
+
+
+def _doubted(book: Book, entry: Doubted | AbsenceProved | OrderParked) -> Effect:
+    match entry:
+        case Doubted():
+            return _moved(book, entry.cl_ord_id, "doubt", entry.reason)
+        case AbsenceProved():
+            return _settled(book, entry.cl_ord_id, "absent", entry.why or "the broker does not have it")
+        case OrderParked():
+            return _settled(book, entry.cl_ord_id, "park", f"{entry.who}: {entry.why}")
+
+
+def _settled(book: Book, cl_ord_id: str, event: Event, reason: str) -> Effect:
+    """A doubt ends without the broker's word; evidence that came first, or the same fact again, wins."""
+    order = book.orders.get(cl_ord_id)
+    open_for: frozenset[State] = _PROVABLE if event == "absent" else _PARKABLE
+    if order is None or order.state not in open_for:
+        return Effect(order, order.state if order is not None else None, False)
+    return _moved(book, cl_ord_id, event, reason)
 
 
 def _moved(book: Book, cl_ord_id: str, event: Event, reason: str) -> Effect:

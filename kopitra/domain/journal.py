@@ -11,6 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 from kopitra.domain.executions import ExecutionReport, PositionReport
 from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.leader_snapshot import LeaderSnapshot
 from kopitra.domain.orders import CancelIntent, OrderIntent, ReplaceIntent
 from kopitra.domain.signals import Signal
 from kopitra.domain.switches import KillSwitch
@@ -31,6 +32,13 @@ class SignalPlanned:
 
     signal: Signal
     plan: FanoutPlan
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderTold:
+    """A snapshot of a leader: what it holds and rests is known again, whatever was missed (R-033)."""
+
+    snapshot: LeaderSnapshot
 
 
 class SentFact(NamedTuple):
@@ -75,6 +83,8 @@ class FollowUp:
     cancels: tuple[CancelIntent, ...] = ()
     replaces: tuple[ReplaceIntent, ...] = ()
     dropped: tuple[str, ...] = ()
+    #: the order that could not be found and that `released` stands in for: a close of another id, or the same entry
+    renewed: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -96,6 +106,47 @@ class Doubted:
     cl_ord_id: str
     account_id: str
     reason: str
+
+
+class ReadFact(NamedTuple):
+    """One whole read of an account that did not show an order: milliseconds after the doubt was known."""
+
+    after_ms: int
+    #: which life of the session it was made in, counted by the process
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbsenceProved:
+    """The broker does not have an order and never had: by two complete reads, or because a person says so (`who`).
+    The evidence stays here (R-010)."""
+
+    cl_ord_id: str
+    account_id: str
+    reads: tuple[ReadFact, ...]
+    #: milliseconds that the two reads had to lie apart
+    t_vis_ms: int = 0
+    who: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderParked:
+    """A person has taken an order in doubt over: it is looked up no more."""
+
+    cl_ord_id: str
+    account_id: str
+    who: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StrangerSeen:
+    """The broker has an order with an id of our making that this journal does not know: rows were lost (R-077)."""
+
+    account_id: str
+    cl_ord_id: str
+    order_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,17 +239,23 @@ class Heartbeat:
 
 
 Entry = (
-    SignalPlanned | OrdersSent | OrderNotSent | FollowUp | Reported | Doubted | RequestFailed | SwitchChanged
+    SignalPlanned | LeaderTold
+    | OrdersSent | OrderNotSent | FollowUp | Reported | Doubted | AbsenceProved | OrderParked
+    | StrangerSeen | RequestFailed | SwitchChanged
     | EntriesBlocked | SessionNoted | PositionDiffers | ConfigChanged | AlertRaised | FlattenNoted | Heartbeat
 )  # fmt: skip
 
 KINDS: Final[dict[type[Entry], Kind]] = {
     SignalPlanned: "trade.signals",
+    LeaderTold: "trade.signals",
     OrdersSent: "trade.executions",
     OrderNotSent: "order.errors",
     FollowUp: "trade.executions",
     Reported: "trade.executions",
     Doubted: "order.errors",
+    AbsenceProved: "order.errors",
+    OrderParked: "order.errors",
+    StrangerSeen: "order.errors",
     RequestFailed: "order.errors",
     SwitchChanged: "account.status",
     EntriesBlocked: "account.status",

@@ -152,6 +152,8 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("parked", "absent"): "not_placed",
     # the proof of absence was wrong: evidence wins, the caller raises an alert
     **{("not_placed", e): s for e, s in _ANSWERS.items()},
+    # the same order again under the same id, where the broker itself refuses a double (R-011)
+    ("not_placed", "claim"): "claimed",
     ("acked", "ack"): "acked",
     ("acked", "work"): "working",
     ("acked", "fill"): "partial",
@@ -237,6 +239,8 @@ class ChildOrder:
     replace_sent: bool = False
     #: cancels that the broker refused, or whose fate nobody knows
     cancels_failed: int = 0
+    #: an exit that could not be found: another close stands in for it, and nothing more is expected of it (R-012)
+    superseded: bool = False
     #: hop name -> nanoseconds since the signal was received
     hops: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -247,8 +251,8 @@ class ChildOrder:
 
     @property
     def leaves_qty(self) -> Decimal:
-        """What can still fill."""
-        return ZERO if self.state in TERMINAL else self.qty - self.cum_qty
+        """What can still fill, as far as it is counted on."""
+        return ZERO if self.state in TERMINAL or self.superseded else self.qty - self.cum_qty
 
     @property
     def wanted_qty(self) -> Decimal:

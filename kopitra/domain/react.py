@@ -190,25 +190,7 @@ class _Made:
         excess = abs(expected) - keep
         if excess <= 0 or expected * held < 0 or any(i.role == "exit" for i in self._released):
             return
-        intent = self._order.intent
-        # Every follow-up joins its signal's list, so that its length names the next one.
-        leg = f"g{len(self._book.lists.get(intent.list_id, ()))}"
-        self._released.append(
-            OrderIntent(
-                cl_ord_id=cl_ord_id(intent.list_id, self._account, leg),
-                list_id=intent.list_id,
-                account_id=self._account,
-                leader=self._leader,
-                leg=leg,
-                role="exit",
-                symbol=self._contract,
-                side=side,
-                qty=min(excess, abs(held)),
-                reduce_only=True,
-                rule_id=intent.rule_id,
-                rule_version=intent.rule_version,
-            )
-        )
+        self._released.append(close_of(self._book, self._order.intent, side, min(excess, abs(held))))
 
     def _is_hopeless(self) -> bool:
         intent, state = self._order.intent, self._order.state
@@ -218,6 +200,8 @@ class _Made:
 
     def withdraw(self) -> None:
         """A resting order outlived its purpose (its cancel was refused or lost): ask again, a few times."""
+        if self._order.superseded and _may_be_asked(self._order) and self._order.state != "in_doubt":
+            self._end(self._order)  # another close stands in for it, and now it works after all
         if self._order.intent.role in ("stop", "target") and self._order.cancels_failed:
             self._withdraw_protection(self._order)
         if self._target != 0:
@@ -289,6 +273,26 @@ class _Made:
         ties, leg = order.intent.list_id, f"y{order.requests}{order.intent.leg}"
         name = cl_ord_id(ties, self._account, leg)
         self._cancels.append(CancelIntent(name, ties, self._account, order.intent.cl_ord_id))
+
+
+def close_of(book: Book, cause: OrderIntent, side: Side, qty: Decimal) -> OrderIntent:
+    """A close of `qty` contracts that follows from one of our orders, under an id of its own."""
+    # Every follow-up joins its signal's list, so that its length names the next one.
+    leg = f"g{len(book.lists.get(cause.list_id, ()))}"
+    return OrderIntent(
+        cl_ord_id=cl_ord_id(cause.list_id, cause.account_id, leg),
+        list_id=cause.list_id,
+        account_id=cause.account_id,
+        leader=cause.leader,
+        leg=leg,
+        role="exit",
+        symbol=cause.symbol,
+        side=side,
+        qty=qty,
+        reduce_only=True,
+        rule_id=cause.rule_id,
+        rule_version=cause.rule_version,
+    )
 
 
 def _may_be_asked(order: ChildOrder) -> bool:

@@ -244,6 +244,12 @@ class World:
                 else:
                     self.fill(close)
 
+    def settle_closes_of(self, lost: ChildOrder) -> None:
+        """Every market close fills but the one that nobody can find."""
+        while closes := [o for o in self.open() if o.intent.role == "exit" and o is not lost]:
+            for close in closes:
+                self.fill(close)
+
     def _settle_one(self, child: ChildOrder) -> bool:
         if child.state in TERMINAL:
             return False

@@ -36,7 +36,7 @@ canceled   -       -       canceled canceled canceled filled   canceled canceled
 expired    -       -       expired  expired  expired  filled   expired  expired  expired  expired    -          -
 rejected   -       -       rejected rejected canceled filled   rejected rejected rejected rejected   -          -
 in_doubt   -       -       acked    working  partial  filled   canceled expired  rejected in_doubt   not_placed parked
-not_placed -       -       acked    working  partial  filled   canceled expired  rejected not_placed -          -
+not_placed claimed -       acked    working  partial  filled   canceled expired  rejected not_placed -          -
 parked     -       -       acked    working  partial  filled   canceled expired  rejected parked     not_placed -
 skipped    -       skipped -        -        -        -        -        -        -        -          -          -
 """

@@ -1,0 +1,302 @@
+"""R-009 to R-013: what reads without an order prove, and what follows from that."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kopitra.domain.doubt import (
+    Absent,
+    Doubt,
+    Finding,
+    Read,
+    Resend,
+    Sight,
+    Unfound,
+    Wait,
+    looked,
+    renewed_close,
+    resent,
+)
+from kopitra.domain.journal import AbsenceProved, Doubted, FollowUp, OrderParked
+from kopitra.domain.orders import ZERO, ChildOrder
+from tests.unit.domain.copy_world import ESZ6, World, d, rule
+
+S = 1_000_000_000
+GOOD = Sight(authoritative=True)
+SINCE = Doubt(since_ns=100 * S)
+
+
+def read(at_s: float, **changes: object) -> Read:
+    """A perfect read, `at_s` seconds after the doubt."""
+    made = Read(int((100 + at_s) * S), whole=True, life=1, current=True, explained=True)
+    return made._replace(**changes)
+
+
+def after(*reads: Read, sight: Sight = GOOD) -> Finding:
+    """What the last of these reads concludes."""
+    doubt, finding = SINCE, None
+    for one in reads:
+        finding = looked(doubt, one, sight)
+        if isinstance(finding, Absent):
+            return finding
+        doubt = finding.doubt
+    assert finding is not None
+    return finding
+
+
+def test_two_whole_reads_five_seconds_apart_prove_absence_r_010() -> None:
+    assert after(read(1), read(6)) == Absent(read(1), read(6))
+
+
+def test_reads_closer_than_t_vis_prove_nothing_r_010() -> None:
+    waits = after(read(1), read(3), read(5.9))
+    assert isinstance(waits, Wait)
+    assert waits.until_ns == 106 * S
+    assert waits.doubt.reads == 3
+
+
+def test_a_broker_whose_lists_lag_needs_a_longer_distance_r_010() -> None:
+    slow = Sight(authoritative=True, lag_ms=20_000)
+    assert isinstance(after(read(1), read(20), sight=slow), Wait)
+    assert isinstance(after(read(1), read(21), sight=slow), Absent)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        read(6, whole=False),
+        read(6, life=0),
+        read(6, current=False),
+        read(-1),
+    ],
+    ids=["not whole", "not logged in", "epoch not current", "begun before the doubt"],
+)
+def test_a_read_that_is_not_good_does_not_count_r_010(bad: Read) -> None:
+    assert isinstance(after(read(1), bad), Wait)
+    assert isinstance(after(bad._replace(started_ns=bad.started_ns - 5 * S), read(6)), Wait)
+
+
+def test_a_new_life_of_the_session_begins_the_proof_anew_r_010() -> None:
+    assert isinstance(after(read(1), read(6, life=2)), Wait)
+    assert after(read(1), read(6, life=2), read(11, life=2)) == Absent(read(6, life=2), read(11, life=2))
+
+
+def test_lists_that_are_not_the_last_word_never_prove_absence_r_009() -> None:
+    finding = after(*(read(n * 10) for n in range(1, 9)), sight=Sight(authoritative=False))
+    assert isinstance(finding, Unfound)
+
+
+def test_a_position_that_the_order_may_have_made_forbids_the_proof_r_009() -> None:
+    assert isinstance(after(read(1), read(6, explained=False)), Unfound)
+    assert isinstance(after(read(1, explained=False), read(6)), Wait)
+    assert isinstance(after(read(1, explained=False), read(6), read(11)), Absent)
+
+
+reads = st.builds(
+    Read,
+    started_ns=st.integers(95, 130).map(lambda s: s * S),
+    whole=st.booleans(),
+    life=st.integers(0, 2),
+    current=st.booleans(),
+    explained=st.booleans(),
+)
+
+
+@given(
+    st.lists(reads, max_size=12).map(lambda rs: sorted(rs, key=lambda r: r.started_ns)),
+    st.booleans(),
+    st.sampled_from([0, 5_000, 9_000]),
+)
+def test_absence_always_rests_on_two_good_reads_t_vis_apart_r_010(
+    made: list[Read], authoritative: bool, lag_ms: int
+) -> None:
+    sight = Sight(authoritative, lag_ms)
+    doubt = SINCE
+    for one in made:
+        finding = looked(doubt, one, sight)
+        if isinstance(finding, Absent):
+            first, second = finding
+            assert authoritative
+            assert second.started_ns - first.started_ns >= max(5_000, lag_ms) * 1_000_000
+            assert first.life == second.life != 0
+            assert first.started_ns >= SINCE.since_ns
+            for proof in finding:
+                assert proof in made
+                assert proof.whole
+                assert proof.current
+                assert proof.explained
+            return
+        assert finding.doubt.reads <= len(made)
+        doubt = finding.doubt
+
+
+# what follows ----------------------------------------------------------------------------------------------
+
+
+def doubted(world: World, child: ChildOrder) -> None:
+    world.note(Doubted(child.intent.cl_ord_id, "a1", "no answer"))
+
+
+def proved(world: World, child: ChildOrder) -> None:
+    world.note(AbsenceProved(child.intent.cl_ord_id, "a1", (), 5_000))
+
+
+def entered(qty: int = 2) -> tuple[World, ChildOrder]:
+    """A follower whose entry is written and not answered."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(qty))
+    return world, world.child()
+
+
+def leaving(qty: int = 2) -> tuple[World, ChildOrder]:
+    """A follower that holds `qty` and whose exit is in doubt."""
+    world, entry = entered(qty)
+    world.fill(entry)
+    world.say("exit")
+    exit_ = world.child("exit")
+    doubted(world, exit_)
+    return world, exit_
+
+
+def test_evidence_that_comes_before_the_proof_wins_r_010() -> None:
+    world, entry = entered()
+    doubted(world, entry)
+    world.fill(entry)
+    proved(world, entry)
+    assert entry.state == "filled"
+    assert not world.book.blocked
+
+
+def test_the_same_proof_twice_changes_nothing_i_12() -> None:
+    world, entry = entered()
+    doubted(world, entry)
+    proved(world, entry)
+    proved(world, entry)
+    assert entry.state == "not_placed"
+    assert not world.book.blocked
+
+
+def test_a_late_fill_of_an_absent_entry_is_closed_when_the_leader_is_out_r_013() -> None:
+    world, entry = entered()
+    doubted(world, entry)
+    proved(world, entry)
+    world.say("exit")
+    world.fill(entry, d(2))
+    closes = [o for o in world.book.orders.values() if o.intent.role == "exit"]
+    assert [(o.intent.side, o.qty, o.intent.reduce_only) for o in closes] == [("sell", d(2), True)]
+
+
+def test_entries_of_a_contract_in_doubt_or_parked_are_refused_r_013() -> None:
+    world, entry = entered()
+    doubted(world, entry)
+    assert world.leg("add", side="buy", quantity=d(1)).reason == "in_doubt"
+    world.note(OrderParked(entry.intent.cl_ord_id, "a1", "ann", "I call the broker"))
+    assert entry.state == "parked"
+    assert world.leg("add", side="buy", quantity=d(1)).reason == "in_doubt"
+
+
+def test_a_parked_order_ends_by_a_person_s_word_or_by_evidence_r_001() -> None:
+    world, entry = entered()
+    doubted(world, entry)
+    world.note(OrderParked(entry.intent.cl_ord_id, "a1", "ann", "I call the broker"))
+    world.note(AbsenceProved(entry.intent.cl_ord_id, "a1", (), who="ann", why="not on their screen"))
+    assert entry.state == "not_placed"
+    assert "not on their screen" in entry.reason
+
+
+@pytest.mark.parametrize(
+    "net, wanted",
+    [(2, 2), (1, 1), (0, 0), (-2, 0), (5, 2)],
+    ids=["still open", "part is closed", "closed unseen", "turned", "more than ours"],
+)
+def test_a_lost_exit_is_renewed_for_what_the_broker_shows_r_012(net: int, wanted: int) -> None:
+    world, exit_ = leaving()
+    follow = renewed_close(world.book, exit_, d(net))
+    assert (follow.released[0].qty if follow else ZERO) == wanted
+    if follow:
+        (close,) = follow.released
+        assert close.reduce_only
+        assert close.cl_ord_id != exit_.intent.cl_ord_id
+        assert close.side == "sell"
+
+
+def test_a_renewed_exit_is_not_renewed_again_and_counts_no_more_r_012() -> None:
+    world, exit_ = leaving()
+    follow = renewed_close(world.book, exit_, d(2))
+    assert follow is not None
+    world.note(follow)
+    assert exit_.superseded
+    assert exit_.leaves_qty == 0
+    assert renewed_close(world.book, exit_, d(2)) is None
+    assert world.book.exposure("a1", "L", "ES") == 0
+
+
+@given(st.integers(1, 5), st.integers(0, 5), st.sampled_from(["before the read", "after the close", "never"]))
+def test_old_and_new_close_together_converge_to_flat_r_012(qty: int, done: int, when: str) -> None:
+    """Whatever the old close did after all, and whenever that is told, the position ends at zero."""
+    world, exit_ = leaving(qty)
+    part = d(min(done, qty)) if when != "never" else ZERO
+    shown = d(qty) - (part if when == "before the read" else ZERO)
+    follow = renewed_close(world.book, exit_, shown)
+    world.follow(follow or FollowUp("", ""))
+    world.settle_closes_of(exit_)
+    if part:
+        world.fill(exit_, part)
+    world.settle_closes_of(exit_)
+    assert follow is not None or part == qty
+    assert world.ledger["a1", ESZ6] == world.held() == 0
+
+
+def test_an_exit_that_was_replaced_and_works_after_all_is_canceled_r_012() -> None:
+    world, exit_ = leaving()
+    follow = renewed_close(world.book, exit_, d(2))
+    assert follow is not None
+    world.note(follow)
+    world.report(exit_, "new", "new")
+    assert exit_.cancel is not None
+
+
+ALLOWED = Resend(wanted=True, dedups_for_ever=True, age_ms=6_000, max_age_ms=30_000)
+
+
+@pytest.mark.parametrize(
+    "may, sent",
+    [
+        (ALLOWED, True),
+        (ALLOWED._replace(wanted=False), False),
+        (ALLOWED._replace(dedups_for_ever=False), False),
+        (ALLOWED._replace(age_ms=30_001), False),
+    ],
+    ids=["all hold", "not asked for", "the broker takes doubles", "too old"],
+)
+def test_an_absent_entry_is_sent_again_only_where_everything_allows_it_r_011(may: Resend, sent: bool) -> None:
+    world, entry = entered()
+    doubted(world, entry)
+    assert resent(entry, may) is None, "not while it is only in doubt"
+    proved(world, entry)
+    follow = resent(entry, may)
+    assert (follow is not None) is sent
+    if follow is None:
+        return
+    assert follow.released[0].cl_ord_id == entry.intent.cl_ord_id
+    world.note(follow)
+    assert entry.state == "claimed"
+    assert entry.leaves_qty == Decimal(2)
+    world.fill(entry)
+    world.note(follow)  # the same fact again, after an unclear commit
+    assert entry.state == "filled"
+    assert world.held() == 2
+
+
+def test_an_order_that_turned_up_is_not_claimed_again_r_011() -> None:
+    world, entry = entered()
+    doubted(world, entry)
+    proved(world, entry)
+    follow = resent(entry, ALLOWED)
+    assert isinstance(follow, FollowUp)
+    world.report(entry, "new", "new")
+    world.note(follow)
+    assert entry.state == "working"
+    assert world.book.positions.get(("a1", ESZ6)) is None
