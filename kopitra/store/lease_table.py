@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from kopitra.store.builds import check_build
 from kopitra.store.pool import Database
 from kopitra.store.shelf import LeaseRow, TakeTry
 
@@ -39,6 +40,8 @@ async def take_lease(db: Database, shard: str, holder: str, build: str, ttl_s: f
     async with db.transaction() as session:
         before = await session.row(LeaseRow, _LOCK_SQL, values)
         taken = await session.row(_EpochRow, _TAKE_SQL, values)
+        if taken is not None:
+            await check_build(session, build)  # raises, and then nothing was taken
     return TakeTry(before, None if taken is None else taken.epoch)
 
 
