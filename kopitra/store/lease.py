@@ -74,6 +74,8 @@ class Lease:
         self.epoch = taken.epoch
         #: monotonic; a write to a broker is allowed strictly before it. 0 when the lease is lost or released.
         self.valid_until_ns = 0
+        #: monotonic; until then exits may go on while the database is away (R-073). 0 like the one above.
+        self.exits_until_ns = 0
         self._table = table
         self._clock = clock
         self._settings = settings
@@ -113,14 +115,18 @@ class Lease:
     async def release(self, note: str) -> None:
         """Hand over: a successor may start at once. Close the broker sessions first."""
         await self._stop()
-        was_held, self.valid_until_ns = self.valid_until_ns, 0
+        was_held = self.valid_until_ns
+        self._end()
         if was_held:
             await self._table.release_lease(self.shard, self.epoch, self.holder, note)
 
     async def abandon(self) -> None:
         """Stop renewing without a word, as a crash would."""
         await self._stop()
-        self.valid_until_ns = 0
+        self._end()
+
+    def _end(self) -> None:
+        self.valid_until_ns = self.exits_until_ns = 0
 
     async def _stop(self) -> None:
         self._stopped.set()
@@ -131,6 +137,7 @@ class Lease:
     def _extend(self, started_ns: int) -> None:
         """Counted from before the request left: the database's clock started later than that."""
         self.valid_until_ns = started_ns + int((self._settings.ttl_s - self._settings.margin_s) * _NS)
+        self.exits_until_ns = self.valid_until_ns + int(self._settings.exit_grace_s * _NS)
 
     async def _keep(self) -> None:
         try:
@@ -138,14 +145,17 @@ class Lease:
                 await asyncio.sleep(self._settings.renew_s)
                 await self._renew_until_deadline()
         except LeaseLost as lost:
-            self.valid_until_ns = 0
+            self._end()
             self._on_lost(lost.message)
 
     async def _renew_until_deadline(self) -> None:
-        """Renew once; while the database is away, try again until the local deadline."""
+        """Renew once; while the database is away, try again until the exit grace is over.
+
+        A renewal past the local deadline is good as long as nobody else has taken the row.
+        """
         while True:
             started_ns = self._clock.monotonic_ns()
-            left_s = (self.valid_until_ns - started_ns) / _NS
+            left_s = (self.exits_until_ns - started_ns) / _NS
             if left_s <= 0:
                 raise LeaseLost("the lease ran out before it could be renewed")
             with contextlib.suppress(Unavailable, TimeoutError):

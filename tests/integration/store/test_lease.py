@@ -16,7 +16,7 @@ from kopitra.store.pool import Database
 from kopitra.store.postgres_shelf import PostgresShelf
 
 #: seconds; short enough to wait for, long enough for a busy machine
-QUICK = LeaseSettings(ttl_s=1.2, renew_s=0.3, margin_s=0.4)
+QUICK = LeaseSettings(ttl_s=1.2, renew_s=0.3, margin_s=0.4, exit_grace_s=0.4)
 
 
 class Told:
@@ -121,14 +121,16 @@ async def test_a_holder_whose_row_was_taken_is_told_once(db: Database, clock: Cl
 
 
 async def test_a_holder_without_a_database_stops_at_its_own_deadline(db: Database, clock: Clock) -> None:
+    """R-073: entries end with the lease by the local clock, exits with the grace after it."""
     told = Told()
     async with Database(db.dsn, "holder") as own:
         first = await take(own, clock, "first", told)
-        deadline = first.valid_until_ns
+        deadline, last = first.valid_until_ns, first.exits_until_ns
         await own.__aexit__()
         await asyncio.wait_for(told.event.wait(), 5)
     assert told.reasons == ["the lease ran out before it could be renewed"]
-    assert clock.monotonic_ns() >= deadline
+    assert clock.monotonic_ns() >= last == deadline + 400_000_000
+    assert (first.valid_until_ns, first.exits_until_ns) == (0, 0)
     await first.abandon()
 
 
