@@ -129,6 +129,10 @@ class Intake(Answers, Protocol):
         """Decide and append. Raises SignalRefused, QueueFull, Unavailable or LeaseLost: nothing changed."""
         ...
 
+    async def turn(self, signal: Signal) -> None:
+        """Wait for the signals that its sender numbered before it; half a second at most, exits never."""
+        ...
+
 
 class Executions(Protocol):
     """Callbacks of brokers and EAs."""

@@ -58,6 +58,8 @@ class SignalDoor:
         trace.signal_id = signal_id
         try:
             signal = to_domain(body, sender, trace.received_at, signal_id)
+            if signal.sequence is not None:
+                await self._intake.turn(signal)
             pending = take(self._intake, signal, once, trace.received_ns)
         except (SignalRefused, Duplicate) as refused:
             return await idempotency.stored(self._intake, once, refused)

@@ -16,6 +16,7 @@ from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.recovery import SIGNALS_MAX
 from gateway_container.engine.state import State
+from gateway_container.engine.turns import Turns
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.errors import SignalRefused, Unavailable
 from kopitra.domain.fanout import FanoutPlan
@@ -62,6 +63,7 @@ class Intake:
         self._hooks = hooks
         self._answers: OrderedDict[AnswerKey, IdempotencyRecord] = OrderedDict()
         self._running: set[AnswerKey] = set()
+        self._turns = Turns(state)
         #: set when the process is told to stop: no new signal is taken from then on
         self.closed = False
         #: signals that were planned, with their number (0 while the commit is in flight); oldest leave first
@@ -90,12 +92,18 @@ class Intake:
             signal.workspace, SignalPlanned(signal, made), signal_id=signal.signal_id, record=record
         )
         self.planned(*name, 0)
+        if signal.sequence is not None:
+            self._turns.wake(signal.leader)
         if record is not None:
             self.remember(signal.workspace, record, future)
         places = self._fanout.prepare(made, stamp)
         future.add_done_callback(lambda done: self._committed(done, name, made, places, stamp))
         self._hooks.planned(signal, made, stamp)
         return Pending(made, future)
+
+    async def turn(self, signal: Signal) -> None:
+        """Wait for the signals that its sender numbered before it; half a second at most, exits never."""
+        await self._turns.wait(signal)
 
     def _rules(self, signal: Signal) -> Sequence[CopyRule]:
         leader = self._state.config.leaders.get(signal.leader)

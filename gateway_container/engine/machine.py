@@ -16,6 +16,7 @@ from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.callbacks import Callbacks
 from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.control import Control
+from gateway_container.engine.exit_file import ExitFile, ExitLog, Owner
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.flatten import Flattener
 from gateway_container.engine.intake import Hooks, Intake
@@ -89,6 +90,18 @@ class Supplies:
     metrics: Metrics
     tracer: Tracer | None = None
     lease_settings: LeaseSettings = LeaseSettings()
+    #: where exits are written while the database is away; without it they wait
+    exits: ExitFile | None = None
+
+
+class Warm(NamedTuple):
+    """What a standby knows already: the book up to its number, and the kill switches as the table has them."""
+
+    book: Book | None = None
+    switches: Sequence[SwitchRow] = ()
+
+
+COLD: Final = Warm()
 
 
 class Machine:
@@ -101,7 +114,8 @@ class Machine:
         self.writer = writer
         self.state = state = State(supplies.clock)
         self.refold = Refold(state, supplies.shelf, identity.shard, self._knows, self._take_up)
-        self.log = log = Log(state, writer, self.refold.request)
+        self.exits = ExitLog(supplies.exits, Owner(identity.shard, lease.epoch), supplies.clock, lease)
+        self.log = log = Log(state, writer, self.exits, self.refold.request)
         self.refold.attach(log)
         self.sessions = Sessions(state, supplies.adapters, self._heard)
         self.fanout = fanout = Fanout(state, log, self.sessions, LastLook(state, lease))
@@ -112,7 +126,6 @@ class Machine:
         hooks = Hooks(self._planned, self.observer.dispatched)
         self.intake = Intake(state, log, fanout, hooks, supplies.shelf)
         self.streams = LeaderStreams(state, log, self.intake, self.reports.alert)
-        self.intake.turn = self.streams.turn
         self.leaders = LeaderFeed(state, self.intake, self.reports.alert)
         self.lookup = Lookup(state, self.sessions, self.reports.handle, self.reports.alert)
         self.quotes = Quotes(state, self.sessions)
@@ -150,6 +163,7 @@ class Machine:
 
     def _orphaned(self, rows: Sequence[JournalRow]) -> None:
         """Decisions that are durable although their owner was told otherwise: the book must hold them too."""
+        self.log.found(rows)
         self.refold.request(f"{len(rows)} rows are durable after all")
 
     @classmethod
@@ -160,8 +174,12 @@ class Machine:
         config: GatewayConfig,
         broadcast: Broadcast,
         on_lost: Callable[[str], None],
+        warm: Warm = COLD,
     ) -> Self:
-        """Take the shard and bring everything up. Raises Conflict while another process holds the shard."""
+        """Take the shard and bring everything up. Raises Conflict while another process holds the shard.
+
+        `warm.book` belongs to the machine from then on, whatever happens.
+        """
         lost: list[Callable[[str], None]] = []
         lease = await Lease.take(
             supplies.shelf,
@@ -173,7 +191,7 @@ class Machine:
             settings=supplies.lease_settings,
         )
         try:
-            return await cls._start(identity, supplies, config, broadcast, lease, [on_lost], lost)
+            return await cls._start(identity, supplies, config, broadcast, lease, [on_lost], lost, warm)
         except BaseException:
             # After a dirty take-over the next one must wait too, so it must not find a clean hand-over.
             await (lease.abandon() if lease.taken.dirty else lease.release("the start failed"))
@@ -189,6 +207,7 @@ class Machine:
         lease: Lease,
         on_lost: Sequence[Callable[[str], None]],
         lost: list[Callable[[str], None]],
+        warm: Warm,
     ) -> Self:
         committed: list[OnRows] = [broadcast.committed]
         orphaned: list[OnRows] = []
@@ -204,7 +223,7 @@ class Machine:
         committed.append(machine.projector.committed)
         orphaned.append(machine._orphaned)
         try:
-            await machine._recover(config)
+            await machine._recover(config, warm)
         except BaseException:
             await machine._close()
             raise
@@ -212,6 +231,8 @@ class Machine:
 
     async def _recover(self, config: GatewayConfig) -> None:
         state, supplies = self.state, self.supplies
+        left_behind = await self.exits.load()
+        await self.log.bring_exits()
         state.book = await read_book(supplies.shelf, self.identity.shard)
         state.config = config
         for answer in reversed(await supplies.shelf.recent_answers(supplies.clock.now())):
@@ -220,14 +241,16 @@ class Machine:
             self.intake.planned(known.workspace, known.signal_id, known.seq)
         in_doubt = doubt_unresolved(state, self.log)
         if self.lease.taken.dirty:
-            # A predecessor that was paused, not dead, may still write until its own deadline and grace are over.
-            settings = supplies.lease_settings
-            wait_ns = int((settings.ttl_s + settings.exit_grace_s) * _NS)
+            # A predecessor that was cut off, not dead, may still send exits until its grace is over (R-073); its
+            # lease has run out already, else it could not have been taken.
+            wait_ns = int(supplies.lease_settings.exit_grace_s * _NS)
             self.fanout.look.entries_from_ns = supplies.clock.monotonic_ns() + wait_ns
             _log.warning(
                 "dirty_take_over", entries_wait_s=wait_ns / _NS, previous=self.lease.taken.previous_holder
             )
         await self.open(config)
+        for text in left_behind:
+            self.reports.alert("exit-file", text, "")
         self.log.note("", Heartbeat(self.identity.build, "recovered", supplies.clock.now()))
         _log.info("recovered", rows=state.book.seq, in_doubt=in_doubt, epoch=self.lease.epoch)
 
@@ -235,6 +258,9 @@ class Machine:
         """Open the sessions and take signals."""
         self.state.bracket_brokers = frozenset(
             code for code, adapter in self.supplies.adapters.items() if adapter.capabilities.brackets
+        )
+        self.state.converging_brokers = frozenset(
+            code for code, adapter in self.supplies.adapters.items() if adapter.capabilities.closes_position
         )
         self.state.config = config
         self.strays.look(self.state.book, config, config)
@@ -252,16 +278,20 @@ class Machine:
 
     async def reconfigure(self, config: GatewayConfig, switches: Sequence[SwitchRow]) -> None:
         """Take a new configuration: switches and rules at once, sessions as far as they changed."""
-        for row in switches:
-            if row.epoch > self.state.book.switches.epoch(row.scope, row.scope_id):
-                switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
-                self.log.note(row.workspace, SwitchChanged(switch))
+        self._switched(switches)
         before, self.state.config = self.state.config, config
         self.strays.look(self.state.book, before, config)
         self.upkeep.wake()
         self.leaders.configure()
         await self.sessions.apply(config)
         self.quotes.configure()
+
+    def _switched(self, switches: Sequence[SwitchRow]) -> None:
+        """Switches that other processes have set."""
+        for row in switches:
+            if row.epoch > self.state.book.switches.epoch(row.scope, row.scope_id):
+                switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
+                self.log.note(row.workspace, SwitchChanged(switch))
 
     def _ready(self) -> tuple[bool, bool]:
         return self.writer.available, self.accepting and self.log.accepting and self.lease.valid
@@ -273,6 +303,11 @@ class Machine:
         await self._drained(drain_s)
         await self._close()
 
+    async def fall(self) -> None:
+        """The lease is lost: the sockets to the brokers close at once, without a drain (R-083)."""
+        await self.sessions.close(drain_s=0.0)
+        await self._close()
+
     async def _close(self) -> None:
         """Sessions first, the journal after them, the lease last."""
         self.accepting = False
@@ -280,6 +315,7 @@ class Machine:
             part.stop()
         await self.flattener.stop()
         await self.lookup.stop()
+        doubt_unresolved(self.state, self.log, STOPPED)
         await self.sessions.close()
         self.log.note("", Heartbeat(self.identity.build, "stopped", self.supplies.clock.now()))
         self.log.stop()

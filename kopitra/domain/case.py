@@ -18,6 +18,7 @@ from kopitra.domain.instruments import INSTRUMENTS, MONTH_CODES, Contract, days_
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.risk import RiskInputs
 from kopitra.domain.signals import Signal, StopLoss, TakeProfit
+from kopitra.domain.streams import Verdict
 
 #: milliseconds that a limit entry may be old where its rule allows less
 LIMIT_AGE_MS: Final = 30_000
@@ -39,6 +40,8 @@ class Scene:
     list_id: str
     #: tells the products of a signal that spans several apart; "" for all others
     suffix: str = ""
+    #: what is wrong with the signal: its entries are declined with it
+    verdict: Verdict = ""
     age_ms: int = field(init=False)
     #: the route of rules that map nothing
     same: MapEntry = field(init=False)

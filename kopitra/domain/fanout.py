@@ -9,7 +9,9 @@ from typing import Literal, NamedTuple
 from kopitra.domain.allocation import Allocation
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import CancelIntent, ReplaceIntent
+from kopitra.domain.prop_limits import PropStanding
 from kopitra.domain.risk import Approved, RiskInputs
+from kopitra.domain.streams import Verdict
 from kopitra.domain.switches import SwitchState
 
 #: how followers read a leader's act
@@ -46,6 +48,8 @@ class AccountInputs:
     limits_version: int
     #: contract -> net position as the broker last reported it, foreign activity included
     reported: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
+    #: loss limits and where the account stands with them; None: it has none
+    prop: PropStanding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,8 @@ class FanoutPlan:
     config_version: int
     acts: tuple[LeaderAct, ...]
     legs: tuple[FollowerLeg, ...]
+    #: what was wrong with the signal itself: told twice, too late, or behind missing ones; "" when nothing was
+    verdict: Verdict = ""
 
     def count(self, outcome: LegOutcome) -> int:
         """How many legs ended so."""

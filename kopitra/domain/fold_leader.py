@@ -2,8 +2,10 @@
 
 from kopitra.domain.book import LEADER_ORDERS_MAX, Book, LeaderOrder, LeaderPosition
 from kopitra.domain.fanout import LeaderAct
+from kopitra.domain.leader_snapshot import LeaderSnapshot
 from kopitra.domain.orders import ZERO
 from kopitra.domain.signals import Signal
+from kopitra.domain.streams import LeaderStream, reset
 
 
 def leader_moved(book: Book, signal: Signal, act: LeaderAct) -> None:
@@ -27,6 +29,19 @@ def leader_moved(book: Book, signal: Signal, act: LeaderAct) -> None:
         case "position":
             if working:
                 _leader_working(signal, act, working, loid)
+
+
+def leader_told(book: Book, snapshot: LeaderSnapshot) -> None:
+    """The leader is where its snapshot says, in every product (R-033)."""
+    held = dict(snapshot.positions)
+    known = {root for leader, root in book.leaders if leader == snapshot.leader}
+    for root in sorted(known | held.keys()):
+        position = book.leaders.setdefault((snapshot.leader, root), LeaderPosition())
+        position.qty = held.get(root, ZERO)
+        if snapshot.orders is not None:
+            for name in [n for n in position.working if n not in snapshot.orders]:
+                del position.working[name]
+    reset(book.streams.setdefault(snapshot.leader, LeaderStream()), snapshot.sequence)
 
 
 def _leader_working(signal: Signal, act: LeaderAct, working: dict[str, LeaderOrder], loid: str) -> None:

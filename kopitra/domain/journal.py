@@ -91,6 +91,11 @@ class FollowUp:
         """Nothing follows."""
         return not (self.released or self.cancels or self.replaces or self.dropped)
 
+    @property
+    def only_shrinks(self) -> bool:
+        """It opens nothing: a reversal's entry that is released now needs the journal."""
+        return all(intent.reduce_only for intent in self.released)
+
 
 @dataclass(frozen=True, slots=True)
 class Reported:

@@ -22,6 +22,7 @@ from kopitra.domain.orders import ZERO
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
 from kopitra.domain.signals import Signal, sign
 from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, shrink, step_of
+from kopitra.domain.streams import REPEATS, SENTENCES, Verdict, judge, merged, numbered
 
 #: nothing more is to be sent: what is held is on its way out, or goes as soon as it fills
 CLOSING: Final = "closing"
@@ -30,12 +31,27 @@ CLOSING: Final = "closing"
 def plan(signal: Signal, book: Book, rules: Sequence[CopyRule], inputs: PlanInputs) -> FanoutPlan:
     """Decide for every follower of the signal's leader. `rules` are the current versions, one per follower."""
     ties = list_id(signal.workspace, signal.signal_id)
+    verdict: Verdict = ""
+    if numbered(signal):
+        stream = book.streams.get(signal.leader)
+        verdict = judge(signal, stream, lambda order: book.knows_order(signal.leader, signal.symbol, order))
+        if verdict in REPEATS:
+            legs = tuple(_untouched(rule, signal.symbol, verdict) for rule in rules)
+            return FanoutPlan(ties, signal.signal_id, inputs.now, inputs.config_version, (), legs, verdict)
+        signal = merged(signal, stream)
     acts = leader_acts(signal, book)
-    legs: list[FollowerLeg] = []
+    followed: list[FollowerLeg] = []
     for number, act in enumerate(acts):
-        scene = Scene(signal, act, book, inputs, ties, f"-{number}" if number else "")
-        legs += [_follow(scene, rule) for rule in rules]
-    return FanoutPlan(ties, signal.signal_id, inputs.now, inputs.config_version, acts, tuple(legs))
+        scene = Scene(signal, act, book, inputs, ties, f"-{number}" if number else "", verdict)
+        followed += [_follow(scene, rule) for rule in rules]
+    return FanoutPlan(
+        ties, signal.signal_id, inputs.now, inputs.config_version, acts, tuple(followed), verdict
+    )
+
+
+def _untouched(rule: CopyRule, root: str, verdict: Verdict) -> FollowerLeg:
+    """Nothing new happened at the leader: no follower does anything."""
+    return declined(rule, root, Skipped(verdict, SENTENCES[verdict]))
 
 
 def _follow(scene: Scene, rule: CopyRule) -> FollowerLeg:
@@ -108,6 +124,8 @@ def _nothing_to_do(step: Step, allocation: Allocation) -> Skipped:
 def _grow(case: Case, step: Step, exits: Exits) -> Skipped | Refused | tuple[Approved, ...]:
     """The entry with its protective orders, if the rule's filters and the risk check let it pass."""
     rule = case.rule
+    if case.scene.verdict:
+        return Skipped(case.scene.verdict, SENTENCES[case.scene.verdict])
     reason = None if rule.takes_all else _filtered(case, step)
     reason = reason or _levels_differ(case)
     if reason is not None:

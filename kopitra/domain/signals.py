@@ -11,7 +11,7 @@ Action = Literal["enter", "add", "reduce", "exit", "reverse", "cancel", "replace
 Side = Literal["buy", "sell"]
 OrdType = Literal["market", "limit", "stop", "stop_limit", "trailing_stop"]
 TimeInForce = Literal["day", "gtc", "ioc", "fok", "gtd"]
-Source = Literal["ea", "webhook", "drop_copy", "operator"]
+Source = Literal["ea", "webhook", "drop_copy", "operator", "snapshot"]
 
 #: acts that can only shrink exposure: never refused for age, limits or budget
 EXITS: frozenset[Action] = frozenset({"reduce", "exit", "cancel", "flatten"})
@@ -66,6 +66,8 @@ class Signal:
     leader_position: Decimal | None = None
     strategy: str | None = None
     comment: str | None = None
+    #: the sender's own number of this act, one more than that of the act before (R-030); None: it numbers nothing
+    sequence: int | None = None
     #: the leader's fill: followers that mirror fills act on it, followers that mirror orders have acted already
     is_fill: bool = False
 

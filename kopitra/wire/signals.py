@@ -78,6 +78,10 @@ class SignalBody(Shape):
     ] = None
     orig_leader_order_id: ForeignId | None = None
     leader_position: Number | None = Field(None, description="Signed contracts after this act.")
+    leader_sequence: Annotated[int | None, Field(ge=1, le=2**53)] = Field(
+        None,
+        description="Your own number of this act, one more than the last: gaps and repeats are found by it.",
+    )
     strategy: Note | None = None
     comment: Note | None = None
     occurred_at: Time | None = Field(None, description="When the leader acted; arrival time when left out.")
@@ -159,6 +163,7 @@ def to_domain(body: SignalBody, sender: Sender, received_at: datetime, signal_id
         leader_position=body.leader_position,
         strategy=body.strategy,
         comment=body.comment,
+        sequence=body.leader_sequence,
     )
 
 
@@ -184,5 +189,5 @@ def fingerprint(account: str, body: SignalBody) -> bytes:
         f"\x1f{body.time_in_force!s}\x1f{body.expire_at!s}"
         f"\x1f{None if stop is None else (stop.price, stop.offset)!s}\x1f{targets}"
         f"\x1f{body.leader_order_id!s}\x1f{body.orig_leader_order_id!s}\x1f{body.leader_position!s}"
-        f"\x1f{body.strategy!s}\x1f{body.comment!s}".encode()
+        f"\x1f{body.leader_sequence!s}\x1f{body.strategy!s}\x1f{body.comment!s}".encode()
     ).digest()

@@ -1,0 +1,86 @@
+"""Leader streams at run time: who is told of gaps and repeats, and the reset by snapshot.
+
+What a signal is worth is decided by `kopitra/domain/streams.py` from the book; here is only what needs time.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from gateway_container.engine.intake import Intake, Pending
+from gateway_container.engine.log import Log
+from gateway_container.engine.state import State
+from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.journal import LeaderTold
+from kopitra.domain.leader_snapshot import LeaderSnapshot, reductions
+from kopitra.domain.signals import Signal
+from kopitra.domain.streams import PARKED_FOR, SENTENCES, Verdict
+from kopitra.store.drafts import Committed, Duplicate
+
+#: (code, text, account): something a person must know
+Alert = Callable[[str, str, str], None]
+_CODES: Final[dict[Verdict, str]] = {
+    "semantic_duplicate": "signal-told-twice",
+    "old_sequence": "signal-told-twice",
+    "superseded": "signal-superseded",
+    "sequence_gap": "signals-missing",
+}
+
+
+class LeaderStreams:
+    """Beside the intake; costs a signal without numbers nothing."""
+
+    def __init__(self, state: State, log: Log, intake: Intake, alert: Alert) -> None:
+        self._state = state
+        self._log = log
+        self._intake = intake
+        self._alert = alert
+
+    def planned(self, signal: Signal, made: FanoutPlan) -> None:
+        """A numbered signal is in the book: tell what was wrong with it."""
+        verdict = made.verdict
+        if verdict == "parked":
+            order = signal.orig_leader_order_id or signal.leader_order_id or ""
+            loop = asyncio.get_running_loop()
+            loop.call_later(PARKED_FOR.total_seconds(), self._drop, signal, order)
+        elif verdict:
+            text = f"{signal.signal_id} ({signal.action} {signal.symbol}): {SENTENCES[verdict]}"
+            self._alert(_CODES[verdict], text, "")
+        elif self._opened_a_gap(signal):
+            missing = ", ".join(str(n) for n in self._state.book.streams[signal.leader].missing)
+            self._alert(
+                "signals-missing", f"leader {signal.leader} did not tell {missing}: send a snapshot", ""
+            )
+
+    def _opened_a_gap(self, signal: Signal) -> bool:
+        stream = self._state.book.streams.get(signal.leader)
+        return stream is not None and (signal.sequence or 0) - 1 in stream.missing
+
+    def _drop(self, signal: Signal, order: str) -> None:
+        """The order of a parked move has not come (R-032)."""
+        stream = self._state.book.streams.get(signal.leader)
+        parked = stream.parked.get(order) if stream is not None else None
+        if parked is not None and parked.received_at == signal.received_at:
+            text = f"the move of {order} by {signal.signal_id} is dropped: its order was never told; send a snapshot"
+            self._alert("move-dropped", text, "")
+
+    def snapshot(self, snapshot: LeaderSnapshot) -> list[Pending]:
+        """The reset (R-033): what shrinks is followed at once, then the leader is where the snapshot says.
+
+        Raises what `Intake.accept` raises; the same snapshot again has no second effect.
+        """
+        made: list[Pending] = []
+        for act in reductions(snapshot, self._state.book, self._state.clock.now()):
+            try:
+                made.append(self._intake.accept(act, None))
+            except Duplicate:
+                continue
+        told: asyncio.Future[Committed] = self._log.decide(snapshot.workspace, LeaderTold(snapshot))
+        told.add_done_callback(_seen)
+        return made
+
+
+def _seen(done: asyncio.Future[Committed]) -> None:
+    """The log acts upon a failure; here it is only looked at, so that nobody misses it."""
+    if not done.cancelled():
+        done.exception()
