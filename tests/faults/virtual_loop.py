@@ -4,9 +4,9 @@ The loop has callbacks and timers and nothing else. Sockets, threads, signals an
 own base class raises NotImplementedError for each of them, so a simulation cannot touch the outside by accident. When
 nothing is ready, time jumps to the next timer.
 
-Several *processes* share one loop. A process is a context variable: whatever a process starts inherits it, so a killed
-process stops between two steps and not a single line of it runs any more, `finally` included, as after kill -9. A paused
-one (SIGSTOP) keeps its steps until it goes on.
+Several *processes* share one loop. A process is a context variable: whatever a process starts inherits it, so a
+killed process stops between two steps and not a single line of it runs any more, `finally` included, as after
+kill -9. A paused one (SIGSTOP) keeps its steps until it goes on.
 """
 
 import asyncio
