@@ -79,6 +79,20 @@ class Capabilities:
     quotes: bool
     #: the snapshot carries executions by id (poor man's drop copy)
     lists_executions: bool
+    # What doubt needs (R-009 to R-012). The defaults claim nothing, so that nothing rests on a belief.
+    #: the snapshot names finished orders too: filled and canceled ones, by our ids
+    lists_finished_orders: bool = False
+    #: a whole snapshot names every order of ours that the broker has, whatever became of it: one that two such reads
+    #: do not name was never placed
+    proves_absence: bool = False
+    #: milliseconds that the lists may lag behind what happened (p99.9)
+    lists_lag_ms_max: int = 0
+    #: a second order of an id is refused for ever, also after the first one filled or was canceled
+    dedups_for_ever: bool = False
+    #: the broker itself cuts a reduce-only order to the position
+    reduce_only: bool = False
+    #: the broker cancels our working orders when our session ends
+    cancels_on_disconnect: bool = False
 
 
 class Sent(NamedTuple):
@@ -111,6 +125,20 @@ class Encoded(NamedTuple):
     account_id: str
     payload: bytes
     attached: tuple[str, ...] = ()
+    #: requests it costs as the broker counts them, what is attached included
+    requests: int = 1
+
+
+class Forecast(NamedTuple):
+    """What the request budget of a login still allows now, so that a whole fan-out can be judged before its first
+    write. Requests; `limit` in any `per_s` seconds is what entries may use of the tightest window at most."""
+
+    entries: int
+    polls: int
+    limit: int
+    per_s: float
+    #: seconds of silence that the broker asked for
+    paused_s: float = 0.0
 
 
 class OrderRef(NamedTuple):
@@ -180,6 +208,32 @@ class ProtocolAlert:
 
 
 @dataclass(frozen=True, slots=True)
+class Penalized:
+    """The broker asked this login for `seconds` of silence."""
+
+    login_id: str
+    seconds: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerTime:
+    """The broker's wall clock as an answer told it; `ours` is our wall clock when the answer was read.
+
+    `resolution_ms`: how coarse the broker's stamp is (an HTTP Date has whole seconds).
+    """
+
+    login_id: str
+    at: datetime
+    ours: datetime
+    resolution_ms: int
+
+
+#: news of a login that move no order
+LoginNotice = Penalized | BrokerTime
+
+
+@dataclass(frozen=True, slots=True)
 class Writable:
     """A session that refused with `busy` can take orders again."""
 
@@ -188,7 +242,7 @@ class Writable:
 
 SessionEvent = (
     ExecutionReport | PositionReport | BalanceReport | Quote | AccountSnapshot
-    | OrderUnknown | RequestUnknown | SessionChanged | ProtocolAlert | Writable
+    | OrderUnknown | RequestUnknown | SessionChanged | ProtocolAlert | Writable | Penalized | BrokerTime
 )  # fmt: skip
 
 #: called on the event loop, in the order of the wire; must not block and never raises
@@ -229,6 +283,10 @@ class BrokerSession(Protocol):
 
         `urgent`: a flatten reads; a penalty that an entry earned does not hold it back, and it may spare the balance.
         """
+        ...
+
+    def forecast(self) -> Forecast:
+        """What this login may still send now. Pure and quick: a fan-out asks before it writes."""
         ...
 
     def watch(self, symbols: Sequence[str]) -> None:

@@ -38,6 +38,10 @@ _CAPABILITIES: Final = Capabilities(
     reports="stream_and_poll",
     quotes=True,
     lists_executions=True,
+    lists_finished_orders=True,
+    proves_absence=True,
+    lists_lag_ms_max=1_000,
+    dedups_for_ever=True,
 )
 
 

@@ -38,6 +38,9 @@ CAPABILITIES: Final = Capabilities(
     reports="stream",
     quotes=True,
     lists_executions=True,
+    lists_finished_orders=True,
+    proves_absence=True,
+    lists_lag_ms_max=1_000,
 )
 
 
