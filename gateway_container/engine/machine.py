@@ -7,7 +7,7 @@ entries, what is in flight may finish, sessions close, the journal closes, the l
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -30,7 +30,7 @@ from gateway_container.engine.projector import Projector
 from gateway_container.engine.queue import Stamp
 from gateway_container.engine.quotes import Quotes
 from gateway_container.engine.reconcile import Reconciler
-from gateway_container.engine.recovery import SIGNALS_MAX, Refold, doubt_unresolved, read_book
+from gateway_container.engine.recovery import SIGNALS_MAX, STOPPED, Refold, doubt_unresolved, read_book
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
@@ -38,6 +38,7 @@ from gateway_container.engine.unmanaged import Strays
 from gateway_container.engine.upkeep import Upkeep
 from gateway_container.engine.views import Views
 from gateway_container.engine.watchdog import Watchdog
+from kopitra.domain.book import Book
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import Heartbeat, SwitchChanged
 from kopitra.domain.orders import ChildOrder
@@ -229,11 +230,11 @@ class Machine:
             raise
         return machine
 
-    async def _recover(self, config: GatewayConfig) -> None:
+    async def _recover(self, config: GatewayConfig, warm: Warm) -> None:
         state, supplies = self.state, self.supplies
         left_behind = await self.exits.load()
         await self.log.bring_exits()
-        state.book = await read_book(supplies.shelf, self.identity.shard)
+        state.book = await read_book(supplies.shelf, self.identity.shard, warm.book)
         state.config = config
         for answer in reversed(await supplies.shelf.recent_answers(supplies.clock.now())):
             self.intake.learn(answer)
@@ -248,6 +249,7 @@ class Machine:
             _log.warning(
                 "dirty_take_over", entries_wait_s=wait_ns / _NS, previous=self.lease.taken.previous_holder
             )
+        self._switched(warm.switches)
         await self.open(config)
         for text in left_behind:
             self.reports.alert("exit-file", text, "")

@@ -44,9 +44,9 @@ def decode_row(row: JournalRow) -> Entry:
     return decoder(row.payload)
 
 
-async def read_book(shelf: Shelf, shard: str) -> Book:
-    """Fold the whole journal of a shard into a new book."""
-    book = Book()
+async def read_book(shelf: Shelf, shard: str, book: Book | None = None) -> Book:
+    """Fold the whole journal of a shard into a new book, or what is new into one that a standby has kept."""
+    book = Book() if book is None else book
     while page := await shelf.page(shard, book.seq, PAGE_ROWS_MAX):
         for row in page:
             fold(book, decode_row(row))
@@ -59,16 +59,19 @@ def unresolved(book: Book) -> list[ChildOrder]:
     return [order for order in book.orders.values() if order.state == "claimed"]
 
 
-def doubt_unresolved(state: State, log: Log) -> int:
-    """After a start: what was claimed may have left with the old process, so it is in doubt, never sent late."""
+#: why an order is in doubt after a start, and when a process ends before an answer came
+RESTARTED: Final = "the gateway restarted before an answer came"
+STOPPED: Final = "the gateway stopped before an answer came"
+
+
+def doubt_unresolved(state: State, log: Log, why: str = RESTARTED) -> int:
+    """At a start and at an end: what was claimed may have left, so it is in doubt, never sent late."""
     orders = unresolved(state.book)
     for order in orders:
         account = state.account(order.intent.account_id)
         log.note(
             account.workspace if account else "",
-            Doubted(
-                order.intent.cl_ord_id, order.intent.account_id, "the gateway restarted before an answer came"
-            ),
+            Doubted(order.intent.cl_ord_id, order.intent.account_id, why),
         )
     return len(orders)
 

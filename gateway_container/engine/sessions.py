@@ -90,12 +90,12 @@ class Sessions:
             SessionChanged(login_id, "closed", f"the session failed: {task.exception()!r}", fatal=True)
         )
 
-    async def _close(self, login_id: str) -> None:
+    async def _close(self, login_id: str, drain_s: float = DRAIN_S) -> None:
         session = self._sessions.pop(login_id)
         self._opened.pop(login_id, None)
         for account_id in self._accounts.pop(login_id, frozenset()):
             self._by_account.pop(account_id, None)
-        await session.close(drain_s=DRAIN_S)
+        await session.close(drain_s=drain_s)
         task = self._tasks.pop(login_id)
         # `run` gives its connections back before it ends: only one that hangs is cut off.
         _, hanging = await asyncio.wait([task], timeout=RELEASE_S)
@@ -103,11 +103,11 @@ class Sessions:
             task.cancel()
             await asyncio.wait([task])
 
-    async def close(self) -> None:
-        """Close all, CLOSE_S at most."""
+    async def close(self, drain_s: float = DRAIN_S) -> None:
+        """Close all, CLOSE_S at most; cancels may still pass for `drain_s`."""
         names = list(self._sessions)
         if names:
-            closing = [asyncio.get_running_loop().create_task(self._close(name)) for name in names]
+            closing = [asyncio.get_running_loop().create_task(self._close(name, drain_s)) for name in names]
             _, hanging = await asyncio.wait(closing, timeout=CLOSE_S)
             for task in hanging:
                 task.cancel()
