@@ -4,12 +4,13 @@ Several sliding windows hold together (for instance 80 a minute and 5,000 an hou
 may fill a window only to their ceiling; what is above belongs to flatten, cancel and exit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Literal
 
 from brokers._kit.sliding import SlidingCount
+from kopitra.ports import Forecast
 
 _NS_PER_S: Final = 1_000_000_000
 
@@ -50,6 +51,9 @@ GRANTED: Final = Granted()
 #: requests of each window that the reads of a flatten leave to its closes and cancels
 KEPT_FOR_CLOSES: Final = 8
 
+#: more requests than any window holds
+_BOUNDLESS: Final = 1 << 62
+
 _CEILINGS: Final = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
 
 
@@ -61,6 +65,8 @@ class BudgetPolicy:
     ceilings: Mapping[Lane, float] = field(default_factory=lambda: dict(_CEILINGS))
 
     def __post_init__(self) -> None:
+        if not self.windows:
+            raise ValueError("a budget needs a window: without one nothing bounds it")
         if any(window.limit < 1 or window.per_s <= 0 for window in self.windows):
             raise ValueError("a budget window needs limit >= 1 and per_s > 0")
         if any(self.ceilings[lane] > 0.75 for lane in Lane if lane > Lane.EXIT):
@@ -72,7 +78,9 @@ class BudgetPolicy:
 class Budget:
     """The budget of one login (or application). Pure: the caller brings the monotonic time."""
 
-    def __init__(self, policy: BudgetPolicy) -> None:
+    def __init__(self, policy: BudgetPolicy, on_pause: Callable[[float], None] | None = None) -> None:
+        """`on_pause` hears each time the broker asks for silence: the seconds."""
+        self._on_pause = on_pause
         self._windows = [
             (
                 SlidingCount(int(window.per_s * _NS_PER_S)),
@@ -80,6 +88,7 @@ class Budget:
             )
             for window in policy.windows
         ]
+        self._per_s = tuple(window.per_s for window in policy.windows)
         self._paused_until_ns = 0
         #: FLATTEN is silent too: one of its own requests was refused
         self._shut_until_ns = 0
@@ -116,6 +125,19 @@ class Budget:
             return 0
         return min((max(0, top[lane] - count.total(now_ns)) for count, top in self._windows), default=0)
 
+    def outlook(self, now_ns: int) -> Forecast:
+        """The same for people and for a fan-out: what entries and polls may still send, and of how many."""
+        entries, polls, tightest = _BOUNDLESS, _BOUNDLESS, 0
+        for number, (count, top) in enumerate(self._windows):
+            used = count.total(now_ns)
+            if top[Lane.ENTRY] - used < entries:
+                entries, tightest = top[Lane.ENTRY] - used, number
+            polls = min(polls, top[Lane.STATUS] - used)
+        limit = self._windows[tightest][1][Lane.ENTRY]
+        if now_ns < self._paused_until_ns:
+            return Forecast(0, 0, limit, self._per_s[tightest], self.paused_s(now_ns))
+        return Forecast(max(0, entries), max(0, polls), limit, self._per_s[tightest])
+
     def pause(self, now_ns: int, seconds: float, lane: Lane = Lane.ENTRY) -> None:
         """The broker asked for silence in answer to a request of `lane`; a shorter pause never ends a longer one.
 
@@ -125,6 +147,8 @@ class Budget:
         self._paused_until_ns = max(self._paused_until_ns, until_ns)
         if lane is Lane.FLATTEN:
             self._shut_until_ns = max(self._shut_until_ns, until_ns)
+        if self._on_pause is not None:
+            self._on_pause(seconds)
 
     def _silent_ns(self, lane: Lane, now_ns: int) -> int:
         return (self._shut_until_ns if lane is Lane.FLATTEN else self._paused_until_ns) - now_ns

@@ -5,8 +5,10 @@ who knows whether it changes anything at the broker.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from ssl import SSLContext
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -20,6 +22,8 @@ from kopitra.domain.errors import Disconnected, ProtocolViolation, SessionError,
 T = TypeVar("T")
 
 _CLOSE_WAIT_S: Final = 1.0  #: how long exchanges that nobody waits for any more may take to notice the end
+#: how coarse the time of an HTTP Date header is
+DATE_RESOLUTION_MS: Final = 1_000
 _THROTTLED_S: Final = 60.0  #: when a 429 names no time of its own
 
 
@@ -78,7 +82,10 @@ class RestClient:
         tls: SSLContext | bool = True,
         headers: Mapping[str, str] | None = None,
         settings: RestSettings | None = None,
+        on_date: Callable[[datetime], None] | None = None,
     ) -> None:
+        """`on_date` hears the server's clock (UTC, whole seconds) with each answer that tells it."""
+        self._on_date = on_date
         self._settings = settings or RestSettings()
         self._asked: set[asyncio.Task[RestReply]] = set()  # bounded: by who asks, and by timeout_s
         self._client = httpx2.AsyncClient(
@@ -157,6 +164,7 @@ class RestClient:
             async with self._client.stream(
                 method, path, content=body, params=query, headers=headers
             ) as reply:
+                self._tell_date(reply.headers.get("Date", ""))
                 content = await self._bounded(reply)
                 return RestReply(reply.status_code, content, reply.headers.get("Retry-After", ""))
         except httpx2.TransportError as error:
@@ -165,6 +173,16 @@ class RestClient:
             ) from error
         except httpx2.DecodingError as error:
             raise ProtocolViolation(f"{method} {path} answered with a body that does not decode") from error
+
+    def _tell_date(self, text: str) -> None:
+        if self._on_date is None or not text:
+            return
+        try:
+            at = parsedate_to_datetime(text)
+        except ValueError:
+            return  # a clock that does not read is no clock
+        if at.tzinfo is not None:
+            self._on_date(at)
 
     async def _bounded(self, reply: httpx2.Response) -> bytes:
         pieces: list[bytes] = []

@@ -9,7 +9,7 @@ from typing import Final
 
 from brokers._kit.backoff import BackoffPolicy
 from brokers._kit.budget import Budget, BudgetPolicy, Lane, Window
-from brokers._kit.rest import RestClient, RestSettings
+from brokers._kit.rest import DATE_RESOLUTION_MS, RestClient, RestSettings
 from brokers._kit.runner import RunnerPolicy, SessionPlan, SessionRunner
 from brokers._kit.tls import tls_for
 from brokers._kit.tokens import TokenHolder, TokenPolicy
@@ -33,13 +33,16 @@ from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.signals import Side
 from kopitra.ports import (
+    BrokerTime,
     Clock,
     Encoded,
     EventSink,
+    Forecast,
     LoginPlan,
     NewNumbers,
     NotSent,
     OrderRef,
+    Penalized,
     ProtocolAlert,
     Sent,
     SessionChanged,
@@ -76,10 +79,11 @@ class ProjectXSession:
         self._first_life = True
         self._lookups: set[asyncio.Task[None]] = set()
         window = Window(settings.budget_per_window, settings.budget_window_s)
-        self._budget = Budget(BudgetPolicy((window,)))
+        self._budget = Budget(BudgetPolicy((window,)), self._penalized)
         self._rest = RestClient(
             settings.api_url,
             settings=RestSettings(timeout_s=settings.request_timeout_s),
+            on_date=self._dated,
         )
         auth = Authenticator(self._rest, login.credentials, clock)
         self._tokens = TokenHolder(
@@ -210,6 +214,10 @@ class ProjectXSession:
         lane = Lane.FLATTEN if urgent else Lane.EXIT
         return self._reader.snapshot(await self._reader.read(account, self._since(since), lane))
 
+    def forecast(self) -> Forecast:
+        """What the login may still send now."""
+        return self._budget.outlook(self._clock.monotonic_ns())
+
     def watch(self, symbols: Sequence[str]) -> None:
         """Stream quotes of these contracts to the sink."""
         self._market.want(symbols, told=True)
@@ -319,6 +327,13 @@ class ProjectXSession:
     def _health(self, trouble: str) -> None:
         reason = f"degraded: the user hub is down ({trouble}); polling by REST" if trouble else ""
         self._sink(SessionChanged(self._login_id, self.state, reason))
+
+    def _penalized(self, seconds: float) -> None:
+        text = f"the firm asks for {seconds:.0f} s of silence (429)"
+        self._sink(Penalized(self._login_id, seconds, text))
+
+    def _dated(self, at: datetime) -> None:
+        self._sink(BrokerTime(self._login_id, at, self._clock.now(), DATE_RESOLUTION_MS))
 
     def _unauthorized(self) -> None:
         self._desk.drop_token()  # until the new one is here, placements are refused instead of put in doubt

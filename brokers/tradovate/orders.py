@@ -59,6 +59,8 @@ class _Pending:
     payload: bytes
     due_ns: int = 0
     attached: tuple[str, ...] = ()
+    #: requests as the vendor counts them
+    cost: int = 1
     request_id: str = ""
     order: OrderRef | None = None
     #: its doubt was told; a late answer can still settle it
@@ -116,7 +118,7 @@ class OrderDesk:
         # Exits go on while a penalty holds entries back, until one of them is refused itself.
         lane = Lane.FLATTEN if lane_exit else Lane.ENTRY
         pending = _Pending(kind, lane, endpoint, encoded.account_id, encoded.cl_ord_id, payload)
-        pending.attached = encoded.attached
+        pending.attached, pending.cost = encoded.attached, encoded.requests
         sent = self._write(pending)
         if kind == "close" and isinstance(sent, Sent):
             self._hold(payload, 1)
@@ -150,7 +152,7 @@ class OrderDesk:
         wait_s = self._penalties.wait_s(pending.endpoint, now_ns)
         if wait_s > 0:
             return NotSent("penalty", "The vendor's penalty ticket tells this request to wait.", wait_s)
-        granted = self._budget.try_take(pending.lane, now_ns)
+        granted = self._budget.try_take(pending.lane, now_ns, pending.cost)
         if isinstance(granted, Denied):
             reason = "penalty" if granted.reason == "penalty" else "rate_budget"
             return NotSent(reason, "The login's request budget is used up.", granted.retry_after_s)

@@ -9,7 +9,7 @@ from typing import Final
 
 from brokers._kit.backoff import BackoffPolicy
 from brokers._kit.budget import KEPT_FOR_CLOSES, Budget, BudgetPolicy, Denied, Lane, Window
-from brokers._kit.rest import RestClient, RestSettings
+from brokers._kit.rest import DATE_RESOLUTION_MS, RestClient, RestSettings
 from brokers._kit.runner import RunnerPolicy, SessionPlan, SessionRunner
 from brokers._kit.tokens import TokenHolder
 from brokers.tradovate import codec, frames
@@ -30,13 +30,16 @@ from kopitra.domain.errors import Disconnected, LoginRefused, Throttled
 from kopitra.domain.executions import AccountSnapshot
 from kopitra.domain.orders import OrderIntent
 from kopitra.ports import (
+    BrokerTime,
     Clock,
     Encoded,
     EventSink,
+    Forecast,
     LoginPlan,
     NewNumbers,
     NotSent,
     OrderRef,
+    Penalized,
     ProtocolAlert,
     Sent,
     SessionState,
@@ -62,7 +65,9 @@ class TradovateSession:
         self._gate = gate
         self._tls = settings.tls()
         rest_settings = RestSettings(timeout_s=settings.connect_timeout_s, body_bytes_max=_BODY_BYTES_MAX)
-        self._rest = RestClient(settings.base_url, tls=self._tls or True, settings=rest_settings)
+        self._rest = RestClient(
+            settings.base_url, tls=self._tls or True, settings=rest_settings, on_date=self._dated
+        )
         login = Login(plan, settings, self._rest, clock, self._alert)
         self._tokens: TokenHolder[Token] = TokenHolder(login.fetch, clock_ns=clock.monotonic_ns, rng=rng)
         self._budget = Budget(
@@ -126,8 +131,11 @@ class TradovateSession:
             return body
         if not is_known(intent.symbol) and self._contracts.id_of(intent.symbol) is None:
             return NotSent("unknown_contract", f"Nobody knows a contract {intent.symbol}; check the symbol.")
-        ids = tuple([child.cl_ord_id for child in attached]) if attached else ()
-        return Encoded(intent.cl_ord_id, intent.account_id, f"{body}}}".encode(), ids)
+        payload = f"{body}}}".encode()
+        if not attached:
+            return Encoded(intent.cl_ord_id, intent.account_id, payload)
+        ids = tuple([child.cl_ord_id for child in attached])
+        return Encoded(intent.cl_ord_id, intent.account_id, payload, ids, self._settings.bracket_requests)
 
     def _native_close(self, heads: codec.Heads, intent: OrderIntent) -> str | NotSent:
         closes = intent.role == "exit" and intent.reduce_only and intent.ord_type == "market"
@@ -161,6 +169,10 @@ class TradovateSession:
         return account_snapshot(
             seen, broker_id, account_id, self._contracts, since=since, started_ns=started_ns, cash=cash
         )
+
+    def forecast(self) -> Forecast:
+        """What the login may still send now."""
+        return self._budget.outlook(self._clock.monotonic_ns())
 
     def watch(self, symbols: Sequence[str]) -> None:
         """Stream quotes of these contracts, where the login's settings allow it."""
@@ -338,18 +350,25 @@ class TradovateSession:
             self._budget.pause(now_ns, wait_s)
             if lane is Lane.FLATTEN:
                 self._budget.pause(now_ns, self._settings.exit_retry_s, lane)
-            self._alert(f"The vendor answered {what}: silence for {wait_s:.0f} s.")
+            self._penalized(wait_s, f"The vendor answered {what}: silence for {wait_s:.0f} s.")
             self._throttle_s = min(wait_s * 2, self._settings.throttle_wait_max_s)
             return wait_s
         wait_s = self._settings.captcha_wait_s if what.captcha else max(what.wait_s, 1.0)
         self._budget.pause(now_ns, wait_s)
         hint = "It asks for a captcha: log in once by hand." if what.captcha else "It is a time penalty."
-        self._alert(f"The vendor gave a penalty ticket: silence for {wait_s:.0f} s. {hint}")
+        self._penalized(wait_s, f"The vendor gave a penalty ticket: silence for {wait_s:.0f} s. {hint}")
         return wait_s
 
     def _busy(self) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(_BUSY_S, self._sink, Writable(self._plan.login_id))
+
+    def _dated(self, at: datetime) -> None:
+        self._sink(BrokerTime(self._plan.login_id, at, self._clock.now(), DATE_RESOLUTION_MS))
+
+    def _penalized(self, seconds: float, text: str) -> None:
+        self._sink(Penalized(self._plan.login_id, seconds, text))
+        self._alert(text)
 
     def _alert(self, text: str) -> None:
         self._sink(ProtocolAlert(self._plan.login_id, None, text))

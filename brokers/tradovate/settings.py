@@ -47,6 +47,8 @@ class TradovateSettings:
     #: what copiers see per login; the published hour is 5,000
     requests_per_minute: int = 80
     requests_per_hour: int = 5000
+    #: requests that an entry with attached stop and target counts (one call; not documented)
+    bracket_requests: int = 1
     #: share of both windows that only exits, cancels and replaces may use
     exit_reserve: float = 0.25
     #: an order answered 401 brings a new token and a new socket, at most this often

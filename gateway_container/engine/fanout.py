@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from gateway_container.engine.admission import Admission, followers_of
 from gateway_container.engine.last_look import SUPERSEDED, LastLook
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import AccountQueue, Place, Stamp
@@ -42,6 +43,7 @@ class Fanout:
         self._links = links
         self.look = look
         self.requests = Requests(state, log, links, look, self._retry_later)
+        self._admission = Admission(links)
         self._queues: dict[str, AccountQueue] = {}
         self._timer: asyncio.TimerHandle | None = None
         #: orders that this process wrote, oldest leave first
@@ -80,6 +82,7 @@ class Fanout:
                     self._bytes(intent, attached),
                     stamp,
                     0 if intent.reduce_only else deadline,
+                    followers_of(intents, intent) if len(ready) < len(intents) else 0,
                 )
             )
         return places
@@ -96,8 +99,13 @@ class Fanout:
 
     # after the commit --------------------------------------------------------------------------------------
 
-    def dispatch(self, places: Iterable[Place], durable_ns: int) -> None:
+    def dispatch(self, places: Sequence[Place], durable_ns: int) -> None:
         """Write everything that can be written now; queue the rest."""
+        if len(places) > 1 and (declined := self._admission.judge(places)):
+            out = {one.place.intent.cl_ord_id for one in declined}  # asked only, never walked
+            places = [place for place in places if place.intent.cl_ord_id not in out]
+            for one in declined:
+                self._not_sent(one.place, "rate_budget", one.why)
         sent: list[SentFact] = []
         list_id = ""
         for place in places:

@@ -31,6 +31,8 @@ class Place:
     stamp: Stamp
     #: entries are not written after this; 0 for exits, which have no age
     deadline_ns: int
+    #: protective orders that will follow it one by one
+    follows: int = 0
 
     def carries(self, cl_ord_id: str) -> bool:
         """It is this order, or takes it along."""

@@ -11,7 +11,7 @@ from typing import Final, assert_never
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.leader_feed import LeaderFeed
 from gateway_container.engine.log import Log
-from gateway_container.engine.queue import Stamp
+from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.state import State
 from kopitra.domain.errors import QueueFull, StoreError
 from kopitra.domain.executions import (
@@ -34,7 +34,10 @@ from kopitra.domain.journal import (
 from kopitra.domain.orders import ChildOrder, OrderIntent
 from kopitra.domain.react import overdue, react, waiting_closes
 from kopitra.ports import (
+    BrokerTime,
+    LoginNotice,
     OrderUnknown,
+    Penalized,
     ProtocolAlert,
     RequestUnknown,
     SessionChanged,
@@ -66,6 +69,10 @@ def _unheard(_snapshot: AccountSnapshot) -> None:
     """Before the circle is closed nobody reads snapshots."""
 
 
+def _unnoticed(_notice: LoginNotice) -> None:
+    """Nor notices."""
+
+
 class Reports:
     """The sink of all sessions."""
 
@@ -81,6 +88,8 @@ class Reports:
         self._on_snapshot: Callable[[AccountSnapshot], None] = _unheard
         self._lookup: Callable[[str], None] | None = None
         self._on_session: Callable[[SessionChanged], None] | None = None
+        #: who hears of penalties and of brokers' clocks
+        self.on_notice: Callable[[LoginNotice], None] = _unnoticed
         self._closes: dict[str, asyncio.TimerHandle] = {}
         #: children whose follow-up is not durable yet
         self._unfollowed: dict[str, None] = {}
@@ -118,6 +127,8 @@ class Reports:
                 self.alert("broker-protocol", f"{event.text} {event.payload}".strip(), event.account_id or "")
             case Writable():
                 self._fanout.drain(self._accounts_of(event.login_id))
+            case Penalized() | BrokerTime():
+                self.on_notice(event)
             case _:
                 assert_never(event)
 
@@ -133,10 +144,10 @@ class Reports:
                 if price is not None:
                     self._state.price_seen(event.symbol, price)
 
-    def baseline(self, account_id: str, positions: Sequence[PositionReport]) -> None:
-        """What an account held when it was first read: a leader's trades are counted from there."""
+    def leader_read(self, snapshot: AccountSnapshot) -> None:
+        """A leader's account was read."""
         if self._leaders is not None:
-            self._leaders.baseline(account_id, ((p.symbol, p.net_qty) for p in positions))
+            self._leaders.look(snapshot)
 
     # orders ------------------------------------------------------------------------------------------------
 
@@ -197,9 +208,8 @@ class Reports:
         stamp = Stamp(received_ns or clock.monotonic_ns(), clock.monotonic_ns(), 0)
         try:
             future = self._log.decide(self._state.workspace_of(follow.account_id), follow)
-        except (StoreError, QueueFull) as error:
-            self.alert("follow-up-not-durable", f"{error.message} {follow.cause} waits.", follow.account_id)
-            self._react_later(follow.cause)
+        except (StoreError, QueueFull):
+            self._follow_locally(follow, stamp, folded=False)
             return
         places = self._fanout.encode(follow.released, stamp)
 
@@ -207,13 +217,45 @@ class Reports:
             if done.cancelled():
                 return
             if done.exception() is not None:
-                self._react_later(follow.cause)
+                self._follow_locally(follow, stamp, folded=True)
                 return
-            self._fanout.dispatch(places, clock.monotonic_ns())
-            for request in (*follow.cancels, *follow.replaces):
-                self._fanout.requests.send(self._state.book.orders.get(request.orig_cl_ord_id))
+            self._leave(follow, places)
 
         future.add_done_callback(committed)
+
+    def _leave(self, follow: FollowUp, places: list[Place]) -> None:
+        self._fanout.dispatch(places, self._state.clock.monotonic_ns())
+        for request in (*follow.cancels, *follow.replaces):
+            self._fanout.requests.send(self._state.book.orders.get(request.orig_cl_ord_id))
+
+    def _follow_locally(self, follow: FollowUp, stamp: Stamp, *, folded: bool) -> None:
+        """The journal is away: the local exit file makes durable what follows (R-072), or it waits."""
+        account_id = follow.account_id
+        if not follow.only_shrinks or not self._fanout.look.may_exit(account_id):
+            self._react_later(follow.cause)
+            return
+        try:
+            written = self._log.locally(self._state.workspace_of(account_id), follow, folded=folded)
+        except (StoreError, QueueFull) as error:
+            self.alert("follow-up-not-durable", f"{error.message} {follow.cause} waits.", account_id)
+            self._react_later(follow.cause)
+            return
+        places = self._fanout.encode(follow.released, stamp)
+
+        def kept(done: asyncio.Future[bool]) -> None:
+            if done.cancelled():
+                return
+            if done.result():
+                self._leave(follow, places)
+                return
+            self.alert("exit-file-failed", f"the disk refused; {follow.cause} waits", account_id)
+            for intent in follow.released:
+                detail = "neither the database nor the local exit file could take it"
+                entry = OrderNotSent(intent.cl_ord_id, account_id, "not_durable", detail)
+                self._log.note(self._state.workspace_of(account_id), entry)
+            self._react_later(follow.cause)
+
+        written.add_done_callback(kept)
 
     def _react_later(self, cause: str) -> None:
         """What follows could not be made durable: worked out anew once the journal takes decisions."""

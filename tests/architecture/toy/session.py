@@ -11,6 +11,7 @@ from kopitra.ports import (
     Clock,
     Encoded,
     EventSink,
+    Forecast,
     LoginPlan,
     NewNumbers,
     NotSent,
@@ -70,6 +71,10 @@ class ToySession:
         self, account_id: str, since: datetime | None, *, urgent: bool = False
     ) -> AccountSnapshot:
         return AccountSnapshot(account_id, None, None, None, None, self._clock.monotonic_ns())
+
+    def forecast(self) -> Forecast:
+        """No budget here."""
+        return Forecast(1_000, 1_000, 1_000, 60.0)
 
     def watch(self, symbols: Sequence[str]) -> None:
         """No market data here."""

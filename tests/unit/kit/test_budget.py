@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokers._kit.budget import GRANTED, Budget, BudgetPolicy, Denied, Lane, Window
+from kopitra.ports import Forecast
 
 NS = 1_000_000_000
 lanes = st.sampled_from(list(Lane))
@@ -130,3 +131,28 @@ def test_a_policy_without_a_reserve_or_a_limit_is_refused(
     whole = dict(BudgetPolicy([Window(1, 1)]).ceilings) | ceilings
     with pytest.raises(ValueError, match=r"budget window|quarter|whole window"):
         BudgetPolicy(windows, whole)
+
+
+def test_r061_the_outlook_names_the_tightest_window_and_what_entries_may_still_use_of_it() -> None:
+    spender = budget()
+    assert spender.outlook(0) == Forecast(60, 48, 60, 60)
+    drain(spender, Lane.STATUS)
+    assert spender.outlook(0) == Forecast(12, 0, 60, 60)
+    for minute in range(1, 3):
+        drain(spender, Lane.ENTRY, minute * 62 * NS)
+    assert spender.outlook(200 * NS) == Forecast(0, 0, 150, 3600)
+    spender.pause(200 * NS, 5)
+    assert spender.outlook(200 * NS).paused_s == 5
+
+
+def test_r062_each_request_for_silence_is_told() -> None:
+    heard: list[float] = []
+    spender = Budget(BudgetPolicy((Window(80, 60),)), heard.append)
+    spender.pause(0, 15)
+    spender.pause(NS, 3)
+    assert heard == [15, 3]
+
+
+def test_a_budget_without_windows_is_refused() -> None:
+    with pytest.raises(ValueError, match="a window"):
+        BudgetPolicy(())

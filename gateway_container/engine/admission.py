@@ -1,0 +1,134 @@
+"""Admission: before a fan-out writes, each login is asked whether all of it fits its request budget (R-061).
+
+Where it does not, as many followers as fit are served, those first that were passed over last time, and the others
+are told at once. Without this the same followers at the end of the list would always be the ones left out.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from gateway_container.engine.config import GatewayConfig
+from gateway_container.engine.queue import Place
+from gateway_container.engine.sessions import Sessions
+from gateway_container.engine.written import Links
+from kopitra.domain.orders import OrderIntent
+from kopitra.ports import BrokerSession, Encoded, Forecast
+
+#: requests of one follower whose entry, stop and target are three orders
+APART_REQUESTS: Final = 3
+
+
+class Declined(NamedTuple):
+    """An entry that finds no room in its login's budget, and why, in words."""
+
+    place: Place
+    why: str
+
+
+class Admission:
+    """Remembers who was served when room was short."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+        #: account -> number of the turn in which it was last served; bounded by the accounts
+        self._served: dict[str, int] = {}
+        self._turn = 0
+
+    def judge(self, places: Sequence[Place]) -> list[Declined]:
+        """The entries of a fan-out that do not leave; empty nearly always."""
+        declined: list[Declined] = []
+        for session, group in self._by_login(places).items():
+            need = sum([requests_of(place) for place in group])
+            if need < 2:
+                continue  # one request is judged by the write itself
+            room = session.forecast()
+            # During a penalty each write tells the wait by itself.
+            if need > room.entries and not room.paused_s:
+                declined += self._share(group, need, room)
+        return declined
+
+    def _by_login(self, places: Sequence[Place]) -> dict[BrokerSession, list[Place]]:
+        groups: dict[BrokerSession, list[Place]] = {}
+        for place in places:
+            intent = place.intent
+            if intent.reduce_only or intent.delay_ms:
+                continue
+            session = self._links.of(intent.account_id)
+            if session is not None:
+                group = groups.get(session)
+                if group is None:
+                    groups[session] = [place]
+                else:
+                    group.append(place)
+        return groups
+
+    def _share(self, group: list[Place], need: int, room: Forecast) -> list[Declined]:
+        left, declined = room.entries, list[Declined]()
+        for place in sorted(group, key=lambda one: self._served.get(one.intent.account_id, 0)):
+            cost = requests_of(place)
+            if cost <= left:
+                left -= cost
+                self._turn += (
+                    1  # a number each: with one for all of them the first of the list would go first
+                )
+                self._served[place.intent.account_id] = self._turn
+            else:
+                declined.append(Declined(place, _why(need, room)))
+        return declined
+
+
+def requests_of(place: Place) -> int:
+    """What a place costs its login: its own requests, and its protective orders that follow one by one."""
+    own = place.encoded.requests if isinstance(place.encoded, Encoded) else 1
+    return own + place.follows
+
+
+def followers_of(intents: Sequence[OrderIntent], entry: OrderIntent) -> int:
+    """Orders that are held until this entry fills: each will be a request of its own."""
+    return sum(1 for i in intents if i.after and i.parent == entry.cl_ord_id)
+
+
+def _why(need: int, room: Forecast) -> str:
+    return (
+        f"this fan-out costs {need} of {room.entries} requests left at this login "
+        f"({room.limit} per {room.per_s:g} s): the others went first this time; use more logins or fewer followers"
+    )
+
+
+class LoginForecast(NamedTuple):
+    """What one signal of a leader costs one login, and what is left there now."""
+
+    leader: str
+    login_id: str
+    broker: str
+    followers: int
+    #: requests of an entry alone, and of one with a stop and a target
+    plain: int
+    protected: int
+    room: Forecast
+
+
+def forecasts(
+    config: GatewayConfig, sessions: Sessions, bracket_brokers: frozenset[str], workspace: str
+) -> list[LoginForecast]:
+    """For every leader of a workspace and every login that its followers use: before anything is sent."""
+    found: list[LoginForecast] = []
+    for leader_id, rules in sorted(config.rules.items()):
+        counts: dict[str, int] = {}
+        for rule in rules:
+            account = config.accounts.get(rule.account_id)
+            if (
+                account is not None
+                and account.active
+                and account.workspace == workspace
+                and rule.pace == "active"
+            ):
+                counts[account.login_id] = counts.get(account.login_id, 0) + 1
+        for login_id, followers in sorted(counts.items()):
+            session, login = sessions.all.get(login_id), config.logins.get(login_id)
+            if session is None or login is None:
+                continue
+            each = 1 if login.broker in bracket_brokers else APART_REQUESTS
+            made = (leader_id, login_id, login.broker, followers, followers, followers * each)
+            found.append(LoginForecast(*made, session.forecast()))
+    return found

@@ -1,0 +1,121 @@
+"""R-061: a fan-out that does not fit a login's budget is cut fairly, and everybody is told at once."""
+
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers._kit.budget import GRANTED, Budget, BudgetPolicy, Lane, Window
+from gateway_container.engine.admission import Admission, followers_of, requests_of
+from gateway_container.engine.queue import Place, Stamp
+from kopitra.domain.orders import OrderIntent
+from kopitra.ports import BrokerSession, Encoded, Forecast
+
+
+class Login:
+    """The budget of one login, as a session would ask it."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.budget = Budget(BudgetPolicy((Window(per_minute, 60),)))
+        self.now_ns = 1
+
+    def forecast(self) -> Forecast:
+        return self.budget.outlook(self.now_ns)
+
+    def write(self, places: Sequence[Place]) -> list[str]:
+        """Take the requests of these places; the accounts that got theirs."""
+        lane = Lane.ENTRY
+        return [
+            p.intent.account_id
+            for p in places
+            if self.budget.try_take(lane, self.now_ns, requests_of(p)) == GRANTED
+        ]
+
+
+class Links:
+    """Every account uses the login of its first letter."""
+
+    def __init__(self, **logins: Login) -> None:
+        self.logins = logins
+
+    def of(self, account_id: str) -> BrokerSession | None:
+        return cast(BrokerSession, self.logins[account_id[0]])
+
+
+def intent(account_id: str, **fields: object) -> OrderIntent:
+    made = OrderIntent(
+        f"id-{account_id}", "list", account_id, "lead", "e", "entry", "ESZ6", "buy", Decimal(1)
+    )
+    return made._replace(**fields)  # pyright: ignore[reportArgumentType]
+
+
+def place(account_id: str, requests: int = 1, follows: int = 0, **fields: object) -> Place:
+    made = intent(account_id, **fields)
+    encoded = Encoded(made.cl_ord_id, account_id, b"", (), requests)
+    return Place(made, (), encoded, Stamp(0, 0, 0), 0, follows)
+
+
+def test_r061_what_fits_is_not_touched() -> None:
+    admission = Admission(Links(a=Login(80)))
+    assert admission.judge([place(f"a{n:02}") for n in range(60)]) == []
+
+
+def test_r061_what_does_not_fit_is_told_the_whole_cost() -> None:
+    admission = Admission(Links(a=Login(20)))
+    declined = admission.judge([place(f"a{n:02}") for n in range(20)])
+    assert [one.place.intent.account_id for one in declined] == [f"a{n}" for n in range(15, 20)]
+    assert "costs 20 of 15 requests left" in declined[0].why
+    assert "15 per 60 s" in declined[0].why
+
+
+def test_r061_logins_are_judged_apart_and_exits_never() -> None:
+    admission = Admission(Links(a=Login(4), b=Login(400)))
+    places = [
+        *(place(f"a{n}", reduce_only=True) for n in range(9)),
+        *(place(f"b{n}") for n in range(9)),
+        *(place(f"a{n}") for n in range(5)),
+    ]
+    assert [one.place.intent.account_id for one in admission.judge(places)] == ["a3", "a4"]
+
+
+def test_r061_stops_and_targets_that_follow_one_by_one_count_with_their_entry() -> None:
+    entry = intent("a1")
+    stop = intent("a1", cl_ord_id="s", role="stop", parent=entry.cl_ord_id, after=(entry.cl_ord_id,))
+    target = stop._replace(cl_ord_id="t", role="target")
+    assert followers_of([entry, stop, target], entry) == 2
+    admission = Admission(Links(a=Login(8)))  # six for entries
+    places = [place(f"a{n}", follows=2) for n in range(3)]
+    assert [one.place.intent.account_id for one in admission.judge(places)] == ["a2"]
+
+
+def test_r061_an_attached_bracket_counts_as_its_broker_counts_it() -> None:
+    admission = Admission(Links(a=Login(8)))
+    assert len(admission.judge([place(f"a{n}", requests=1) for n in range(6)])) == 0
+    assert len(admission.judge([place(f"a{n}", requests=3) for n in range(6)])) == 4
+
+
+def test_r061_during_a_penalty_each_write_tells_its_own_wait() -> None:
+    login = Login(8)
+    login.budget.pause(login.now_ns, 30)
+    assert Admission(Links(a=login)).judge([place(f"a{n}") for n in range(30)]) == []
+
+
+@given(st.integers(2, 12), st.integers(4, 15), st.integers(4, 30))
+def test_r061_nobody_is_always_the_one_left_out(followers: int, room: int, rounds: int) -> None:
+    """Over many signals everybody is served equally often, give or take one."""
+    login = Login(room)
+    admission = Admission(Links(a=login))
+    served: Counter[str] = Counter()
+    places = [place(f"a{n:02}") for n in range(followers)]
+    for _ in range(rounds):
+        login.now_ns += 70 * 1_000_000_000  # a new minute
+        out = {one.place.intent.account_id for one in admission.judge(places)}
+        admitted = [p for p in places if p.intent.account_id not in out]
+        wrote = login.write(admitted)
+        assert wrote == [p.intent.account_id for p in admitted]
+        served.update(wrote)
+    counts = [served[p.intent.account_id] for p in places]
+    assert max(counts) - min(counts) <= 1
