@@ -6,8 +6,10 @@ from kopitra.domain.journal import (
     Doubted,
     EntriesBlocked,
     Entry,
+    EquityMarked,
     FlattenNoted,
     FollowUp,
+    LimitRung,
     OrderNotSent,
     OrderParked,
     PositionDiffers,
@@ -36,6 +38,8 @@ def accounts_of(entry: Entry) -> frozenset[str]:
             | RequestFailed()
             | EntriesBlocked()
             | FlattenNoted()
+            | EquityMarked()
+            | LimitRung()
             | AlertRaised()
         ):
             return frozenset((entry.account_id,))

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple, TypeVar
 
+from kopitra.domain.loss_ladder import Standing
+from kopitra.domain.measuring import Measure
 from kopitra.domain.orders import LIVE, TERMINAL, ZERO, ChildOrder, Role
 from kopitra.domain.signals import Side, sign
 from kopitra.domain.streams import LeaderStream
@@ -162,6 +164,12 @@ class Book:
     switches: SwitchBoard = field(default_factory=SwitchBoard)
     #: account -> why its entries are stopped until a person has looked
     blocked: dict[str, str] = field(default_factory=dict[str, str])
+    #: account with loss limits -> what its losses are measured from
+    measures: dict[str, Measure] = field(default_factory=dict[str, Measure])
+    #: the same -> where it stands on the ladder
+    standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
+    #: the same -> entries decided on its trading day
+    trades_today: dict[str, int] = field(default_factory=dict[str, int])
     ended: deque[str] = field(default_factory=deque[str])
     #: ids of our making that a broker has and the journal lost -> their account: never written again (R-077)
     strangers: dict[str, str] = field(default_factory=dict[str, str])

@@ -16,6 +16,7 @@ from kopitra.domain.fanout import AccountInputs, FollowerLeg, LeaderAct, PlanInp
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.instruments import INSTRUMENTS, MONTH_CODES, Contract, days_to_expiry, front_month
 from kopitra.domain.orders import ZERO, OrderIntent
+from kopitra.domain.prop_checks import with_prop
 from kopitra.domain.risk import RiskInputs
 from kopitra.domain.signals import Signal, StopLoss, TakeProfit
 from kopitra.domain.streams import Verdict
@@ -177,7 +178,7 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
     price = scene.price(case.entry)
     pending = scene.book.entries.get((entry.account_id, entry.symbol), _NO_CHILDREN)
     after = _position_after(case, entry, pending, closing)
-    return RiskInputs(
+    inputs = RiskInputs(
         account.switch,
         account.session_live,
         scene.age_ms,
@@ -195,6 +196,15 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
         scene.book.blocked.get(rule.account_id, ""),
         account.limits_version,
     )
+    standing = account.prop
+    return inputs if standing is None else with_prop(inputs, standing, scene.book, account, entry, _has_stop(case))
+
+
+def _has_stop(case: Case) -> bool:
+    """The entry will carry a stop: for an inverse follower that is the leader's first target."""
+    signal, rule = case.scene.signal, case.rule
+    stop = bool(signal.take_profits) if rule.inverse else signal.stop_loss is not None
+    return stop and rule.copy_stop_loss
 
 
 def max_age_ms(rule: CopyRule, entry: OrderIntent) -> int:

@@ -7,6 +7,7 @@ from typing import Final
 from kopitra.domain.book import ORDER_TIMES_MAX, STRANGERS_MAX, Book, Episode, LastEntry
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg, LeaderAct
 from kopitra.domain.fold_leader import leader_moved, leader_told
+from kopitra.domain.fold_limits import marked, stepped
 from kopitra.domain.fold_reports import (
     NOTHING,
     Effect,
@@ -21,9 +22,11 @@ from kopitra.domain.journal import (
     Doubted,
     EntriesBlocked,
     Entry,
+    EquityMarked,
     FlattenNoted,
     FollowUp,
     LeaderTold,
+    LimitRung,
     OrderNotSent,
     OrderParked,
     OrdersSent,
@@ -77,6 +80,10 @@ def _standing(book: Book, entry: Entry) -> None:
         case FlattenNoted():
             if entry.state == "flat_confirmed":
                 book.went_flat(entry.account_id)
+        case EquityMarked():
+            marked(book, entry)
+        case LimitRung():
+            stepped(book, entry)
         case StrangerSeen():
             if len(book.strangers) < STRANGERS_MAX:
                 book.strangers[entry.cl_ord_id] = entry.account_id
@@ -145,6 +152,8 @@ def _entry_noted(book: Book, signal: Signal, intent: OrderIntent) -> None:
     times.append(signal.received_at)
     key = (intent.account_id, intent.symbol, intent.side)
     book.last_entries[key] = LastEntry(signal.received_at, intent.qty, intent.price)
+    if intent.account_id in book.trades_today:
+        book.trades_today[intent.account_id] += 1
 
 
 def _added(book: Book, intent: OrderIntent) -> None:

@@ -12,6 +12,8 @@ from typing import Final, Literal, NamedTuple
 from kopitra.domain.executions import ExecutionReport, PositionReport
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.leader_snapshot import LeaderSnapshot
+from kopitra.domain.loss_ladder import Standing
+from kopitra.domain.measuring import Measure
 from kopitra.domain.orders import CancelIntent, OrderIntent, ReplaceIntent
 from kopitra.domain.signals import Signal
 from kopitra.domain.switches import KillSwitch
@@ -235,6 +237,33 @@ class FlattenNoted:
 
 
 @dataclass(frozen=True, slots=True)
+class EquityMarked:
+    """An account's losses are measured from here: a new start (by whom and why), day, or step of a highest value.
+
+    `balance` and `equity` are the evidence. Folding never lowers a highest value (R-101).
+    """
+
+    account_id: str
+    measure: Measure
+    balance: Decimal
+    equity: Decimal
+    at: datetime
+    who: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRung:
+    """An account went up or down the ladder of its loss limits (`version`), at this equity."""
+
+    account_id: str
+    standing: Standing
+    equity: Decimal
+    version: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """The gateway took or released the shard, or is alive."""
 
@@ -247,6 +276,7 @@ Entry = (
     SignalPlanned | LeaderTold
     | OrdersSent | OrderNotSent | FollowUp | Reported | Doubted | AbsenceProved | OrderParked
     | StrangerSeen | RequestFailed | SwitchChanged
+    | EquityMarked | LimitRung
     | EntriesBlocked | SessionNoted | PositionDiffers | ConfigChanged | AlertRaised | FlattenNoted | Heartbeat
 )  # fmt: skip
 
@@ -269,6 +299,8 @@ KINDS: Final[dict[type[Entry], Kind]] = {
     ConfigChanged: "account.status",
     AlertRaised: "order.errors",
     FlattenNoted: "account.status",
+    EquityMarked: "account.status",
+    LimitRung: "account.status",
     Heartbeat: "system.heartbeat",
 }
 

@@ -178,7 +178,9 @@ def _may_grow(case: Case, child: ChildOrder, grown: Decimal) -> bool:
     if rule.pace != "active" or (rule.max_order is not None and child.planned_qty + grown > rule.max_order):
         return False
     added = child.intent._replace(qty=grown)
-    return isinstance(check_entry(added, risk_inputs(case, added), case.account.limits), Approved)
+    prop = case.account.prop
+    limits = None if prop is None else prop.limits
+    return isinstance(check_entry(added, risk_inputs(case, added), case.account.limits, limits), Approved)
 
 
 def _numbers(case: Case, child: ChildOrder, qty: Decimal | None) -> Numbers | None:

@@ -141,7 +141,10 @@ def _grow(case: Case, step: Step, exits: Exits) -> Skipped | Refused | tuple[App
     held_up = tuple(intent.cl_ord_id for intent in closes if intent.after)
     entry = entry_intent(case, contract, step.side, qty, held_up)
     closing = sum((i.qty for i in closes if i.symbol == contract), ZERO) if closes else ZERO
-    decision = check_entry(entry, risk_inputs(case, entry, closing), case.account.limits)
+    prop = case.account.prop
+    decision = check_entry(
+        entry, risk_inputs(case, entry, closing), case.account.limits, None if prop is None else prop.limits
+    )
     if isinstance(decision, Refused):
         return decision
     protective = protective_intents(case, entry)

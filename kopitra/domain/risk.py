@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import OrderIntent
+from kopitra.domain.prop_limits import EntryFault, PropLimits, entry_fault
 from kopitra.domain.switches import SwitchState
 
 #: milliseconds a signal may lie in the future: clocks differ, but not by more (R-070)
@@ -42,6 +43,16 @@ class RiskInputs(NamedTuple):
     entries_blocked: str
     #: the account's version whose limits were applied; its history is in the journal
     limits_version: int
+    #: why the account's loss limits stop entries now, and that in words; empty: they do not
+    limit_stop: str = ""
+    limit_text: str = ""
+    #: the version of its loss limits; 0: it has none, and what follows was not looked at
+    prop_version: int = 0
+    has_stop: bool = False
+    trades_today: int = 0
+    #: contracts of full size after this order, in its family and in all; None: no cap asks
+    family_contracts: Decimal | None = None
+    account_contracts: Decimal | None = None
 
 
 class Approved(NamedTuple):
@@ -60,12 +71,23 @@ class Refused:
     checks: RiskInputs
 
 
-def check_entry(intent: OrderIntent, inputs: RiskInputs, limits: RiskLimits) -> Approved | Refused:
-    """Approved, or the first reason against it, in the order in which a person would want to hear of it."""
+def check_entry(
+    intent: OrderIntent, inputs: RiskInputs, limits: RiskLimits, prop: PropLimits | None = None
+) -> Approved | Refused:
+    """Approved, or the first reason against it, in the order in which a person would want to hear of it.
+
+    All checks of one order are here (R-103); `prop` are the loss limits of the version `inputs.prop_version`.
+    """
     reason = _standing(inputs) or _signal(intent, inputs, limits) or _size(inputs, limits)
-    if reason is None:
-        return Approved(intent, inputs)
-    return Refused(reason, SENTENCES[reason], inputs)
+    if reason is not None:
+        detail = inputs.limit_text if reason == inputs.limit_stop else SENTENCES[reason]
+        return Refused(reason, detail, inputs)
+    fault = None if prop is None else _beyond_prop(inputs, prop)
+    return Approved(intent, inputs) if fault is None else Refused(fault.reason, fault.text, inputs)
+
+
+def _beyond_prop(i: RiskInputs, prop: PropLimits) -> EntryFault | None:
+    return entry_fault(prop, i.root, i.has_stop, i.trades_today, i.family_contracts, i.account_contracts)
 
 
 def _standing(i: RiskInputs) -> str | None:
@@ -74,6 +96,8 @@ def _standing(i: RiskInputs) -> str | None:
         return "kill_switch"
     if i.entries_blocked:
         return "entries_blocked"
+    if i.limit_stop:
+        return i.limit_stop
     if not i.session_live:
         return "session_down"
     return None if i.in_hours else "outside_hours"
@@ -132,6 +156,15 @@ SENTENCES: Final[Mapping[str, str]] = {
     "max_position_qty": "the position would be larger than the account's maximum",
     "max_notional": "the position's value would exceed the account's maximum, or no price is known to tell",
     "daily_loss": "the day's loss limit is used up, or the day's result is not known",
+    "limit_daily_loss": "a loss limit of the account stops its entries: see `kopitra limits show`",
+    "limit_max_loss": "the account's maximum loss stops its entries: see `kopitra limits show`",
+    "limit_give_back": "too much of the day's profit was given back: entries stop until the next reset",
+    "limit_consistency": "today's profit is as large as the account's consistency rule allows",
+    "limit_equity_unknown": "the account's equity is not known, so its loss limits cannot be judged",
+    "limit_equity_stale": "the account's equity is too old to trade by",
+    "limit_trades": "the account has made its trades of the day",
+    "limit_contracts": "more contracts than the account's firm allows",
+    "stop_missing": "the account takes no entry without a stop: send stopLoss, and let the rule copy it",
 }
 
 
