@@ -42,7 +42,7 @@ class Bare(msgspec.Struct):
 class NoLease:
     """Always ours."""
 
-    valid_until_ns = 1 << 62
+    valid_until_ns = exits_until_ns = 1 << 62
     valid = True
 
 

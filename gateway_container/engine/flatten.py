@@ -222,18 +222,37 @@ class Flattener:
         if not intents:
             return
         entry = FollowUp(run.flatten_id, account_id, released=intents)
-        # Exits stay possible while the database is away: they are journalled when it is back.
-        try:
-            durable = self._log.decide(run.workspace, entry)
-        except (StoreError, QueueFull):
-            self._log.note(run.workspace, entry)
-        else:
-            try:
-                await durable
-            except StoreError:
-                self._log.keep(run.workspace, entry)  # the book holds it already
+        if not await self._durable(run, entry):
+            return
         now_ns = self._state.clock.monotonic_ns()
         self._fanout.dispatch(self._fanout.encode(intents, Stamp(now_ns, now_ns, now_ns)), now_ns)
+
+    async def _durable(self, run: FlattenRun, entry: FollowUp) -> bool:
+        """In the journal, or in the local exit file while the database is away (R-072). False: it must wait, because
+        the lease is over and closing twice would do harm at this broker.
+
+        A person asked for it: without journal and without disk it goes all the same, and is told.
+        """
+        folded = False
+        try:
+            durable = self._log.decide(run.workspace, entry)
+            folded = True
+            await durable
+            return True
+        except (StoreError, QueueFull):
+            if not self._fanout.look.may_exit(entry.account_id):
+                return False
+        try:
+            if await self._log.locally(run.workspace, entry, folded=folded):
+                return True
+        except (StoreError, QueueFull):
+            if folded:
+                self._log.keep(run.workspace, entry)
+            else:
+                self._log.note(run.workspace, entry)
+        text = "a close of the flatten is written down nowhere yet: database and local file are away"
+        self._alert("exit-file-failed", text, entry.account_id)
+        return True
 
     def _closing(
         self, run: FlattenRun, account_id: str, states: frozenset[OrderState]

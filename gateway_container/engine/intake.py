@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway_container.api.doors import Answering
 from gateway_container.engine.fanout import Fanout
@@ -17,6 +17,7 @@ from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.recovery import SIGNALS_MAX
 from gateway_container.engine.state import State
 from gateway_container.engine.turns import Turns
+from kopitra.domain.book import Book
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.errors import SignalRefused, Unavailable
 from kopitra.domain.fanout import FanoutPlan
@@ -26,6 +27,9 @@ from kopitra.domain.signals import Signal, check_signal
 from kopitra.store.drafts import Committed, Duplicate, IdempotencyDraft, IdempotencyRecord, SignalRef
 from kopitra.store.idempotency import CACHED_RECORDS_MAX
 from kopitra.store.shelf import Shelf
+
+#: plans of failed commits that are remembered; nobody asks for them once the book was read again
+UNCLEAR_MAX: Final = 1_000
 
 
 class Pending(NamedTuple):
@@ -64,6 +68,8 @@ class Intake:
         self._answers: OrderedDict[AnswerKey, IdempotencyRecord] = OrderedDict()
         self._running: set[AnswerKey] = set()
         self._turns = Turns(state)
+        #: plans whose commit failed, with the book that holds them
+        self._unclear: dict[tuple[str, str], tuple[FanoutPlan, Book]] = {}  # bounded: UNCLEAR_MAX in _committed
         #: set when the process is told to stop: no new signal is taken from then on
         self.closed = False
         #: signals that were planned, with their number (0 while the commit is in flight); oldest leave first
@@ -83,9 +89,7 @@ class Intake:
             raise Duplicate("This signal was accepted before.", self._first(name))
         clock = self._state.clock
         started_ns = received_ns if received_ns is not None else clock.monotonic_ns()
-        rules = self._rules(signal)
-        now = clock.now()
-        made = plan(signal, self._state.book, rules, self._state.plan_inputs(signal.leader, rules, now))
+        made = self.plan(signal)
         stamp = Stamp(started_ns, clock.monotonic_ns(), 0)
         record = answer(made) if answer is not None else None
         future = self._log.decide(
@@ -100,6 +104,17 @@ class Intake:
         future.add_done_callback(lambda done: self._committed(done, name, made, places, stamp))
         self._hooks.planned(signal, made, stamp)
         return Pending(made, future)
+
+    def plan(self, signal: Signal) -> FanoutPlan:
+        """What every follower would do because of it, from the book as it is. Raises SignalRefused."""
+        rules = self._rules(signal)
+        inputs = self._state.plan_inputs(signal.leader, rules, self._state.clock.now())
+        return plan(signal, self._state.book, rules, inputs)
+
+    def unclear(self, signal: Signal) -> FanoutPlan | None:
+        """The plan of a signal whose commit failed, while the book still holds it (it is read again afterwards)."""
+        made, book = self._unclear.get((signal.workspace, signal.signal_id), (None, None))
+        return made if book is self._state.book else None
 
     async def turn(self, signal: Signal) -> None:
         """Wait for the signals that its sender numbered before it; half a second at most, exits never."""
@@ -124,6 +139,9 @@ class Intake:
     ) -> None:
         if done.cancelled() or done.exception() is not None:
             self._planned.pop(name, None)
+            if len(self._unclear) >= UNCLEAR_MAX:
+                self._unclear.clear()
+            self._unclear[name] = (made, self._state.book)
             return  # the log has asked for the book to be read again; nothing was and nothing will be sent
         durable_ns = self._state.clock.monotonic_ns()
         self._fanout.dispatch(places, durable_ns)

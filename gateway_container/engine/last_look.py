@@ -23,6 +23,8 @@ class Lease(Protocol):
 
     @property
     def valid_until_ns(self) -> int: ...
+    @property
+    def exits_until_ns(self) -> int: ...
 
 
 class LastLook:
@@ -38,8 +40,24 @@ class LastLook:
 
     @property
     def lease_is_over(self) -> bool:
-        """Nothing may be written any more."""
-        return self._state.clock.monotonic_ns() >= self._lease.valid_until_ns
+        """Nothing may be written any more, not even an exit."""
+        return self._state.clock.monotonic_ns() >= self._lease.exits_until_ns
+
+    @property
+    def holds_lease(self) -> bool:
+        """By the local clock; entries need it."""
+        return self._state.clock.monotonic_ns() < self._lease.valid_until_ns
+
+    def may_exit(self, account_id: str) -> bool:
+        """Exits of the account may leave: past the lease only where doing one twice does no harm (R-073)."""
+        now_ns = self._state.clock.monotonic_ns()
+        return now_ns < self._lease.valid_until_ns or self._in_grace(account_id, now_ns)
+
+    def _in_grace(self, account_id: str, now_ns: int) -> bool:
+        account = self._state.account(account_id)
+        if account is None or account.broker not in self._state.converging_brokers:
+            return False
+        return now_ns < self._lease.exits_until_ns
 
     def refusal(self, place: Place, now_ns: int) -> str | None:
         """Why the order may not leave; None when it may. An exit that exceeds the holding is cut (`place.intent`)."""
@@ -49,10 +67,17 @@ class LastLook:
             return SUPERSEDED
         if child.cancel is not None:
             return "canceled_before_send"
-        if now_ns >= self._lease.valid_until_ns:
+        if now_ns >= self._lease.valid_until_ns and not (
+            intent.reduce_only and self._in_grace(intent.account_id, now_ns)
+        ):
             return "lease_lost"
         if intent.reduce_only:
             return self._halted(intent) or self._cap(place, child)
+        return self._entry(place, now_ns)
+
+    def _entry(self, place: Place, now_ns: int) -> str | None:
+        """Why an entry may not leave."""
+        intent = place.intent
         if self.draining:
             return "draining"
         if now_ns < self.entries_from_ns:
@@ -62,6 +87,8 @@ class LastLook:
         account = self._state.account(intent.account_id)
         if account is None:
             return "account_inactive"
+        if now_ns >= self._state.switches_until_ns:
+            return "switches_unread"
         if self.breakers.shut and intent.account_id in self.breakers.shut:
             return "breaker_open"
         return None if self._switch(account, intent) == "active" else "kill_switch"

@@ -9,15 +9,17 @@ journal does not say: `on_broken` asks for the book to be folded anew from the j
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from gateway_container.engine.exit_file import ExitLog
 from gateway_container.engine.state import State
 from kopitra.domain.errors import LeaseLost, QueueFull, StoreError, Unavailable
 from kopitra.domain.fold import Effect, fold
 from kopitra.domain.journal import KINDS, Entry
-from kopitra.store.drafts import Committed, Draft, IdempotencyDraft
+from kopitra.store.drafts import Committed, Draft, IdempotencyDraft, JournalRow
 from kopitra.store.encoding import encode
 from kopitra.store.journal import JournalWriter
 
@@ -35,9 +37,14 @@ RETRY_S: Final = 0.25
 class Log:
     """The one place where entries enter the book."""
 
-    def __init__(self, state: State, writer: JournalWriter, on_broken: Callable[[str], None]) -> None:
+    def __init__(
+        self, state: State, writer: JournalWriter, exits: ExitLog, on_broken: Callable[[str], None]
+    ) -> None:
         self._state = state
         self._writer = writer
+        #: what was sent while the journal was away; it goes in before anything else does
+        self._exits = exits
+        self._bringing: asyncio.Task[None] | None = None
         self._on_broken = on_broken
         self._backlog: deque[tuple[str, Entry]] = deque()  # bounded: BACKLOG_MAX in keep
         #: facts of the last few milliseconds, at most FACTS_MAX, and their bytes: made when a fact comes, because
@@ -64,7 +71,7 @@ class Log:
     @property
     def takes_decisions(self) -> bool:
         """`decide` would not refuse now."""
-        return self.accepting and self._writer.available
+        return self.accepting and self._writer.available and not self._exits.waiting
 
     def decide(
         self,
@@ -74,7 +81,7 @@ class Log:
         record: IdempotencyDraft | None = None,
     ) -> asyncio.Future[Committed]:
         """Append decisions and fold them. Raises Unavailable or LeaseLost before anything changed."""
-        if not self.accepting:
+        if not self.accepting or self._exits.waiting:
             raise Unavailable("The gateway is reading its journal again; try again in a moment.")
         self._write_facts()
         future = self._writer.append([self._draft(workspace, e, signal_id, record) for e in entries])
@@ -89,7 +96,7 @@ class Log:
         self, workspace: str, entry: Entry, record: IdempotencyDraft
     ) -> tuple[asyncio.Future[Committed], Effect]:
         """Like `decide` for one entry, and what it did to the book."""
-        if not self.accepting:
+        if not self.accepting or self._exits.waiting:
             raise Unavailable("The gateway is reading its journal again; try again in a moment.")
         self._write_facts()
         future = self._writer.append([self._draft(workspace, entry, None, record)])
@@ -108,10 +115,36 @@ class Log:
         """Append once (by `record`) what moves nothing in the book; the caller repeats it when it fails."""
         return self._writer.append([self._draft(workspace, entry, None, record)])
 
+    def locally(
+        self, workspace: str, entry: Entry, *, signal_id: str | None = None, folded: bool = False
+    ) -> asyncio.Future[bool]:
+        """Put what shrinks, cancels, protects or stops into the local exit file while the journal is away, and fold
+        it unless the book holds it already (`folded`). Act on it once the future says True.
+
+        Raises StoreError or QueueFull: neither the journal nor the file takes it now, and nothing happened.
+        """
+        written = self._exits.put(workspace, entry, signal_id)
+        if not folded:
+            fold(self._state.book, entry)
+        self._retry_later()
+        return written
+
+    def secure(self, workspace: str, entry: Entry) -> None:
+        """A fact that must outlive this process: while the journal is away it goes to the local file too."""
+        if not self.takes_decisions:
+            with contextlib.suppress(StoreError, QueueFull):
+                self.locally(workspace, entry)
+                return
+        self.note(workspace, entry)
+
+    def found(self, rows: Sequence[JournalRow]) -> None:
+        """Rows that are durable although their owner was told otherwise."""
+        self._exits.found(rows)
+
     def note(self, workspace: str, entry: Entry) -> Effect:
         """Fold a fact now and append it; never raises."""
         effect = fold(self._state.book, entry)
-        if self._backlog or not self.accepting:
+        if self._backlog or not self.accepting or self._exits.waiting:
             self.keep(workspace, entry)
         else:
             self._append_fact(workspace, entry)
@@ -159,13 +192,31 @@ class Log:
             self._backlog.popleft()
             self._on_broken("the backlog of facts is full: some will be missing from the journal")
         self._backlog.append((workspace, entry))
+        self._retry_later()
+
+    def _retry_later(self) -> None:
         if self._retry is None:
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._flush)
+
+    async def bring_exits(self) -> None:
+        """Take what was sent without the journal into it, before anything else. Raises Unavailable or LeaseLost."""
+        await self._exits.bring(self._writer.append)
+
+    async def _bring(self) -> None:
+        with contextlib.suppress(StoreError, QueueFull):
+            await self.bring_exits()
+        self._bringing = None
+        if self._exits.waiting or self._backlog:
+            self._retry_later()
 
     def _flush(self) -> None:
         self._retry = None
         if not self._writer.available or not self.accepting:
-            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._flush)
+            self._retry_later()
+            return
+        if self._exits.waiting:
+            if self._bringing is None:
+                self._bringing = asyncio.get_running_loop().create_task(self._bring(), name="exits")
             return
         waiting, self._backlog = self._backlog, deque()  # bounded: BACKLOG_MAX in keep
         for workspace, entry in waiting:
@@ -173,6 +224,7 @@ class Log:
 
     def refold_backlog(self) -> None:
         """After the book was read again: what the journal does not hold yet is folded on top."""
+        self._exits.fold_waiting(self._state.book)
         for _, entry in self._backlog:
             fold(self._state.book, entry)
 
@@ -190,7 +242,9 @@ class Log:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        if self._backlog and self._writer.available:
+        if self._bringing is not None:
+            self._bringing.cancel()
+        if self._backlog and self._writer.available and not self._exits.waiting:
             waiting, self._backlog = list(self._backlog), deque()  # bounded: BACKLOG_MAX in keep
             self._facts = waiting
             self._drafts = [self._draft(w, e, None, None) for w, e in waiting]

@@ -121,6 +121,7 @@ class Refold:
             while not log.is_quiet:  # noqa: ASYNC110 - a cold path
                 await asyncio.sleep(QUIET_S)
             try:
+                await log.bring_exits()
                 return await read_book(self._shelf, self._shard)
             except StoreError as error:
                 _log.warning("journal_not_read", error=error.message)

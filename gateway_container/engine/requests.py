@@ -64,7 +64,7 @@ class Requests:
 
     def _replace(self, child: ChildOrder) -> SentFact | None:
         wanted = child.replace
-        if wanted is None or child.replace_sent or self._look.lease_is_over:
+        if wanted is None or child.replace_sent or not self._may_move(child):
             return None
         session = self._links.of(child.intent.account_id)
         numbers = NewNumbers(wanted.qty, wanted.price, wanted.stop_price, wanted.trail_offset)
@@ -102,6 +102,12 @@ class Requests:
         self._moved_ns.move_to_end(name)
         if len(self._moved_ns) > MOVED_MAX:
             self._moved_ns.popitem(last=False)
+
+    def _may_move(self, child: ChildOrder) -> bool:
+        """Past the lease only protective orders may be moved (R-073)."""
+        if child.intent.reduce_only:
+            return not self._look.lease_is_over
+        return self._look.holds_lease
 
     def _want(self, child: ChildOrder, outcome: NotSent) -> None:
         if outcome.reason in WAITS:

@@ -20,6 +20,8 @@ from kopitra.ports import Clock
 #: futures trade dates turn in Chicago, at 17:00 local time
 _CHICAGO: Final = ZoneInfo("America/Chicago")
 _TRADE_DATE_TURNS_AT_HOUR: Final = 17
+#: a monotonic time that does not come
+NEVER_NS: Final = 2**63
 
 
 @dataclass(slots=True)
@@ -71,6 +73,10 @@ class State:
         self.prices: dict[str, Decimal] = {}
         #: brokers whose entry, stop and target go in one request
         self.bracket_brokers: frozenset[str] = frozenset()
+        #: brokers at which an exit that is done twice does no harm: they close natively or reduce only
+        self.converging_brokers: frozenset[str] = frozenset()
+        #: monotonic; kill switches that were not read until then count as reducing (R-093)
+        self.switches_until_ns = NEVER_NS
         self._today: tuple[int, date] = (0, date.min)
 
     def account(self, account_id: str) -> AccountConfig | None:

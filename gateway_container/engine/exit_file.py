@@ -1,0 +1,217 @@
+"""Exits without a database: written to a local file first, then sent, then taken into the journal (R-072, R-073).
+
+Only what shrinks, cancels, protects or stops goes this way, and only while the lease is valid by the local clock or
+within its `exit_grace`. Each record has a name for ever (shard, epoch, number), so the journal takes it once, from
+this process when the database is back or from the next one that can read the file.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from kopitra.domain.book import Book
+from kopitra.domain.errors import LeaseLost, QueueFull, StoreError, Unavailable
+from kopitra.domain.fold import fold
+from kopitra.domain.journal import KINDS, Entry, FollowUp, SignalPlanned
+from kopitra.ports import Clock
+from kopitra.store.drafts import Committed, Draft, Duplicate, JournalRow
+from kopitra.store.encoding import Decoder, encode
+from kopitra.store.exit_records import Damage, ExitRecord, frame, once, read
+
+#: records in the file at a time; more are refused, as all is while there is neither file nor database
+RECORDS_MAX: Final = 20_000
+#: bytes of the file
+BYTES_MAX: Final = 64 * 1024 * 1024
+
+#: how rows get into the journal, and what became of them
+Append = Callable[[Sequence[Draft]], Awaitable[Committed]]
+
+
+class ExitFile(Protocol):
+    """The file itself: on a disk beside the loop in production, in memory in a simulation."""
+
+    def append(self, frame: bytes) -> asyncio.Future[bool]:
+        """True once it is durable, False when it cannot be; in the order of the calls."""
+        ...
+
+    async def load(self) -> bytes:
+        """All bytes of it, nothing when there is none. Raises OSError."""
+        ...
+
+    async def clear(self) -> None:
+        """Begin anew; frames that are appended later stay."""
+        ...
+
+    async def set_aside(self, label: str) -> str:
+        """Keep it under another name for a person; the name. Raises OSError."""
+        ...
+
+
+class Lease(Protocol):
+    """How long exits may still leave, as a local deadline."""
+
+    @property
+    def exits_until_ns(self) -> int: ...
+
+
+class Owner(NamedTuple):
+    """Whose records these are."""
+
+    shard: str
+    epoch: int
+
+
+class _Kept(NamedTuple):
+    record: ExitRecord
+    entry: Entry
+
+
+class ExitLog:
+    """What waits for the journal, beside the file that keeps it meanwhile."""
+
+    def __init__(self, file: ExitFile | None, owner: Owner, clock: Clock, lease: Lease) -> None:
+        self._file = file
+        self._owner = owner
+        self._clock = clock
+        self._lease = lease
+        self._number = 0
+        self._bytes = 0
+        self._waiting: deque[_Kept] = deque()  # bounded: RECORDS_MAX in put
+        #: records that were written since the start, for the metrics
+        self.written = 0
+
+    @property
+    def waiting(self) -> int:
+        """Records that the journal does not hold yet."""
+        return len(self._waiting)
+
+    def put(self, workspace: str, entry: Entry, signal_id: str | None = None) -> asyncio.Future[bool]:
+        """Write an entry to the file; act on it once the future says True.
+
+        Raises Unavailable without a file, LeaseLost past the grace, QueueFull beyond the bounds: nothing happened.
+        """
+        if self._file is None:
+            raise Unavailable("This process has no local exit file: exits wait for the database.")
+        if self._clock.monotonic_ns() >= self._lease.exits_until_ns:
+            raise LeaseLost("The lease and its exit grace are over: a successor acts, this process must not.")
+        kind = type(entry)
+        record = ExitRecord(
+            self._owner.shard, self._owner.epoch, self._number + 1, workspace, self._clock.now(),
+            KINDS[kind], kind.__name__, encode(entry).decode(), signal_id,
+        )  # fmt: skip
+        data = frame(record)
+        if len(self._waiting) >= RECORDS_MAX or self._bytes + len(data) > BYTES_MAX:
+            raise QueueFull(
+                "The local exit file is full: bring the database back, or close at the brokers by hand."
+            )
+        self._number += 1
+        self.written += 1
+        self._bytes += len(data)
+        self._waiting.append(_Kept(record, entry))
+        return self._file.append(data)
+
+    def fold_waiting(self, book: Book) -> None:
+        """After the book was read again: what the journal does not hold yet, on top."""
+        for kept in self._waiting:
+            fold(book, kept.entry)
+
+    def found(self, rows: Sequence[JournalRow]) -> None:
+        """Rows that turned out to be durable after all: they need not be taken in again."""
+        payloads = {row.payload for row in rows}
+        self._waiting = deque(k for k in self._waiting if k.record.payload.encode() not in payloads)
+
+    async def bring(self, append: Append) -> None:
+        """Take everything into the journal, in order. Raises Unavailable or LeaseLost; what is left stays."""
+        while self._waiting:
+            kept = self._waiting[0]
+            with contextlib.suppress(Duplicate):  # an earlier try got it there
+                await append([_draft(kept.record)])
+            if self._waiting and self._waiting[0] is kept:
+                self._waiting.popleft()
+        self._bytes = 0
+        if self._file is not None:
+            await self._file.clear()
+
+    async def load(self) -> list[str]:
+        """At a start: what a predecessor left in the file waits for the journal. What people must be told."""
+        if self._file is None:
+            return []
+        try:
+            data = await self._file.load()
+        except OSError as error:
+            return [f"The local exit file cannot be read ({error}): compare positions with the brokers."]
+        if not data:
+            return []
+        reading = read(data)
+        own = [r for r in reading.records if r.shard == self._owner.shard and r.epoch < self._owner.epoch]
+        foreign = len(reading.records) - len(own)
+        said = [_words(damage) for damage in reading.damages]
+        if foreign:
+            said.append(f"{foreign} records of another shard or of a later time are left alone.")
+        if reading.is_corrupt or foreign:
+            said.append(await self._aside(self._file))
+        for record in own:
+            for number, entry in enumerate(_entries(record, direct=record.epoch + 1 == self._owner.epoch)):
+                self._waiting.append(_Kept(_part(record, number, entry), entry))
+        said.append(f"{len(own)} exits that were sent without the database are taken into the journal.")
+        return said
+
+    async def _aside(self, file: ExitFile) -> str:
+        try:
+            kept = await file.set_aside(f"kept-{self._owner.epoch}")
+        except OSError as error:
+            return f"The file could not be kept aside ({error})."
+        return f"The file is kept as {kept}."
+
+
+def _words(damage: Damage) -> str:
+    if damage.in_the_middle:
+        return (
+            f"The local exit file is damaged at byte {damage.offset} ({damage.length} bytes are no record): an exit "
+            "sent there is unknown to us. Compare positions and orders with the brokers."
+        )
+    return (
+        f"The local exit file ends in a half-written record at byte {damage.offset} ({damage.length} bytes): "
+        "it was not sent."
+    )
+
+
+_READERS: Final[dict[str, Decoder[Entry]]] = {cls.__name__: Decoder(cls) for cls in KINDS}
+
+
+def _entries(record: ExitRecord, *, direct: bool) -> list[Entry]:
+    """What the record means now. `direct`: nobody has written in between, so a plan may still move its leader;
+    else only the orders in it are facts."""
+    reader = _READERS.get(record.entry)
+    if reader is None:
+        raise StoreError(f"Exit {record.record_id} is a {record.entry}, which this build does not know.")
+    entry = reader(record.payload)
+    if direct or not isinstance(entry, SignalPlanned):
+        return [entry]
+    return [
+        FollowUp(
+            entry.plan.list_id, leg.account_id, tuple(o.intent for o in leg.orders), leg.cancels, leg.replaces
+        )
+        for leg in entry.plan.legs
+        if leg.orders or leg.cancels or leg.replaces
+    ]
+
+
+def _part(record: ExitRecord, number: int, entry: Entry) -> ExitRecord:
+    """The record as it goes into the journal: the same, or one of the parts it was taken into."""
+    if type(entry).__name__ == record.entry:
+        return record
+    kind = type(entry)
+    return ExitRecord(
+        record.shard, record.epoch, -(record.number * RECORDS_MAX + number), record.workspace, record.at,
+        KINDS[kind], kind.__name__, encode(entry).decode(),
+    )  # fmt: skip
+
+
+def _draft(record: ExitRecord) -> Draft:
+    return Draft(
+        record.kind, record.entry, record.workspace, record.at, record.payload.encode(), record.signal_id,
+        once(record),
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""The local exit file on a disk: appended and fsynced beside the event loop, in order, several frames per fsync."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import structlog
+
+_log = structlog.get_logger("kopitra.exits")
+
+
+class LocalExitFile:
+    """One file of one shard, mode 0600. Its one worker keeps the order of appends and clears."""
+
+    def __init__(self, folder: Path, shard: str) -> None:
+        self._path = folder / f"exits-{shard}.bin"
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="exit file")
+        #: frames that the worker has not taken yet; bounded by the caller, who bounds the file
+        self._frames: list[tuple[bytes, asyncio.Future[bool]]] = []
+        self._busy = False
+        self._task: asyncio.Task[None] | None = None
+
+    def append(self, frame: bytes) -> asyncio.Future[bool]:
+        """Durable when the future says True; False: the disk refused, and the file is as it was."""
+        loop = asyncio.get_running_loop()
+        written = loop.create_future()
+        self._frames.append((frame, written))
+        if not self._busy:
+            self._busy = True
+            self._task = loop.create_task(self._write())
+        return written
+
+    async def _write(self) -> None:
+        while self._frames:
+            batch, self._frames = self._frames, []
+            done = await self._run(_append, b"".join(frame for frame, _ in batch))
+            for _, written in batch:
+                if not written.done():
+                    written.set_result(done)
+        self._busy = False
+
+    async def _run(self, work: Callable[[Path, bytes], None], data: bytes) -> bool:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._worker, work, self._path, data)
+        except OSError as error:
+            _log.error("exit_file_failed", path=str(self._path), error=str(error))
+            return False
+        return True
+
+    async def load(self) -> bytes:
+        """Everything in it; nothing when there is no file. Raises OSError when it cannot be read."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, _load, self._path)
+
+    async def clear(self) -> None:
+        """The journal holds all of it: begin anew."""
+        await self._run(_clear, b"")
+
+    async def set_aside(self, label: str) -> str:
+        """Keep the file under another name for a person; the name."""
+        kept = self._path.with_suffix(f".{label}")
+        await asyncio.get_running_loop().run_in_executor(self._worker, _rename, self._path, kept)
+        return str(kept)
+
+    def close(self) -> None:
+        """Let the worker end."""
+        self._worker.shutdown(wait=False)
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append and fsync; a partial write is taken back, so that no later frame stands behind a torn one."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        before = os.fstat(handle).st_size
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(handle, view) :]
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, before)
+            raise
+    finally:
+        os.close(handle)
+    if before == 0:
+        _sync_folder(path)
+
+
+def _load(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _clear(path: Path, _data: bytes) -> None:
+    path.unlink(missing_ok=True)
+    _sync_folder(path)
+
+
+def _rename(path: Path, kept: Path) -> None:
+    path.rename(kept)
+    _sync_folder(path)
+
+
+def _sync_folder(path: Path) -> None:
+    """A new or removed name is durable once its folder is."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
