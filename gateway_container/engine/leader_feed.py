@@ -6,15 +6,19 @@ order and bounded, and are tried again; the plan's own age check decides what la
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
+from gateway_container.engine.away import Away
 from gateway_container.engine.intake import Intake
 from gateway_container.engine.state import State
+from kopitra.domain.book import root_of
 from kopitra.domain.errors import QueueFull, SignalRefused, StoreError, Unavailable
-from kopitra.domain.executions import ExecutionReport
+from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.leader import LeaderTracker
+from kopitra.domain.leader_snapshot import LeaderSnapshot, reductions
+from kopitra.domain.orders import ZERO
 from kopitra.domain.signals import Signal
 from kopitra.store.drafts import Committed, Duplicate
 
@@ -22,15 +26,36 @@ from kopitra.store.drafts import Committed, Duplicate
 WAITING_MAX: Final = 5_000
 #: seconds between attempts
 RETRY_S: Final = 0.25
+#: seconds that a difference between a read and the stream must stand before the read is believed (R-041)
+QUIET_S: Final = 5
+
+
+class _Difference(NamedTuple):
+    """Counted positions, positions by the broker, and the start of the first read that showed them."""
+
+    counted: dict[str, Decimal]
+    held: dict[str, Decimal]
+    since_ns: int
 
 
 class LeaderFeed:
     """Trackers of all leader accounts."""
 
-    def __init__(self, state: State, intake: Intake, alert: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        intake: Intake,
+        away: Away,
+        on_reset: Callable[[LeaderSnapshot], object],
+        alert: Callable[[str, str, str], None],
+    ) -> None:
         self._state = state
         self._intake = intake
+        self._away = away
+        self._on_reset = on_reset
         self._alert = alert
+        #: (account, leader) -> what a read showed that the stream has not told
+        self._differs: dict[tuple[str, str], _Difference] = {}
         self._trackers: dict[str, list[LeaderTracker]] = {}
         self._based: set[str] = set()
         self._waiting: deque[tuple[Signal, int]] = deque()  # bounded: WAITING_MAX in _wait
@@ -51,14 +76,58 @@ class LeaderFeed:
         """The account's own trades are signals."""
         return account_id in self._trackers
 
-    def baseline(self, account_id: str, positions: Iterable[tuple[str, Decimal]]) -> None:
-        """What the account held when we first looked: known, not copied. Later snapshots change nothing here."""
-        if account_id in self._based:
+    def look(self, snapshot: AccountSnapshot) -> None:
+        """A read of a leader's account. The first one says where it stands: known, not copied. Later ones bring the
+        fills that the stream lost; what they cannot explain is believed once it has stood still for QUIET_S.
+        """
+        account_id = snapshot.account_id
+        trackers = self._trackers.get(account_id, ())
+        if not trackers:
             return
-        self._based.add(account_id)
-        held = list(positions)
-        for tracker in self._trackers.get(account_id, ()):
-            tracker.baseline(held)
+        executions = snapshot.executions or ()
+        first = account_id not in self._based
+        if not first:
+            for report in sorted(executions, key=lambda report: report.transact_time):
+                self.observe(report)
+        if snapshot.positions is None:
+            return
+        held = {p.symbol: p.net_qty for p in snapshot.positions if p.net_qty}
+        for tracker in trackers:
+            if first or self._stood_still(tracker, held, snapshot.started_ns):
+                self._reset(tracker, held, executions)
+
+    def _stood_still(self, tracker: LeaderTracker, held: dict[str, Decimal], read_ns: int) -> bool:
+        """The same difference in two reads QUIET_S apart, and nothing told of in between: an event is not late, it
+        is lost. A single read may simply be ahead of the stream."""
+        key = (tracker.account_id, tracker.leader)
+        if tracker.counted == held:
+            self._differs.pop(key, None)
+            return False
+        seen = self._differs.get(key)
+        if seen is None or (seen.counted, seen.held) != (tracker.counted, held):
+            self._differs[key] = _Difference(tracker.counted, held, read_ns)
+            return False
+        return read_ns - seen.since_ns >= QUIET_S * 1_000_000_000
+
+    def _reset(
+        self, tracker: LeaderTracker, held: dict[str, Decimal], executions: Sequence[ExecutionReport]
+    ) -> None:
+        """The leader is where its broker says. Followers shrink with it; they open nothing late (R-033, R-043)."""
+        roots: dict[str, Decimal] = {}
+        for symbol, qty in held.items():
+            roots[root_of(symbol)] = roots.get(root_of(symbol), ZERO) + qty
+        now, book = self._state.clock.now(), self._state.book
+        told = LeaderSnapshot(
+            tracker.workspace, tracker.leader, "drop_copy", now, tuple(sorted(roots.items()))
+        )
+        try:
+            if reductions(told, book, now):
+                self._on_reset(told)
+        except (StoreError, QueueFull):
+            return  # the next read finds the same
+        tracker.baseline(held.items(), executions)
+        self._differs.pop((tracker.account_id, tracker.leader), None)
+        self._based.add(tracker.account_id)
 
     def observe(self, report: ExecutionReport) -> None:
         """Copy what the leader did."""
@@ -106,8 +175,22 @@ class LeaderFeed:
                 "",
             )
         self._waiting.append((signal, received_ns))
-        if self._timer is None:
+        if self._away.shrinks(signal):
+            self._take_away()
+        if self._waiting and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._again)
+
+    def _take_away(self) -> None:
+        """An exit does not wait for the database, and what came before it must not come after it."""
+        while self._waiting:
+            signal, received_ns = self._waiting[0]
+            try:
+                self._away.take(signal, received_ns)
+            except SignalRefused as refused:
+                self._alert("leader-signal-refused", refused.message, "")
+            except (StoreError, QueueFull):
+                return  # neither the journal nor the file: it waits
+            self._waiting.popleft()
 
     def _again(self) -> None:
         self._timer = None

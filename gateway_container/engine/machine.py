@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 import structlog
 from opentelemetry.trace import Tracer
 
+from gateway_container.engine.away import Away
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.callbacks import Callbacks
 from gateway_container.engine.config import GatewayConfig
@@ -127,7 +128,8 @@ class Machine:
         hooks = Hooks(self._planned, self.observer.dispatched)
         self.intake = Intake(state, log, fanout, hooks, supplies.shelf)
         self.streams = LeaderStreams(state, log, self.intake, self.reports.alert)
-        self.leaders = LeaderFeed(state, self.intake, self.reports.alert)
+        away = Away(state, log, fanout, self.intake, self.reports.alert)
+        self.leaders = LeaderFeed(state, self.intake, away, self.streams.snapshot, self.reports.alert)
         self.lookup = Lookup(state, self.sessions, self.reports.handle, self.reports.alert)
         self.quotes = Quotes(state, self.sessions)
         self.reports.attach(self.leaders, self.reconciler.look, self.lookup.ask, self.quotes.session)

@@ -28,7 +28,6 @@ class Reconciler:
             facts.balance = snapshot.balance
         if snapshot.positions is not None:
             facts.positions = {p.symbol: p.net_qty for p in snapshot.positions}
-            self._reports.baseline(account_id, snapshot.positions)
         orders = snapshot.orders or ()
         names = {order.order_id: order.cl_ord_id for order in orders if order.cl_ord_id}
         for report in (*(snapshot.executions or ()), *orders):
@@ -36,6 +35,7 @@ class Reconciler:
             known = report if report.cl_ord_id else report._replace(cl_ord_id=names.get(report.order_id))
             if self._is_ours(known):
                 self._reports.handle(known)
+        self._reports.leader_read(snapshot)
         self._compare(snapshot)
 
     def _is_ours(self, report: ExecutionReport) -> bool:

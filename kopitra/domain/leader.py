@@ -54,9 +54,19 @@ class LeaderTracker:
     #: orders that are over: late news of them open nothing
     _ended: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
 
-    def baseline(self, positions: Iterable[tuple[str, Decimal]]) -> None:
-        """What the account held when we began to look: known, not copied."""
-        self.positions = dict(positions)
+    def baseline(
+        self, positions: Iterable[tuple[str, Decimal]], executions: Iterable[ExecutionReport] = ()
+    ) -> None:
+        """What the account holds by a read, and the executions behind it: known, not copied."""
+        self.positions = {symbol: qty for symbol, qty in positions if qty}
+        for report in executions:
+            if report.exec_id is not None:
+                _remember(self._executions, report.exec_id, None, EXECUTIONS_MAX)
+
+    @property
+    def counted(self) -> dict[str, Decimal]:
+        """What the account holds by its reports, flat contracts left out."""
+        return {symbol: qty for symbol, qty in self.positions.items() if qty}
 
     def signals(self, report: ExecutionReport, received_at: datetime) -> tuple[Signal, ...]:
         """The signals of one report; none for own orders, repeats and reports that change nothing for followers."""
