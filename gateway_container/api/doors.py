@@ -89,13 +89,6 @@ class Pending(Protocol):
     def committed(self) -> "asyncio.Future[Committed]": ...
 
 
-class PendingSignal(Pending, Protocol):
-    """An accepted signal."""
-
-    @property
-    def plan(self) -> FanoutPlan: ...
-
-
 class Answers(Protocol):
     """First answers to idempotent requests."""
 
@@ -116,16 +109,20 @@ class Answers(Protocol):
         ...
 
 
-#: the first answer to a request, made of the plan that its signal got
-Answering = Callable[[FanoutPlan], IdempotencyDraft]
+class Answering(Protocol):
+    """The first answer to a request, made of the plan that its signal got, or without one."""
+
+    def __call__(self, plan: FanoutPlan, /) -> IdempotencyDraft: ...
+
+    def queued(self) -> IdempotencyDraft:
+        """The signal is durable in the inbox; the holder plans it."""
+        ...
 
 
 class Intake(Answers, Protocol):
     """Where every signal ends."""
 
-    def accept(
-        self, signal: Signal, answer: Answering | None, received_ns: int | None = None
-    ) -> PendingSignal:
+    def accept(self, signal: Signal, answer: Answering | None, received_ns: int | None = None) -> Pending:
         """Decide and append. Raises SignalRefused, QueueFull, Unavailable or LeaseLost: nothing changed."""
         ...
 
@@ -259,9 +256,9 @@ class Settings:
     failures_per_minute: int = 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Doors:
-    """Everything the doors need."""
+    """Everything the doors need. What stands behind them changes once, when a standby becomes the holder."""
 
     clock: Clock
     credentials: Credentials

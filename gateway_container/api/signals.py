@@ -29,7 +29,7 @@ class SignalDoor:
     """Answers POST /signals."""
 
     def __init__(self, doors: Doors, admission: Admission) -> None:
-        self._intake = doors.intake
+        self._doors = doors
         self._admission = admission
 
     async def answer(self, scope: Scope, receive: Receive, trace: Trace) -> Answer:
@@ -46,21 +46,22 @@ class SignalDoor:
         self._admission.signed(grant, visit, raw, required=grant.require_signature)
         body = read_signal(raw)
         once = Once(grant.workspace, grant.key_id, ENDPOINT, key, fingerprint(grant.account, body))
-        answer = idempotency.known(self._intake, once)
+        answer = idempotency.known(self._doors.intake, once)
         if answer is not None:
             return answer
         self._admission.settle(visit, grant, body.action)
         return await self._decided(body, grant, once, trace)
 
     async def _decided(self, body: SignalBody, grant: KeyGrant, once: Once, trace: Trace) -> Answer:
+        intake = self._doors.intake  # a standby's until the lease is ours
         sender = Sender(grant.workspace, grant.leader, "ea", grant.symbols)
         signal_id = body.signal_id or derived_signal_id(grant.key_id, once.key)
         trace.signal_id = signal_id
         try:
             signal = to_domain(body, sender, trace.received_at, signal_id)
             if signal.sequence is not None:
-                await self._intake.turn(signal)
-            pending = take(self._intake, signal, once, trace.received_ns)
+                await intake.turn(signal)
+            pending = take(intake, signal, once, trace.received_ns)
         except (SignalRefused, Duplicate) as refused:
-            return await idempotency.stored(self._intake, once, refused)
+            return await idempotency.stored(intake, once, refused)
         return await idempotency.settled(pending, once, ACCEPTED)

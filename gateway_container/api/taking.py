@@ -1,6 +1,8 @@
 """From a door to the intake, and the answer that comes back with the commit."""
 
-from gateway_container.api.doors import Intake, PendingSignal
+from collections.abc import Callable
+
+from gateway_container.api.doors import Intake, Pending
 from gateway_container.api.once import Once
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.signals import Signal
@@ -36,11 +38,28 @@ class AcceptedBody:
         ).encode()
 
 
-def take(intake: Intake, signal: Signal, once: Once, received_ns: int) -> PendingSignal:
-    """Hand a signal to the intake with the answer it will have. Raises what `Intake.accept` raises."""
+class FirstAnswer:
+    """The first answer to a signal: what its plan says, or that the plan is another process's to make."""
 
-    def answer(plan: FanoutPlan) -> IdempotencyDraft:
-        body = AcceptedBody(signal.signal_id, plan)
+    __slots__ = ("_once", "_signal_id")
+
+    def __init__(self, once: Once, signal_id: str) -> None:
+        self._once = once
+        self._signal_id = signal_id
+
+    def __call__(self, plan: FanoutPlan) -> IdempotencyDraft:
+        return self._draft(AcceptedBody(self._signal_id, plan))
+
+    def queued(self) -> IdempotencyDraft:
+        """Durable, and planned by the holder of the shard."""
+        body = f'{{"status":"queued","signalId":"{self._signal_id}"}}'.encode()
+        return self._draft(lambda _seq: body)
+
+    def _draft(self, body: Callable[[int], bytes]) -> IdempotencyDraft:
+        once = self._once
         return IdempotencyDraft(once.principal, once.endpoint, once.key, once.fingerprint, ACCEPTED, body)
 
-    return intake.accept(signal, answer, received_ns)
+
+def take(intake: Intake, signal: Signal, once: Once, received_ns: int) -> Pending:
+    """Hand a signal to the intake with the answer it will have. Raises what `Intake.accept` raises."""
+    return intake.accept(signal, FirstAnswer(once, signal.signal_id), received_ns)

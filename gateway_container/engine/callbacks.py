@@ -33,13 +33,13 @@ class Callbacks:
         self._running: dict[tuple[str, str], asyncio.Future[Committed]] = {}
 
     def record(
-        self, workspace: str, account_id: str, report: ExecutionReport, record: IdempotencyDraft
+        self, workspace: str, account_id: str, report: ExecutionReport, record: IdempotencyDraft | None
     ) -> Recorded:
         """Journal the report with its first answer, then let what follows from it follow.
 
         An execution that is known is not journalled again: whoever tells it under another key hears with the first
-        call, or Duplicate when that is durable. Raises KeyError for an account that is not the workspace's,
-        Unavailable before anything changed.
+        call, or Duplicate when that is durable. `record` None: its sender has an answer already. Raises KeyError for an
+        account that is not the workspace's, Unavailable before anything changed.
         """
         account = self._state.account(account_id)
         if account is None or account.workspace != workspace:
@@ -52,7 +52,8 @@ class Callbacks:
             told = SignalRef(workspace, name[1], "", 0)
             raise Duplicate("This execution was recorded before.", told)
         future, effect = self._log.decide_one(workspace, Reported(report), record)
-        self._remember(workspace, record, future)
+        if record is not None:
+            self._remember(workspace, record, future)
         if report.exec_id:
             self._running[name] = future
             future.add_done_callback(lambda _done: self._running.pop(name, None))

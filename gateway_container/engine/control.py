@@ -1,12 +1,14 @@
 """What operators do: kill switches, flattens, lifting a block. In force first, then written with who and why."""
 
 import asyncio
+from typing import Final
 
 import structlog
 
 from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine.flatten import Flattener, FlattenRun
 from gateway_container.engine.log import Log
+from gateway_container.engine.reach import accounts_in, owns
 from gateway_container.engine.state import State
 from gateway_container.engine.views import Views
 from kopitra.domain.book import root_of
@@ -17,6 +19,9 @@ from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
 from kopitra.store.shelf import Shelf
 from kopitra.store.switches import SwitchRow
 from kopitra.wire.views import FlattenAccountView, FlattenView, PositionView
+
+#: seconds after which switches that were not read count as reducing
+SWITCHES_GOOD_S: Final = 5
 
 _log = structlog.get_logger("kopitra.control")
 
@@ -33,36 +38,17 @@ class Control:
         self._writes: set[asyncio.Task[None]] = set()
         self._requests = 0
 
+    def switches_read(self, read_ns: int) -> None:
+        """The switches in force here were the newest at `read_ns` (monotonic): good for another while (R-093)."""
+        self._state.switches_until_ns = read_ns + SWITCHES_GOOD_S * 1_000_000_000
+
     def owns(self, workspace: str, scope: SwitchScope, scope_id: str) -> bool:
         """True when the scope lies inside the workspace; a broker does when one of its accounts uses it."""
-        config = self._state.config
-        match scope:
-            case "workspace":
-                return scope_id == workspace
-            case "account":
-                account = config.accounts.get(scope_id)
-                return account is not None and account.workspace == workspace
-            case "leader":
-                leader = config.leaders.get(scope_id)
-                return leader is not None and leader.workspace == workspace
-            case "broker":
-                return bool(self.accounts_in(workspace, scope, scope_id))
-            case "global":
-                return False
+        return owns(self._state.config, workspace, scope, scope_id)
 
     def accounts_in(self, workspace: str, scope: SwitchScope, scope_id: str) -> frozenset[str]:
         """The workspace's accounts that a scope covers."""
-        config = self._state.config
-        own = [a for a in config.accounts.values() if a.workspace == workspace]
-        match scope:
-            case "workspace" | "global":
-                return frozenset(a.account_id for a in own)
-            case "account":
-                return frozenset(a.account_id for a in own if a.account_id == scope_id)
-            case "broker":
-                return frozenset(a.account_id for a in own if a.broker == scope_id)
-            case "leader":
-                return frozenset(r.account_id for r in config.rules_for(scope_id) if r.workspace == workspace)
+        return accounts_in(self._state.config, workspace, scope, scope_id)
 
     def switches(self, workspace: str) -> tuple[KillSwitch, ...]:
         """Switches that can touch the workspace."""
@@ -84,7 +70,7 @@ class Control:
     ) -> KillSwitch:
         epoch = self._state.book.switches.epoch(scope, scope_id) + 1
         switch = KillSwitch(scope, scope_id, state, reason, who, epoch)
-        self._log.note(workspace, SwitchChanged(switch))
+        self._log.secure(workspace, SwitchChanged(switch))
         row = SwitchRow(scope, scope_id, workspace, state, epoch, reason, who, self._state.clock.now())
         task = asyncio.get_running_loop().create_task(self._write(row))
         self._writes.add(task)

@@ -93,7 +93,7 @@ class Log:
         return future
 
     def decide_one(
-        self, workspace: str, entry: Entry, record: IdempotencyDraft
+        self, workspace: str, entry: Entry, record: IdempotencyDraft | None
     ) -> tuple[asyncio.Future[Committed], Effect]:
         """Like `decide` for one entry, and what it did to the book."""
         if not self.accepting or self._exits.waiting:

@@ -135,6 +135,7 @@ class Machine:
         self.reports.attach(self.leaders, self.reconciler.look, self.lookup.ask, self.quotes.session)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
         self.views = Views(state, supplies.shelf, self.sessions, self._ready)
+        self.views.epoch = lease.epoch
         self.control = Control(state, log, self.flattener, self.views, supplies.shelf)
         self.callbacks = Callbacks(state, log, self.reports, self.intake.remember)
         self.upkeep = Upkeep(supplies.shelf, supplies.clock, log, identity.shard)

@@ -11,7 +11,7 @@ from kopitra.domain.fanout import FollowerLeg
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.orders import ChildOrder
-from kopitra.domain.switches import Covered, KillSwitch
+from kopitra.domain.switches import KillSwitch
 from kopitra.store.shelf import Shelf
 from kopitra.wire.views import (
     AccountView,
@@ -22,6 +22,7 @@ from kopitra.wire.views import (
     LegView,
     OrderView,
     PositionView,
+    ReplicaRole,
     SignalView,
     SnapshotView,
     SwitchView,
@@ -39,6 +40,9 @@ class Views:
         self._sessions = sessions
         #: (journal takes rows, signals are accepted)
         self._ready = ready
+        #: what this process is, and the epoch of the lease that it holds or saw last
+        self.role: ReplicaRole = "holder"
+        self.epoch = 0
 
     async def signal(self, workspace: str, signal_id: str) -> SignalView | None:
         """One signal; None when the workspace has none of this id."""
@@ -122,13 +126,12 @@ class Views:
         state = self._state
         account = state.config.accounts[account_id]
         session = self._sessions.of(account_id)
-        covered = Covered(account.workspace, "", account.broker, account_id)
         return AccountView(
             account_id=account_id,
             title=account.title,
             broker=account.broker,
             session=session.state if session is not None else "closed",
-            switch=state.book.switches.effective(covered),
+            switch=state.switch(account),
             entries_blocked=state.book.blocked.get(account_id, ""),
             equity=state.facts_of(account_id).equity,
         )
@@ -173,7 +176,11 @@ class Views:
             status = "degraded"
         postgres: Condition = "healthy" if journal else "unhealthy"
         return HealthView(
-            status=status, dependencies=Dependencies(postgres=postgres, brokers=brokers), accepting=ready
+            status=status,
+            role=self.role,
+            epoch=self.epoch,
+            dependencies=Dependencies(postgres=postgres, brokers=brokers),
+            accepting=ready,
         )
 
 

@@ -54,13 +54,15 @@ class CopyCounts(Answer):
 
 
 class SignalAccepted(Answer):
-    """202: the signal and its plan are durable."""
+    """202: the signal is durable. `accepted`: so is its plan, and the other fields tell of it. `queued`: this process
+    does not hold the shard; the one that does plans it at once, and GET /signals/{signalId} tells what it became.
+    """
 
-    status: Literal["accepted"] = "accepted"
+    status: Literal["accepted", "queued"] = "accepted"
     signal_id: str
-    sequence: int
-    list_id: str
-    copies: CopyCounts
+    sequence: int | None = None
+    list_id: str | None = None
+    copies: CopyCounts | None = None
 
 
 class SignalView(Answer):
@@ -89,6 +91,7 @@ class ExecutionRecorded(Answer):
 
 
 Condition = Literal["healthy", "degraded", "unhealthy"]
+ReplicaRole = Literal["holder", "standby"]
 
 
 class Dependencies(Answer):
@@ -101,9 +104,13 @@ class Dependencies(Answer):
 
 
 class HealthView(Answer):
-    """`accepting` False: new signals cannot be accepted, the answer is 503."""
+    """`accepting` False: new signals cannot be accepted, the answer is 503. A standby accepts, too: `epoch` is that
+    of the lease that it holds or saw last.
+    """
 
     status: Condition
+    role: ReplicaRole = "holder"
+    epoch: int = 0
     dependencies: Dependencies
     accepting: bool = Field(exclude=True)
 
