@@ -23,6 +23,7 @@ from gateway_container.app import build_app
 from gateway_container.config_source import Grants, gateway_config, load_grants
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.machine import Identity, Machine, Supplies
+from gateway_container.exit_writer import LocalExitFile
 from gateway_container.operators import load_operators
 from kopitra.clock import SystemClock
 from kopitra.domain.errors import KopitraError
@@ -30,6 +31,7 @@ from kopitra.settings import Settings
 from kopitra.store.catalogue import BrokerRow, publish_brokers
 from kopitra.store.config import ConfigSnapshot, ConfigWatch, load_config
 from kopitra.store.encoding import encode
+from kopitra.store.lease import LeaseSettings
 from kopitra.store.migrate import check_schema
 from kopitra.store.pool import Database
 from kopitra.store.postgres_shelf import PostgresShelf
@@ -129,7 +131,15 @@ async def _machine(
     lost: list[Callable[[str], None]] = []
     machine = await Machine.start(
         Identity(settings.shard, holder, settings.build),
-        Supplies(shelf, clock, adapters, metrics, _tracer(settings)),
+        Supplies(
+            shelf,
+            clock,
+            adapters,
+            metrics,
+            _tracer(settings),
+            LeaseSettings(exit_grace_s=settings.exit_grace_s),
+            LocalExitFile(settings.data_dir, settings.shard),
+        ),
         gateway_config(snapshot, sealer),
         broadcast,
         lambda reason: _lease_lost(reason, lost),
@@ -164,15 +174,17 @@ def _lease_lost(reason: str, listeners: list[Callable[[str], None]]) -> None:
 
 async def _follow(stores: Stores, machine: Machine, live: LiveGrants) -> None:
     """Take every change of the configuration."""
-    watch = ConfigWatch(stores.dsn, machine.state.clock)
+    watch = ConfigWatch(stores.dsn, machine.state.clock, on_current=machine.control.switches_read)
     try:
         while True:
             await watch.following()
             try:
                 snapshot, sealer, live.now = await stores.read()
                 await machine.reconfigure(gateway_config(snapshot, sealer), snapshot.switches)
+                machine.control.switches_read(watch.read_ns)
             except (KopitraError, OSError) as error:
                 _log.error("configuration_not_taken", error=str(error))
+                watch.again()
     finally:
         await watch.close()
 

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     trusted_proxies: int = 0
     #: OTLP endpoint for traces; empty: no traces
     otlp_endpoint: str = ""
+    #: seconds past its lease for which a gateway without a database may still send exits (R-073)
+    exit_grace_s: float = Field(default=10.0, ge=0, le=60)
     #: seconds for everything in flight to finish after SIGTERM
     drain_s: float = 5.0
 

@@ -14,7 +14,7 @@ from kopitra.domain.executions import BalanceReport
 from kopitra.domain.fanout import AccountInputs, PlanInputs
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.orders import ZERO
-from kopitra.domain.switches import Covered
+from kopitra.domain.switches import Covered, SwitchState
 from kopitra.ports import Clock
 
 #: futures trade dates turn in Chicago, at 17:00 local time
@@ -29,6 +29,10 @@ class AccountFacts:
     """What a broker last said of an account."""
 
     live: bool = False
+    #: how often its session went live in this process: a new life voids what reads of the old one showed
+    lives: int = 0
+    #: monotonic; when the newest execution came into the book: a snapshot begun before says nothing of quantities
+    filled_ns: int = 0
     balance: BalanceReport | None = None
     #: money won or lost by our executions, for brokers that do not tell the day's result
     realized: Decimal = ZERO
@@ -88,6 +92,15 @@ class State:
         account = self.config.accounts.get(account_id)
         return account.workspace if account is not None else ""
 
+    def switch(self, account: AccountConfig, leader: str = "") -> SwitchState:
+        """What counts for an account (behind a leader): the most restrictive of the switches that cover it, and
+        reducing at least while they cannot be read (R-091, R-093)."""
+        covered = Covered(account.workspace, leader, account.broker, account.account_id)
+        found = self.book.switches.effective(covered)
+        if found == "active" and self.clock.monotonic_ns() >= self.switches_until_ns:
+            return "reducing"
+        return found
+
     def facts_of(self, account_id: str) -> AccountFacts:
         """Live facts of an account, made on first use."""
         facts = self.facts.get(account_id)
@@ -114,17 +127,20 @@ class State:
         """Capture everything from outside the book that the plan of these rules may look at."""
         config = self.config
         accounts: dict[str, AccountInputs] = {}
+        unread = self.clock.monotonic_ns() >= self.switches_until_ns
         for rule in rules:
             account = config.accounts.get(rule.account_id)
             if account is not None and account.active:
-                accounts[rule.account_id] = self._account_inputs(account, leader, now)
+                accounts[rule.account_id] = self._account_inputs(account, leader, now, unread)
         known = config.leaders.get(leader)
         leader_equity = None
         if known is not None and known.account_id is not None:
             leader_equity = self.facts_of(known.account_id).equity
         return PlanInputs(now, self.trade_date(now), config.version, leader_equity, self.prices, accounts)
 
-    def _account_inputs(self, account: AccountConfig, leader: str, now: datetime) -> AccountInputs:
+    def _account_inputs(
+        self, account: AccountConfig, leader: str, now: datetime, unread: bool
+    ) -> AccountInputs:
         facts = self.facts_of(account.account_id)
         switches = self.book.switches
         hours = account.limits.allowed_hours
@@ -137,13 +153,13 @@ class State:
             facts.realized,
             facts.positions,
             switches.changes,
+            unread,
         )
         told = facts.told
         if told is not None and told.made_of == made_of and not hours:
             return told.inputs
-        covered = Covered(account.workspace, leader, account.broker, account.account_id)
         inputs = AccountInputs(
-            switch=switches.effective(covered),
+            switch=self.switch(account, leader),
             session_live=facts.live,
             equity=facts.equity,
             day_pnl=facts.day_pnl,

@@ -1,6 +1,7 @@
 """Everything the gateway keeps in memory, read as of one moment, and word of its changes."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -92,10 +93,18 @@ class Seen:
 class ConfigWatch:
     """Hears of changes by NOTIFY on a connection of its own, and looks every `poll_s` seconds besides."""
 
-    def __init__(self, dsn: str, clock: Clock, poll_s: float = POLL_S) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        clock: Clock,
+        poll_s: float = POLL_S,
+        on_current: Callable[[int], None] = lambda _read_ns: None,
+    ) -> None:
         self._dsn = dsn
         self._clock = clock
         self._poll_s = poll_s
+        #: called with `read_ns` at every look that finds what was taken to be the newest (R-093)
+        self._on_current = on_current
         self._connection: AsyncConnection[TupleRow] | None = None
         self._last: Seen | None = None
         #: monotonic time of the last successful look; who acts on switches treats an old one as "reducing"
@@ -105,9 +114,16 @@ class ConfigWatch:
         """The present state at the first call; then waits for the next change. Survives outages."""
         while True:
             seen = await self._look()
-            if seen is not None and seen != self._last:
+            if seen is None:
+                continue
+            if seen != self._last:
                 self._last = seen
                 return seen
+            self._on_current(self.read_ns)
+
+    def again(self) -> None:
+        """What `following` told of was not taken: tell of it once more."""
+        self._last = None
 
     async def close(self) -> None:
         """Close the connection."""
