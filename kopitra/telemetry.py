@@ -155,6 +155,9 @@ class Metrics:
         self.orders = Tally(
             "kopitra_order_ends_total", "Child orders by final state.", "state", self.registry
         )
+        self.faults = Tally(
+            "kopitra_faults_total", "Reports and states that our tables do not allow.", "kind", self.registry
+        )
         self.requests = Counter(
             "kopitra_requests_total", "Answers of the doors.", ["route", "status"], registry=self.registry
         )

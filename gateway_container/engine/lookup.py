@@ -1,25 +1,53 @@
 """Looking up what is in doubt: the broker is asked, again and again, more and more slowly; nothing is sent twice.
 
-What a read shows goes the way of every snapshot. A read that does not show an order proves nothing by itself, so
-the doubt stays until evidence comes or a person decides; entries of that contract wait, exits go on.
+What a read shows goes the way of every snapshot. What reads that do not show an order prove is decided by
+`kopitra/domain/doubt.py`; this module makes the reads and carries out what follows: proof of absence with its
+evidence, a new close for an exit, an entry once more where that is allowed, and the people who must know.
 """
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
+from gateway_container.engine.log import Log
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
+from kopitra.domain.book import ChildOrder
+from kopitra.domain.case import max_age_ms
+from kopitra.domain.doubt import (
+    TELL_AFTER_READS,
+    Absent,
+    Doubt,
+    Read,
+    Resend,
+    Sight,
+    Unfound,
+    looked,
+    renewed_close,
+    resent,
+)
 from kopitra.domain.errors import KopitraError
 from kopitra.domain.executions import AccountSnapshot
+from kopitra.domain.journal import AbsenceProved, FollowUp, ReadFact
+from kopitra.domain.orders import ZERO
+from kopitra.ports import Capabilities
 
 #: seconds before each read; the last one repeats
 PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-#: reads after which a person is told that the order cannot be found
-TELL_AFTER_READS: Final = 5
-#: how far back a read asks for executions
+#: how far back a read asks for orders and executions
 LOOK_BACK: Final = timedelta(hours=24)
+_NS_PER_S: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
+
+
+class Followers(Protocol):
+    """What carries out what follows (the reports)."""
+
+    def handle(self, event: AccountSnapshot, /) -> None: ...
+    def follow(self, follow: FollowUp) -> None: ...
+    def react_to(self, cl_ord_id: str) -> None: ...
+    def alert(self, code: str, text: str, account_id: str, cl_ord_id: str = "") -> None: ...
 
 
 class Lookup:
@@ -28,18 +56,27 @@ class Lookup:
     def __init__(
         self,
         state: State,
+        log: Log,
         sessions: Sessions,
-        sink: Callable[[AccountSnapshot], None],
-        alert: Callable[[str, str, str, str], None],
+        reports: Followers,
+        is_fenced: Callable[[], bool],
     ) -> None:
         self._state = state
+        self._log = log
         self._sessions = sessions
-        self._sink = sink
-        self._alert = alert
+        self._reports = reports
+        #: the lease is over: another process may be writing
+        self._is_fenced = is_fenced
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        #: by order, as long as it is in doubt
+        self._doubts: dict[str, Doubt] = {}
+        #: orders that people were told of
+        self._told: set[str] = set()
 
     def ask(self, account_id: str) -> None:
         """An order of the account is in doubt; safe to repeat."""
+        for order in self.doubtful(account_id):
+            self._doubts.setdefault(order.intent.cl_ord_id, Doubt(self._state.clock.monotonic_ns()))
         if account_id in self._tasks:
             return
         task = asyncio.get_running_loop().create_task(self._run(account_id), name=f"lookup {account_id}")
@@ -48,42 +85,168 @@ class Lookup:
 
     def ask_all(self) -> None:
         """After a start."""
-        for account_id, _ in list(self._state.book.open):
-            if self._doubtful(account_id):
+        for account_id in sorted({account_id for account_id, _ in self._state.book.open}):
+            if self.doubtful(account_id):
                 self.ask(account_id)
 
-    def _doubtful(self, account_id: str) -> list[str]:
+    def doubtful(self, account_id: str) -> list[ChildOrder]:
+        """The account's orders in doubt, parked ones left out."""
         return [
-            name
+            child
             for (owner, _), children in self._state.book.open.items()
             if owner == account_id
-            for name, child in children.items()
+            for child in children.values()
             if child.state == "in_doubt"
         ]
 
     async def _run(self, account_id: str) -> None:
-        reads = attempt = 0
-        while self._doubtful(account_id):
-            await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
+        attempt = 0
+        until_ns = 0
+        while self.doubtful(account_id):
+            await asyncio.sleep(self._pause_s(attempt, until_ns))
             attempt += 1
-            reads += await self._read(account_id)
-            if reads == TELL_AFTER_READS:
-                reads += 1
-                for name in self._doubtful(account_id):
-                    text = f"{name} is in none of {TELL_AFTER_READS} reads: look at the broker's own screen"
-                    self._alert("order-not-found", text, account_id, name)
+            until_ns = await self._read(account_id)
+        self._forget()
+
+    def _pause_s(self, attempt: int, until_ns: int) -> float:
+        """The next pause, or less where a read can prove something sooner."""
+        pause_s = PAUSES_S[min(attempt, len(PAUSES_S) - 1)]
+        left_s = (until_ns - self._state.clock.monotonic_ns()) / _NS_PER_S
+        return min(pause_s, left_s) if left_s > PAUSES_S[0] else pause_s
+
+    def _forget(self) -> None:
+        """What is not in doubt any more."""
+        orders = self._state.book.orders
+        over = [n for n in self._doubts if (o := orders.get(n)) is None or o.state != "in_doubt"]
+        for name in over:
+            del self._doubts[name]
+            self._told.discard(name)
 
     async def _read(self, account_id: str) -> int:
-        """1 when the broker told its orders, else 0."""
+        """One look; monotonic nanoseconds before which another one proves nothing, 0 for any."""
         session = self._sessions.of(account_id)
-        if session is None or session.state != "live":
+        adapter = self._sessions.adapter_of(account_id)
+        facts = self._state.facts_of(account_id)
+        life = facts.lives
+        if session is None or adapter is None or session.state != "live":
             return 0
+        since = self._state.clock.now() - LOOK_BACK
         try:
-            snapshot = await session.snapshot(account_id, self._state.clock.now() - LOOK_BACK)
+            snapshot = await session.snapshot(account_id, since)
         except (KopitraError, OSError, TimeoutError, KeyError):
             return 0  # a failed read is no evidence
-        self._sink(snapshot)
-        return int(snapshot.orders is not None)
+        self._reports.handle(snapshot)
+        unbroken = facts.live and facts.lives == life
+        looks = [
+            self._look(order, snapshot, adapter.capabilities, life if unbroken else 0, since)
+            for order in self.doubtful(account_id)
+        ]
+        return min(looks, default=0)
+
+    def _look(
+        self, order: ChildOrder, snapshot: AccountSnapshot, offers: Capabilities, life: int, since: datetime
+    ) -> int:
+        """What a read that did not show an order means for it."""
+        name = order.intent.cl_ord_id
+        read = Read(
+            snapshot.started_ns,
+            _is_whole(snapshot, offers),
+            life,
+            not self._is_fenced(),
+            self._net_qty(order, snapshot) == self._counted(order),
+        )
+        doubt = self._doubts.get(name) or Doubt(self._state.clock.monotonic_ns())
+        # A list that begins after the order did cannot show it.
+        reaches = order.acted_at is not None and order.acted_at > since
+        sight = Sight(offers.proves_absence and reaches, offers.lists_lag_ms_max)
+        finding = looked(doubt, read, sight)
+        if isinstance(finding, Absent):
+            self._absent(order, finding, doubt, sight, offers)
+            return 0
+        self._doubts[name] = finding.doubt
+        if isinstance(finding, Unfound):
+            self._unfound(order, finding, snapshot)
+            return 0
+        if finding.doubt.reads >= TELL_AFTER_READS:
+            self._tell(order, f"it is in none of {TELL_AFTER_READS} reads")
+        return finding.until_ns
+
+    def _counted(self, order: ChildOrder) -> object:
+        position = self._state.book.positions.get((order.intent.account_id, order.intent.symbol))
+        return position.qty if position is not None else ZERO
+
+    def _net_qty(self, order: ChildOrder, snapshot: AccountSnapshot) -> object:
+        if snapshot.positions is None:
+            return None
+        symbol = order.intent.symbol
+        return next((p.net_qty for p in snapshot.positions if p.symbol == symbol), ZERO)
+
+    # what follows ------------------------------------------------------------------------------------------
+
+    def _absent(
+        self, order: ChildOrder, proof: Absent, doubt: Doubt, sight: Sight, offers: Capabilities
+    ) -> None:
+        """Two reads agree: the evidence is kept, and what the order was for goes on without it."""
+        intent = order.intent
+        reads = tuple(
+            ReadFact((read.started_ns - doubt.since_ns) // _NS_PER_MS, read.life) for read in proof
+        )
+        entry = AbsenceProved(
+            intent.cl_ord_id, intent.account_id, reads, sight.t_vis_ns // _NS_PER_MS
+        )  # fmt: skip
+        self._log.note(self._state.workspace_of(intent.account_id), entry)
+        self._forget()
+        self.go_on_without(order, offers)
+
+    def go_on_without(self, order: ChildOrder, offers: Capabilities | None) -> None:
+        """An order was never placed (by proof, or by a person's word): tell it, and do what follows (R-011, R-012)."""
+        intent = order.intent
+        again = None if offers is None else resent(self._state.book, order, self._may_resend(order, offers))
+        if intent.role == "entry":
+            what = "it is sent again under its id" if again else "send the signal anew if it is still wanted"
+            self._alert("order-not-placed", f"the broker never had this entry; {what}", order)
+        elif intent.role == "exit":
+            self._alert("order-not-placed", "the broker never had this close: it is closed anew", order)
+        else:
+            text = f"the broker never had this {intent.role}; place it or close at the broker"
+            self._alert("protection-missing", text, order)
+        if again is not None:
+            self._reports.follow(again)
+        elif intent.leader:
+            self._reports.react_to(intent.cl_ord_id)
+
+    def _may_resend(self, order: ChildOrder, offers: Capabilities) -> Resend:
+        intent = order.intent
+        rules = self._state.config.rules_for(intent.leader)
+        rule = next((r for r in rules if r.account_id == intent.account_id), None)
+        if rule is None or order.acted_at is None:
+            return Resend(False, False, 0, 0)
+        age_ms = round((self._state.clock.now() - order.acted_at).total_seconds() * 1000)
+        return Resend(
+            rule.resend_entry_after_proof, offers.dedups_for_ever, age_ms, max_age_ms(rule, intent)
+        )
+
+    def _unfound(self, order: ChildOrder, finding: Unfound, snapshot: AccountSnapshot) -> None:
+        """No proof to be had: an exit is made anew from what the broker shows, the rest needs a person."""
+        symbol = order.intent.symbol
+        held = next((p.net_qty for p in snapshot.positions or () if p.symbol == symbol), ZERO)
+        follow = renewed_close(self._state.book, order, held)
+        if follow is not None:
+            self._reports.follow(follow)
+            text = f"it cannot be found ({finding.why}): a new close of {follow.released[0].qty} stands in for it"
+            self._alert("exit-renewed", text, order)
+        else:
+            self._tell(order, f"it cannot be found ({finding.why})")
+
+    def _tell(self, order: ChildOrder, why: str) -> None:
+        name = order.intent.cl_ord_id
+        if name in self._told:
+            return
+        self._told.add(name)
+        self._alert("order-not-found", f"{why}: look at the broker's own screen, then park or settle it", order)
+
+    def _alert(self, code: str, text: str, order: ChildOrder) -> None:
+        self._reports.alert(code, f"{order.intent.cl_ord_id}: {text}", order.intent.account_id, order.intent.cl_ord_id)
 
     async def stop(self) -> None:
         """Ask no more."""
@@ -92,3 +255,9 @@ class Lookup:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _is_whole(snapshot: AccountSnapshot, offers: Capabilities) -> bool:
+    """Everything that could show an order was told."""
+    told = snapshot.orders is not None and snapshot.positions is not None
+    return told and (snapshot.executions is not None or not offers.lists_executions)

@@ -130,7 +130,7 @@ class Machine:
         self.streams = LeaderStreams(state, log, self.intake, self.reports.alert)
         away = Away(state, log, fanout, self.intake, self.reports.alert)
         self.leaders = LeaderFeed(state, self.intake, away, self.streams.snapshot, self.reports.alert)
-        self.lookup = Lookup(state, self.sessions, self.reports.handle, self.reports.alert)
+        self.lookup = Lookup(state, log, self.sessions, self.reports, lambda: fanout.look.lease_is_over)
         self.quotes = Quotes(state, self.sessions)
         self.reports.attach(self.leaders, self.reconciler.look, self.lookup.ask, self.quotes.session)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)

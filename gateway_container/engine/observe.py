@@ -41,9 +41,12 @@ class Observer:
         self._outcomes = metrics.legs.counts
         self._outcomes.update(dict.fromkeys(get_args(LegOutcome), 0))
         self._signals = metrics.signals.counts
+        self._faults = metrics.faults.counts
+        self._faults.update(dict.fromkeys(("report", "state"), 0))
 
     def attach(self, reports: Reports) -> None:
         """Held closes get their timers from the reports."""
+        reports.faults = self._faults
         self._reports = reports
 
     def planned(self, signal: Signal, plan: FanoutPlan, stamp: Stamp) -> None:

@@ -90,6 +90,8 @@ class Reports:
         self._on_session: Callable[[SessionChanged], None] | None = None
         #: who hears of penalties and of brokers' clocks
         self.on_notice: Callable[[LoginNotice], None] = _unnoticed
+        #: reports that did not fit, counted for the metrics
+        self.faults: dict[str, int] = {}
         self._closes: dict[str, asyncio.TimerHandle] = {}
         #: children whose follow-up is not durable yet
         self._unfollowed: dict[str, None] = {}
@@ -158,10 +160,10 @@ class Reports:
         """What follows from a report that is in the book."""
         if self._leaders is not None:
             self._leaders.observe(report)
-        if report.exec_type == "trade" and report.last_px is not None:
-            self._state.price_seen(report.symbol, report.last_px)
-        if effect.fault:
-            self.alert("illegal-transition", effect.fault, report.account_id, report.cl_ord_id or "")
+        if effect.new_execution:
+            self._state.executed(report)
+        if effect.fault or effect.before == "not_placed":
+            self._surprised(report, effect)
         order = effect.order
         if order is None:
             return
@@ -175,9 +177,18 @@ class Reports:
         if intent.leader and (state != effect.before or effect.new_execution or report.exec_type in _ANSWERS):
             follow = react(self._state.book, order)
             if not follow.is_empty:
-                self._follow(follow, report.received_ns)
+                self.follow(follow, report.received_ns)
         if order.cancel is not None or order.replace is not None:
             self._fanout.requests.send(order)
+
+    def _surprised(self, report: ExecutionReport, effect: Effect) -> None:
+        """A report that its order's state does not allow (R-001), or of an order that was proved absent."""
+        name = report.cl_ord_id or ""
+        if effect.fault:
+            self.faults["report"] = self.faults.get("report", 0) + 1
+            self.alert("illegal-transition", effect.fault, report.account_id, name)
+        elif effect.order is not None and effect.order.state != "not_placed":
+            self.alert("absence-was-wrong", f"{name} is at the broker after all", report.account_id, name)
 
     def not_sent(self, intent: OrderIntent, reason: str, detail: str) -> None:
         """An order came to nothing before a byte left: people hear of it where something stays open, and what waited
@@ -185,12 +196,13 @@ class Reports:
         if intent.reduce_only and reason not in _EXPECTED:
             self._protection_missing(intent, reason, detail)
         if intent.leader and reason not in _ENDING:
-            asyncio.get_running_loop().call_soon(self._react_to, intent.cl_ord_id)
+            asyncio.get_running_loop().call_soon(self.react_to, intent.cl_ord_id)
 
-    def _react_to(self, cl_ord_id: str) -> None:
+    def react_to(self, cl_ord_id: str) -> None:
+        """What follows now for one of our orders."""
         order = self._state.book.orders.get(cl_ord_id)
         if order is not None:
-            self._follow(react(self._state.book, order), 0)
+            self.follow(react(self._state.book, order), 0)
 
     def _protection_missing(self, intent: OrderIntent, reason: str, detail: str) -> None:
         why = f"{reason}: {detail}" if detail else reason
@@ -200,7 +212,7 @@ class Reports:
         text = f"the {intent.role} of {intent.qty} {intent.symbol} is missing ({why}); {remedy}"
         self.alert("protection-missing", text, intent.account_id, intent.cl_ord_id)
 
-    def _follow(self, follow: FollowUp, received_ns: int) -> None:
+    def follow(self, follow: FollowUp, received_ns: int = 0) -> None:
         """Make durable what follows, then send it."""
         if follow.is_empty:
             return
@@ -274,7 +286,7 @@ class Reports:
             order = self._state.book.orders.get(cause)
             if order is not None:
                 held = order.state == "planned"
-                self._follow((overdue if held else react)(self._state.book, order), 0)
+                self.follow((overdue if held else react)(self._state.book, order), 0)
 
     def take_up(self, orders: Sequence[ChildOrder]) -> None:
         """After the book was read anew. `orders` are claimed in it, and this process knows that it never wrote them:
@@ -310,7 +322,7 @@ class Reports:
         self._closes.pop(cl_ord_id, None)
         held = self._state.book.orders.get(cl_ord_id)
         if held is not None and held.state == "planned":
-            self._follow(overdue(self._state.book, held), 0)
+            self.follow(overdue(self._state.book, held), 0)
 
     def _unknown(self, event: OrderUnknown) -> None:
         effect = self._log.note(
@@ -339,7 +351,7 @@ class Reports:
         self._log.note(self._state.workspace_of(event.account_id), failed)
         self.alert(f"{kind}-unknown", event.reason, event.account_id, event.cl_ord_id)
         if child is not None and child.intent.leader:
-            self._follow(react(self._state.book, child), 0)
+            self.follow(react(self._state.book, child), 0)
 
     # accounts ----------------------------------------------------------------------------------------------
 
@@ -350,6 +362,7 @@ class Reports:
             facts = self._state.facts_of(account_id)
             if facts.live and event.state == "backoff":
                 self._breakers.failed(account_id)
+            facts.lives += live and not facts.live
             facts.live = live
         login = self._state.config.logins.get(event.login_id)
         broker, workspace = (login.broker, login.workspace) if login is not None else ("", "")

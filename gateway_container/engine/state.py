@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from gateway_container.engine.config import EMPTY, AccountConfig, GatewayConfig
 from kopitra.domain.book import Book, root_of
 from kopitra.domain.copy_rules import CopyRule
-from kopitra.domain.executions import BalanceReport
+from kopitra.domain.executions import BalanceReport, ExecutionReport
 from kopitra.domain.fanout import AccountInputs, PlanInputs
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.orders import ZERO
@@ -107,6 +107,12 @@ class State:
         if facts is None:
             facts = self.facts[account_id] = AccountFacts()
         return facts
+
+    def executed(self, report: ExecutionReport) -> None:
+        """A new execution is in the book: its price is known, and older snapshots say nothing of quantities (R-004)."""
+        if report.last_px is not None:
+            self.price_seen(report.symbol, report.last_px)
+        self.facts_of(report.account_id).filled_ns = self.clock.monotonic_ns()
 
     def price_seen(self, contract: str, price: Decimal) -> None:
         """Remember the newest price of a product."""

@@ -14,6 +14,9 @@ SizingMode = Literal["fixed", "multiplier", "equity_proportional", "percent_of_e
 Mirror = Literal["orders", "fills"]
 SideFilter = Literal["both", "long", "short"]
 Pace = Literal["active", "close_only", "paused"]
+#: what the gateway does about drift: reduce toward the target; open what was missed as well (within the rule's caps);
+#: close the follower's whole copy; wait until the leader is out
+RepairPolicy = Literal["reduce", "top_up", "flatten", "ignore_until_flat"]
 
 
 ONE: Final = Decimal(1)
@@ -75,6 +78,10 @@ class CopyRule:
     delay_ms: int = 0
     #: seconds; older entries are refused. The hard bound is 60 (R-068).
     max_age_s: Decimal = Decimal(3)
+    repair: RepairPolicy = "reduce"
+    #: an entry that the broker proved never to have had is sent once more, while it is young enough and only where the
+    #: broker refuses a second order of an id for ever (R-011)
+    resend_entry_after_proof: bool = False
     #: derived from `symbol_map` once, so that a signal costs one look-up
     routes: Mapping[str, MapEntry] = field(
         init=False, repr=False, compare=False, default_factory=dict[str, MapEntry]

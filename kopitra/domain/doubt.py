@@ -145,10 +145,16 @@ class Resend(NamedTuple):
     max_age_ms: int
 
 
-def resent(order: ChildOrder, may: Resend) -> FollowUp | None:
-    """The entry once more, under its own id, so that the broker itself refuses a double; None: not allowed."""
+def resent(book: Book, order: ChildOrder, may: Resend) -> FollowUp | None:
+    """The entry once more, under its own id, so that the broker itself refuses a double; None: not allowed.
+
+    An entry with stops or targets of its own is left to people: half of it would be an unprotected position.
+    """
     intent: OrderIntent = order.intent
     allowed = may.wanted and may.dedups_for_ever and may.age_ms <= may.max_age_ms
-    if not allowed or intent.role != "entry" or order.state != "not_placed" or order.superseded:
+    if not allowed or intent.role != "entry" or order.state != "not_placed":
+        return None
+    siblings = (book.orders.get(name) for name in book.lists.get(intent.list_id, ()))
+    if any(o is not None and o.intent.parent == intent.cl_ord_id for o in siblings):
         return None
     return FollowUp(intent.cl_ord_id, intent.account_id, released=(intent,), renewed=intent.cl_ord_id)

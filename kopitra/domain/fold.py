@@ -1,6 +1,8 @@
 """The fold: one journal entry into the book. The gateway, recovery and the audit all run this one function."""
 
 from collections import deque
+from datetime import datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -17,11 +19,14 @@ from kopitra.domain.fold_reports import (
     reported,
     take_numbers,
 )
+from kopitra.domain.fold_sync import begin_repair, noted
 from kopitra.domain.journal import (
     AbsenceProved,
     Doubted,
+    DriftNoted,
     EntriesBlocked,
     Entry,
+    ExitPending,
     EquityMarked,
     FlattenNoted,
     FollowUp,
@@ -30,6 +35,8 @@ from kopitra.domain.journal import (
     OrderNotSent,
     OrderParked,
     OrdersSent,
+    PositionDiffers,
+    RepairPlanned,
     Reported,
     RequestFailed,
     SentFact,
@@ -38,6 +45,8 @@ from kopitra.domain.journal import (
     SwitchChanged,
 )
 from kopitra.domain.orders import TERMINAL, CancelIntent, ChildOrder, Event, OrderIntent, ReplaceIntent, State
+from kopitra.domain.pending_exits import ExitKey, PendingExit
+from kopitra.domain.repair import RepairPlan
 from kopitra.domain.signals import Signal
 from kopitra.domain.streams import LeaderStream, heard, merged, numbered
 
@@ -75,13 +84,17 @@ def _standing(book: Book, entry: Entry) -> None:
     match entry:
         case SwitchChanged():
             book.switches.set(entry.switch)
-        case EntriesBlocked():
-            _blocked(book, entry)
+        case DriftNoted() | EntriesBlocked() | PositionDiffers():
+            noted(book, entry)
+        case RepairPlanned():
+            _repaired(book, entry.plan, entry.who)
         case FlattenNoted():
             if entry.state == "flat_confirmed":
                 book.went_flat(entry.account_id)
         case EquityMarked():
             marked(book, entry)
+        case ExitPending():
+            _exit_pending(book, entry)
         case LimitRung():
             stepped(book, entry)
         case StrangerSeen():
@@ -91,11 +104,13 @@ def _standing(book: Book, entry: Entry) -> None:
             pass
 
 
-def _blocked(book: Book, entry: EntriesBlocked) -> None:
-    if entry.reason:
-        book.blocked[entry.account_id] = entry.reason
-    else:
-        book.blocked.pop(entry.account_id, None)
+def _repaired(book: Book, plan: RepairPlan, who: str) -> None:
+    if not begin_repair(book, plan, who):
+        return
+    for intent in plan.intents:
+        _added(book, intent)
+        if intent.role == "entry":
+            _entry_noted(book, plan.made_at, intent)
 
 
 def _planned(book: Book, signal: Signal, plan: FanoutPlan) -> None:
@@ -117,6 +132,7 @@ def _leg_decided(book: Book, signal: Signal, act: LeaderAct, leg: FollowerLeg) -
     allocation, target = leg.allocation, leg.target
     if act.exposure_after == 0 or act.exposure_before * act.exposure_after < 0:
         book.episodes.pop(key, None)  # the leader is out or has turned: the stretch is over
+        book.sync.by_hand.pop(key, None)
     if allocation is not None and allocation.raw == 0:
         book.episodes.pop(key, None)
     elif allocation is not None and target is not None:
@@ -124,9 +140,9 @@ def _leg_decided(book: Book, signal: Signal, act: LeaderAct, leg: FollowerLeg) -
     elif target is not None and key in book.episodes:
         book.episodes[key].target = target
     for approved in leg.orders:
-        _added(book, approved.intent)
+        _added(book, approved.intent, signal.occurred_at)
         if approved.intent.role == "entry":
-            _entry_noted(book, signal, approved.intent)
+            _entry_noted(book, signal.received_at, approved.intent)
     for cancel in leg.cancels:
         _cancel_wanted(book, cancel)
     for replace in leg.replaces:
@@ -143,20 +159,20 @@ def _resized(book: Book, order: ChildOrder, qty: Decimal) -> None:
             child.planned_qty = qty
 
 
-def _entry_noted(book: Book, signal: Signal, intent: OrderIntent) -> None:
+def _entry_noted(book: Book, at: datetime, intent: OrderIntent) -> None:
     times = book.order_times.get(intent.account_id)
     if times is None:
         times = book.order_times[intent.account_id] = deque(maxlen=ORDER_TIMES_MAX)
-    while times and (signal.received_at - times[0]).total_seconds() >= 60:
+    while times and (at - times[0]).total_seconds() >= 60:
         times.popleft()
-    times.append(signal.received_at)
+    times.append(at)
     key = (intent.account_id, intent.symbol, intent.side)
-    book.last_entries[key] = LastEntry(signal.received_at, intent.qty, intent.price)
+    book.last_entries[key] = LastEntry(at, intent.qty, intent.price)
     if intent.account_id in book.trades_today:
         book.trades_today[intent.account_id] += 1
 
 
-def _added(book: Book, intent: OrderIntent) -> None:
+def _added(book: Book, intent: OrderIntent, acted_at: datetime | None = None) -> None:
     book.add(
         ChildOrder(
             intent=intent,
@@ -167,6 +183,7 @@ def _added(book: Book, intent: OrderIntent) -> None:
             price=intent.price,
             stop_price=intent.stop_price,
             trail_offset=intent.trail_offset,
+            acted_at=acted_at,
         )
     )
 

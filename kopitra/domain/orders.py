@@ -57,6 +57,8 @@ class OrderIntent(NamedTuple):
     offset: Decimal | None = None
     #: milliseconds the follower's rule wants to wait before the write
     delay_ms: int = 0
+    #: close with the broker's own command for it, where there is one: the whole position in the contract
+    native: bool = False
 
     @property
     def lane(self) -> Lane:
@@ -241,6 +243,8 @@ class ChildOrder:
     cancels_failed: int = 0
     #: an exit that could not be found: another close stands in for it, and nothing more is expected of it (R-012)
     superseded: bool = False
+    #: when the leader acted, for orders of a plan; None for what followed later
+    acted_at: datetime | None = None
     #: hop name -> nanoseconds since the signal was received
     hops: dict[str, int] = field(default_factory=dict[str, int])
 

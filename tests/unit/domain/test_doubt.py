@@ -274,9 +274,9 @@ ALLOWED = Resend(wanted=True, dedups_for_ever=True, age_ms=6_000, max_age_ms=30_
 def test_an_absent_entry_is_sent_again_only_where_everything_allows_it_r_011(may: Resend, sent: bool) -> None:
     world, entry = entered()
     doubted(world, entry)
-    assert resent(entry, may) is None, "not while it is only in doubt"
+    assert resent(world.book, entry, may) is None, "not while it is only in doubt"
     proved(world, entry)
-    follow = resent(entry, may)
+    follow = resent(world.book, entry, may)
     assert (follow is not None) is sent
     if follow is None:
         return
@@ -294,7 +294,7 @@ def test_an_order_that_turned_up_is_not_claimed_again_r_011() -> None:
     world, entry = entered()
     doubted(world, entry)
     proved(world, entry)
-    follow = resent(entry, ALLOWED)
+    follow = resent(world.book, entry, ALLOWED)
     assert isinstance(follow, FollowUp)
     world.report(entry, "new", "new")
     world.note(follow)
