@@ -25,7 +25,7 @@ PLACE_REFUSED: Final[Mapping[int, str]] = MappingProxyType(
         2: "order-rejected",
         3: "insufficient-funds",
         4: "account-violation",
-        5: "outside-trading-hours",
+        5: "market-closed",
         8: "contract-not-found",
         9: "contract-not-active",
         10: "account-rejected",

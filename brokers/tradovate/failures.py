@@ -30,7 +30,7 @@ DEFINITIVE: Final[dict[str, str]] = {
     "OtherExecutionRelated": "exchange-rejected",
     "ParentRejected": "parent-rejected",
     "SSFRiskDisclosureAcknowledgmentRequired": "agreement-required",
-    "SessionClosed": "session-closed",
+    "SessionClosed": "market-closed",
     "TooLate": "too-late",
     "TradingLocked": "trading-locked",
     "TrailingStopNonOrderQtyModify": "not-supported",

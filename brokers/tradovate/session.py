@@ -123,7 +123,7 @@ class TradovateSession:
             return self._accounts.missing(intent.account_id)
         if attached:
             body = codec.encode_bracket(heads, intent, attached, self._settings.peg_factor)
-        elif intent.leader == "" and self._settings.native_close:
+        elif (intent.leader == "" or intent.native) and self._settings.native_close:
             body = self._native_close(heads, intent)
         else:
             body = codec.encode_order(heads, intent, self._settings.peg_factor)

@@ -4,15 +4,18 @@ from kopitra.domain.journal import (
     AbsenceProved,
     AlertRaised,
     Doubted,
+    DriftNoted,
     EntriesBlocked,
     Entry,
     EquityMarked,
+    ExitPending,
     FlattenNoted,
     FollowUp,
     LimitRung,
     OrderNotSent,
     OrderParked,
     PositionDiffers,
+    RepairPlanned,
     Reported,
     RequestFailed,
     SignalPlanned,
@@ -28,6 +31,10 @@ def accounts_of(entry: Entry) -> frozenset[str]:
             return frozenset(leg.account_id for leg in entry.plan.legs)
         case Reported() | PositionDiffers():
             return frozenset((entry.report.account_id,))
+        case DriftNoted():
+            return frozenset((entry.drift.account_id,))
+        case RepairPlanned():
+            return frozenset(step.drift.account_id for step in entry.plan.steps)
         case (
             OrderNotSent()
             | FollowUp()
@@ -40,6 +47,7 @@ def accounts_of(entry: Entry) -> frozenset[str]:
             | FlattenNoted()
             | EquityMarked()
             | LimitRung()
+            | ExitPending()
             | AlertRaised()
         ):
             return frozenset((entry.account_id,))

@@ -14,9 +14,11 @@ from typing import Final, NamedTuple, TypeVar
 from kopitra.domain.loss_ladder import Standing
 from kopitra.domain.measuring import Measure
 from kopitra.domain.orders import LIVE, TERMINAL, ZERO, ChildOrder, Role
+from kopitra.domain.pending_exits import ExitKey, PendingExit
 from kopitra.domain.signals import Side, sign
 from kopitra.domain.streams import LeaderStream
 from kopitra.domain.switches import SwitchBoard
+from kopitra.domain.sync import Sync
 
 #: children kept in memory after their end, oldest leave first
 ENDED_ORDERS_MAX: Final = 50_000
@@ -164,12 +166,16 @@ class Book:
     switches: SwitchBoard = field(default_factory=SwitchBoard)
     #: account -> why its entries are stopped until a person has looked
     blocked: dict[str, str] = field(default_factory=dict[str, str])
+    #: drift, repairs, and contracts whose entries are stopped
+    sync: Sync = field(default_factory=Sync)
     #: account with loss limits -> what its losses are measured from
     measures: dict[str, Measure] = field(default_factory=dict[str, Measure])
     #: the same -> where it stands on the ladder
     standings: dict[str, Standing] = field(default_factory=dict[str, Standing])
     #: the same -> entries decided on its trading day
     trades_today: dict[str, int] = field(default_factory=dict[str, int])
+    #: closes that nobody takes now and that are tried again
+    pending_exits: dict[ExitKey, PendingExit] = field(default_factory=dict[ExitKey, PendingExit])
     ended: deque[str] = field(default_factory=deque[str])
     #: ids of our making that a broker has and the journal lost -> their account: never written again (R-077)
     strangers: dict[str, str] = field(default_factory=dict[str, str])
@@ -303,6 +309,7 @@ class Book:
             del self.positions[key]
         for key in [k for k in self.episodes if k[1] == account_id]:
             del self.episodes[key]
+        self.sync.went_flat(account_id)
 
 
 _K = TypeVar("_K")

@@ -113,6 +113,16 @@ def _repaired(book: Book, plan: RepairPlan, who: str) -> None:
             _entry_noted(book, plan.made_at, intent)
 
 
+def _exit_pending(book: Book, entry: ExitPending) -> None:
+    key = ExitKey(entry.account_id, entry.leader, entry.symbol)
+    if entry.over:
+        book.pending_exits.pop(key, None)
+        return
+    known = book.pending_exits.get(key)
+    since = entry.at if known is None else known.since
+    book.pending_exits[key] = PendingExit(entry.cause, entry.reason, entry.tries, since)
+
+
 def _planned(book: Book, signal: Signal, plan: FanoutPlan) -> None:
     if numbered(signal):
         stream = book.streams.get(signal.leader)

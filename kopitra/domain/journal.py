@@ -15,8 +15,10 @@ from kopitra.domain.leader_snapshot import LeaderSnapshot
 from kopitra.domain.loss_ladder import Standing
 from kopitra.domain.measuring import Measure
 from kopitra.domain.orders import CancelIntent, OrderIntent, ReplaceIntent
+from kopitra.domain.repair import RepairPlan
 from kopitra.domain.signals import Signal
 from kopitra.domain.switches import KillSwitch
+from kopitra.domain.sync import Drift
 
 Kind = Literal[
     "trade.signals",
@@ -175,10 +177,14 @@ class SwitchChanged:
 
 @dataclass(frozen=True, slots=True)
 class EntriesBlocked:
-    """Entries of an account stop (reason) or go on again (empty reason)."""
+    """Entries of an account, or of one contract there, stop (reason) or go on again (empty reason)."""
 
     account_id: str
     reason: str
+    #: contract; "" for the whole account
+    symbol: str = ""
+    #: who lifted it; "" for the gateway itself
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +204,25 @@ class PositionDiffers:
 
     report: PositionReport
     book_qty: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DriftNoted:
+    """Two reads showed drift (found), one showed none any more (cleared), or the gateway stops repairing it (parked).
+    `run_id` names the comparison; what was closed by hand is attributed to nobody from here on."""
+
+    run_id: str
+    drift: Drift
+    state: Literal["found", "cleared", "parked"]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepairPlanned:
+    """A repair and its orders, in one row, durable before anything leaves. `who` is "gateway" for its own."""
+
+    plan: RepairPlan
+    who: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +289,21 @@ class LimitRung:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitPending:
+    """A close was refused because nobody trades (`cause` is the order, `reason` the broker's words): it is tried
+    again until the holding is where it should be, which `over` says."""
+
+    account_id: str
+    leader: str
+    symbol: str
+    cause: str
+    reason: str
+    tries: int
+    at: datetime
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """The gateway took or released the shard, or is alive."""
 
@@ -276,8 +316,8 @@ Entry = (
     SignalPlanned | LeaderTold
     | OrdersSent | OrderNotSent | FollowUp | Reported | Doubted | AbsenceProved | OrderParked
     | StrangerSeen | RequestFailed | SwitchChanged
-    | EquityMarked | LimitRung
-    | EntriesBlocked | SessionNoted | PositionDiffers | ConfigChanged | AlertRaised | FlattenNoted | Heartbeat
+    | EquityMarked | LimitRung | ExitPending
+    | EntriesBlocked | SessionNoted | PositionDiffers | DriftNoted | RepairPlanned | ConfigChanged | AlertRaised | FlattenNoted | Heartbeat
 )  # fmt: skip
 
 KINDS: Final[dict[type[Entry], Kind]] = {
@@ -286,6 +326,7 @@ KINDS: Final[dict[type[Entry], Kind]] = {
     OrdersSent: "trade.executions",
     OrderNotSent: "order.errors",
     FollowUp: "trade.executions",
+    ExitPending: "order.errors",
     Reported: "trade.executions",
     Doubted: "order.errors",
     AbsenceProved: "order.errors",
@@ -296,6 +337,8 @@ KINDS: Final[dict[type[Entry], Kind]] = {
     EntriesBlocked: "account.status",
     SessionNoted: "account.status",
     PositionDiffers: "positions.updates",
+    DriftNoted: "positions.updates",
+    RepairPlanned: "trade.signals",
     ConfigChanged: "account.status",
     AlertRaised: "order.errors",
     FlattenNoted: "account.status",

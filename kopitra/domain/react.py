@@ -47,6 +47,13 @@ def overdue(book: Book, held: ChildOrder) -> FollowUp:
     return made.follow_up()
 
 
+def close_again(book: Book, order: ChildOrder) -> FollowUp:
+    """What is too much now, after a close of it (`order`) that nobody took (R-065)."""
+    made = _Made(book, order)
+    made.trim(again=True)
+    return made.follow_up()
+
+
 class _Made:
     """Collects what follows for one account, leader and contract.
 
@@ -172,14 +179,14 @@ class _Made:
             )
         )
 
-    def trim(self) -> None:
+    def trim(self, again: bool = False) -> None:
         """Close what exceeds the target; never more than is held.
 
         A close of this kind that the broker refused, or any that could not leave, is not followed by another: a
         person is told instead.
         """
         held = self._held_qty
-        if not held or self._is_hopeless():
+        if not held or (not again and self._is_hopeless()):
             return
         expected = held + self._exits_in_flight()
         target = self._target
@@ -194,6 +201,11 @@ class _Made:
 
     def _is_hopeless(self) -> bool:
         intent, state = self._order.intent, self._order.state
+        if (
+            self._book.pending_exits
+            and (self._account, self._leader, self._contract) in self._book.pending_exits
+        ):
+            return True  # nobody takes a close now: it is tried again at its own pace
         if state == "rejected":
             return intent.leg.startswith("g")
         return state == "skipped" and intent.role == "exit"

@@ -23,6 +23,7 @@ from kopitra.ports import (
     Clock,
     Encoded,
     EventSink,
+    Forecast,
     LoginPlan,
     NewNumbers,
     NotSent,
@@ -105,6 +106,10 @@ class RudeSession:
 
     async def close(self, *, drain_s: float) -> None:
         await self._runner.close(drain_s=drain_s)
+
+    def forecast(self) -> Forecast:
+        """More than any fan-out here needs; the penalties come at the write."""
+        return Forecast(1_000, 1_000, 1_000, 60.0)
 
     def watch(self, symbols: Sequence[str]) -> None:
         """No quotes here."""
