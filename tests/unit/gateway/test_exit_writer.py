@@ -1,0 +1,49 @@
+"""The local exit file on a real disk."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from gateway_container.exit_writer import LocalExitFile
+
+
+async def test_frames_are_appended_in_order_and_survive_the_process(tmp_path: Path) -> None:
+    """R-072: durable once the future says so."""
+    file = LocalExitFile(tmp_path, "main")
+    written = [file.append(b"%d;" % n) for n in range(50)]
+    assert all([await done for done in written])
+    file.close()
+    assert await LocalExitFile(tmp_path, "main").load() == b"".join(b"%d;" % n for n in range(50))
+    assert stat.S_IMODE((tmp_path / "exits-main.bin").stat().st_mode) == 0o600
+
+
+async def test_a_cleared_file_begins_anew_and_keeps_what_comes_later(tmp_path: Path) -> None:
+    file = LocalExitFile(tmp_path, "main")
+    await file.append(b"old")
+    await file.clear()
+    assert await file.load() == b""
+    await file.append(b"new")
+    assert await file.load() == b"new"
+
+
+async def test_a_disk_that_refuses_is_told_and_leaves_no_torn_frame(tmp_path: Path) -> None:
+    file = LocalExitFile(tmp_path / "gone", "main")
+    assert await file.append(b"x") is False
+    (tmp_path / "gone").mkdir()
+    assert await file.append(b"y") is True
+    assert await file.load() == b"y"
+
+
+async def test_a_file_is_kept_aside_under_another_name(tmp_path: Path) -> None:
+    file = LocalExitFile(tmp_path, "main")
+    await file.append(b"damaged")
+    kept = await file.set_aside("kept-7")
+    assert Path(kept).read_bytes() == b"damaged"
+    assert await file.load() == b""
+
+
+async def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "exits-main.bin").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        await LocalExitFile(tmp_path, "main").load()
