@@ -18,6 +18,7 @@ import msgspec
 from brokers import registry
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
+from gateway_container.engine.exit_file import ExitFile
 from gateway_container.engine.machine import Identity, Machine, Supplies
 from gateway_container.engine.recovery import decode_row
 from kopitra.clock import SystemClock
@@ -275,6 +276,7 @@ async def engine(
     live: Sequence[str] | None = None,
     lease: LeaseSettings | None = None,
     stop: bool = True,
+    exits: ExitFile | None = None,
 ) -> AsyncGenerator[World]:
     """Start the machine on a street and wait until the sessions (of these accounts) are live; stop it at the end.
 
@@ -283,7 +285,12 @@ async def engine(
     lost: list[str] = []
     async with Database(dsn) as db:
         supplies = Supplies(
-            PostgresShelf(db), SystemClock(), registry(), Metrics(), lease_settings=lease or LeaseSettings()
+            PostgresShelf(db),
+            SystemClock(),
+            registry(),
+            Metrics(),
+            lease_settings=lease or LeaseSettings(),
+            exits=exits,
         )
         broadcast = Broadcast(PostgresShelf(db), "main")
         machine = await Machine.start(
