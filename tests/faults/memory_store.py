@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 
 import psycopg
 
-from kopitra.domain.errors import Conflict, Unavailable
+from kopitra.domain.errors import Conflict, KopitraError, Unavailable
 from kopitra.store.append_sql import Batch, statement
 from kopitra.store.config_changes import ChangeRow, Place
 from kopitra.store.drafts import Draft, Head, IdempotencyRecord, JournalRow, SignalRef
@@ -175,7 +175,7 @@ class MemoryLine:
         work = partial(self._store.tables.append, batch)
         self._wire.send(Request(self._connection, batch.rows[0].shard, work, self._answered))
 
-    def _answered(self, result: object | SqlError) -> None:
+    def _answered(self, result: object) -> None:
         if isinstance(result, SqlError):
             self._on_reply(Reply(0, result))
         else:
@@ -299,11 +299,13 @@ class MemoryShelf:
         return await self._ask("", lambda: self.store.tables.latest_snapshot(shard, layout))
 
 
-def _settle(future: asyncio.Future[object], result: object | SqlError) -> None:
+def _settle(future: asyncio.Future[object], result: object) -> None:
     if future.done():
         return
     if isinstance(result, SqlError):
         future.set_exception(_told(result))
+    elif isinstance(result, KopitraError):
+        future.set_exception(result)
     else:
         future.set_result(result)
 

@@ -13,6 +13,7 @@ from operator import attrgetter
 import msgspec
 
 from kopitra.store.append_sql import Batch
+from kopitra.store.builds import BuildNotAllowed
 from kopitra.store.config_changes import ENDPOINT, KEPT, PRINCIPAL, ChangeRow, Place
 from kopitra.store.drafts import Draft, Head, IdempotencyRecord, JournalRow, SignalRef
 from kopitra.store.idempotency import CACHED_AGE, CACHED_RECORDS_MAX, RETENTION
@@ -73,6 +74,8 @@ class Tables:
     def __init__(self, now_s: Callable[[], float]) -> None:
         self.now_s = now_s
         self.leases: dict[str, Lease] = {}
+        #: builds that somebody has judged
+        self.builds: dict[str, bool] = {}
         #: rows of each shard in the order of their numbers
         self.journal: dict[str, list[JournalRow]] = {}
         self.signals: dict[tuple[str, str], SignalRef] = {}
@@ -214,6 +217,10 @@ class Tables:
         before, held = self.read_lease(shard), self.leases.get(shard)
         if held is not None and not held.released and held.expires_s > self.now_s():
             return TakeTry(before, None)
+        if not self.builds:
+            self.builds[build] = True  # the first one of a database
+        if not self.builds.get(build):
+            raise BuildNotAllowed(f"Build {build} may not hold a lease.")
         epoch = 1 if held is None else held.epoch + 1
         self.leases[shard] = Lease(holder, epoch, self.now_s() + ttl_s, released=False, note="", build=build)
         return TakeTry(before, epoch)
@@ -234,6 +241,18 @@ class Tables:
             return False
         self.leases[shard] = replace(held, released=True, expires_s=self.now_s(), note=note)
         return True
+
+    def change_lease(
+        self, shard: str, *, expires_s: float | None = None, epoch: int | None = None, holder: str = ""
+    ) -> None:
+        """By hand, as a person with a database console could."""
+        held = self.leases[shard]
+        self.leases[shard] = replace(
+            held,
+            expires_s=held.expires_s if expires_s is None else expires_s,
+            epoch=epoch or held.epoch,
+            holder=holder or held.holder,
+        )
 
     def read_lease(self, shard: str) -> LeaseRow | None:
         """The row as it is."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from kopitra.domain.errors import Unavailable
+from kopitra.domain.errors import KopitraError, Unavailable
 from kopitra.store.shelf import OnDown, SqlError
 from tests.faults.memory_tables import Refused
 
@@ -55,7 +55,7 @@ class Weather:
 
 
 #: the result of a transaction, or why it was rolled back
-Answer = Callable[[object | SqlError], None]
+Answer = Callable[[object], None]
 
 
 class Connection:
@@ -214,7 +214,7 @@ class Wire:
         else:
             self._serve(request)
 
-    def reply(self, request: Request, result: object | SqlError) -> None:
+    def reply(self, request: Request, result: object) -> None:
         """Put an answer on the way back."""
         request.connection.pending.remove(request)
         if request.fate == "cut_after":
@@ -222,7 +222,7 @@ class Wire:
             return
         self._after(self.weather.delay_s(self.weather.reply_s), lambda: self._deliver(request, result))
 
-    def _deliver(self, request: Request, result: object | SqlError) -> None:
+    def _deliver(self, request: Request, result: object) -> None:
         if self._held is not None:
             self._held.append(lambda: self._deliver(request, result))
         elif self.lose_answers:
@@ -234,11 +234,13 @@ class Wire:
                 request.answer(result)
 
 
-def run(request: Request) -> object | SqlError:
-    """The transaction itself."""
+def run(request: Request) -> object:
+    """The transaction itself: its result, or the error that rolled it back."""
     if request.fate == "refuse":
         return SqlError("53100", "", "could not extend file: No space left on device", fatal=False)
     try:
         return request.work()
     except Refused as refused:
         return refused.error
+    except KopitraError as error:  # the statement's own verdict, as a caller of PostgreSQL gets it
+        return error
