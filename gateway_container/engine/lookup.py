@@ -135,10 +135,12 @@ class Lookup:
             snapshot = await session.snapshot(account_id, since)
         except (KopitraError, OSError, TimeoutError, KeyError):
             return 0  # a failed read is no evidence
+        # Executions that came meanwhile make the positions older than the book: such a read proves nothing (R-004).
+        is_fresh = snapshot.started_ns >= facts.filled_ns
         self._reports.handle(snapshot)
         unbroken = facts.live and facts.lives == life
         looks = [
-            self._look(order, snapshot, adapter.capabilities, life if unbroken else 0, since)
+            self._look(order, snapshot, adapter.capabilities, life if unbroken and is_fresh else 0, since)
             for order in self.doubtful(account_id)
         ]
         return min(looks, default=0)
@@ -188,9 +190,7 @@ class Lookup:
     ) -> None:
         """Two reads agree: the evidence is kept, and what the order was for goes on without it."""
         intent = order.intent
-        reads = tuple(
-            ReadFact((read.started_ns - doubt.since_ns) // _NS_PER_MS, read.life) for read in proof
-        )
+        reads = tuple(ReadFact((read.started_ns - doubt.since_ns) // _NS_PER_MS, read.life) for read in proof)
         entry = AbsenceProved(
             intent.cl_ord_id, intent.account_id, reads, sight.t_vis_ns // _NS_PER_MS
         )  # fmt: skip
@@ -222,9 +222,7 @@ class Lookup:
         if rule is None or order.acted_at is None:
             return Resend(False, False, 0, 0)
         age_ms = round((self._state.clock.now() - order.acted_at).total_seconds() * 1000)
-        return Resend(
-            rule.resend_entry_after_proof, offers.dedups_for_ever, age_ms, max_age_ms(rule, intent)
-        )
+        return Resend(rule.resend_entry_after_proof, offers.dedups_for_ever, age_ms, max_age_ms(rule, intent))
 
     def _unfound(self, order: ChildOrder, finding: Unfound, snapshot: AccountSnapshot) -> None:
         """No proof to be had: an exit is made anew from what the broker shows, the rest needs a person."""
@@ -243,10 +241,14 @@ class Lookup:
         if name in self._told:
             return
         self._told.add(name)
-        self._alert("order-not-found", f"{why}: look at the broker's own screen, then park or settle it", order)
+        self._alert(
+            "order-not-found", f"{why}: look at the broker's own screen, then park or settle it", order
+        )
 
     def _alert(self, code: str, text: str, order: ChildOrder) -> None:
-        self._reports.alert(code, f"{order.intent.cl_ord_id}: {text}", order.intent.account_id, order.intent.cl_ord_id)
+        self._reports.alert(
+            code, f"{order.intent.cl_ord_id}: {text}", order.intent.account_id, order.intent.cl_ord_id
+        )
 
     async def stop(self) -> None:
         """Ask no more."""

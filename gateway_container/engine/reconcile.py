@@ -7,8 +7,9 @@ difference is a fact in the journal, never silently repaired.
 from gateway_container.engine.log import Log
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.state import State
-from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
-from kopitra.domain.journal import PositionDiffers
+from kopitra.domain.executions import AccountSnapshot, PositionReport
+from kopitra.domain.journal import PositionDiffers, StrangerSeen
+from kopitra.domain.news import is_news, strangers
 from kopitra.domain.orders import ZERO
 
 
@@ -26,24 +27,34 @@ class Reconciler:
         facts = self._state.facts_of(account_id)
         if snapshot.balance is not None:
             facts.balance = snapshot.balance
-        if snapshot.positions is not None:
+        # A collection that began before our newest execution says nothing of quantities (R-004).
+        is_fresh = snapshot.started_ns >= facts.filled_ns
+        if snapshot.positions is not None and is_fresh:
             facts.positions = {p.symbol: p.net_qty for p in snapshot.positions}
         orders = snapshot.orders or ()
         names = {order.order_id: order.cl_ord_id for order in orders if order.cl_ord_id}
         for report in (*(snapshot.executions or ()), *orders):
             # An execution of a doubtful order may name only the broker's id, which the order list explains.
             known = report if report.cl_ord_id else report._replace(cl_ord_id=names.get(report.order_id))
-            if self._is_ours(known):
+            if is_news(self._state.book, known):
                 self._reports.handle(known)
+        self._strangers(snapshot)
         self._reports.leader_read(snapshot)
-        self._compare(snapshot)
+        if is_fresh:
+            self._compare(snapshot)
 
-    def _is_ours(self, report: ExecutionReport) -> bool:
-        book = self._state.book
-        return (report.cl_ord_id or "") in book.orders or (
-            report.account_id,
-            report.order_id,
-        ) in book.by_order_id
+    def _strangers(self, snapshot: AccountSnapshot) -> None:
+        """Orders with our ids that the journal lost: never written again; a plan that names one adopts it (R-077)."""
+        account_id = snapshot.account_id
+        lost = strangers(self._state.book, snapshot.orders or ())
+        for report in lost:
+            seen = StrangerSeen(account_id, report.cl_ord_id or "", report.order_id)
+            self._log.note(self._state.workspace_of(account_id), seen)
+        if lost:
+            text = (
+                f"{len(lost)} orders with ids of ours are not in the journal: was it restored from a backup?"
+            )
+            self._reports.alert("journal-lost-orders", text, account_id, lost[0].cl_ord_id or "")
 
     def _compare(self, snapshot: AccountSnapshot) -> None:
         """Drift is a fact in the journal, never silently repaired."""

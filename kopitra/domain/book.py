@@ -272,6 +272,11 @@ class Book:
         if intent.leader_order_id is not None:
             _drop(self.mirrors, (intent.leader, intent.leader_order_id), cl_ord_id)
 
+    def estrange(self, cl_ord_id: str, account_id: str) -> None:
+        """A broker has this id of ours, and the journal lost it."""
+        if len(self.strangers) < STRANGERS_MAX:
+            self.strangers[cl_ord_id] = account_id
+
     def is_new_execution(self, account_id: str, exec_id: str, qty: Decimal) -> bool:
         """Remember an execution id and its quantity; False when it was seen before (R-003)."""
         seen = self.exec_ids.get(account_id)

@@ -2,11 +2,10 @@
 
 from collections import deque
 from datetime import datetime
-from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from kopitra.domain.book import ORDER_TIMES_MAX, STRANGERS_MAX, Book, Episode, LastEntry
+from kopitra.domain.book import ORDER_TIMES_MAX, Book, Episode, LastEntry
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg, LeaderAct
 from kopitra.domain.fold_leader import leader_moved, leader_told
 from kopitra.domain.fold_limits import marked, stepped
@@ -26,8 +25,8 @@ from kopitra.domain.journal import (
     DriftNoted,
     EntriesBlocked,
     Entry,
-    ExitPending,
     EquityMarked,
+    ExitPending,
     FlattenNoted,
     FollowUp,
     LeaderTold,
@@ -98,8 +97,7 @@ def _standing(book: Book, entry: Entry) -> None:
         case LimitRung():
             stepped(book, entry)
         case StrangerSeen():
-            if len(book.strangers) < STRANGERS_MAX:
-                book.strangers[entry.cl_ord_id] = entry.account_id
+            book.estrange(entry.cl_ord_id, entry.account_id)
         case _:
             pass
 
@@ -182,11 +180,16 @@ def _entry_noted(book: Book, at: datetime, intent: OrderIntent) -> None:
         book.trades_today[intent.account_id] += 1
 
 
+def _is_adopted(book: Book, intent: OrderIntent) -> bool:
+    return bool(book.strangers) and book.strangers.pop(intent.cl_ord_id, None) == intent.account_id
+
+
 def _added(book: Book, intent: OrderIntent, acted_at: datetime | None = None) -> None:
     book.add(
         ChildOrder(
             intent=intent,
-            state="planned" if intent.after else "claimed",
+            # An id that the broker has already, told by a journal that lost it, is adopted and not written.
+            state="in_doubt" if _is_adopted(book, intent) else "planned" if intent.after else "claimed",
             qty=intent.qty,
             planned_qty=intent.qty,
             attached=intent.parent is not None and not intent.after,

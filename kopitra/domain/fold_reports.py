@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import NamedTuple
 
+from kopitra.domain.attribution import foreign_fill
 from kopitra.domain.book import Book, Position
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.orders import (
@@ -33,12 +34,14 @@ NOTHING = Effect(None, None, False)
 def reported(book: Book, report: ExecutionReport) -> Effect:
     order = _find(book, report)
     is_trade = report.exec_type == "trade" and report.last_qty is not None
-    if is_trade and not book.is_new_execution(report.account_id, _exec_id(report), report.last_qty or ZERO):
+    if is_trade and not book.is_new_execution(report.account_id, execution_id(report), report.last_qty or ZERO):
         return Effect(order, order.state if order else None, False, _restated(book, report))
     if is_trade:
         _position(book, report)
     fault = _busted(book, report) if report.exec_type == "trade_cancel" else ""
     if order is None:
+        if is_trade:
+            foreign_fill(book, report.account_id, report.symbol)
         return Effect(None, None, is_trade, fault)
     if report.order_id and order.order_id is None:
         order.order_id = report.order_id
@@ -53,7 +56,7 @@ def reported(book: Book, report: ExecutionReport) -> Effect:
     return Effect(order, before, is_trade, fault)
 
 
-def _exec_id(report: ExecutionReport) -> str:
+def execution_id(report: ExecutionReport) -> str:
     """The broker's execution id; where it gives none, what tells two fills of one order apart (R-003)."""
     if report.exec_id is not None:
         return report.exec_id
@@ -62,13 +65,15 @@ def _exec_id(report: ExecutionReport) -> str:
 
 
 def _restated(book: Book, report: ExecutionReport) -> str:
-    """One execution id with two quantities: nothing is added, entries stop until a person has looked (R-040)."""
-    known = book.exec_ids[report.account_id][_exec_id(report)]
+    """One execution id with two quantities: nothing is added, entries of the contract stop until a person has looked
+    (R-040)."""
+    known = book.exec_ids[report.account_id][execution_id(report)]
     if known == report.last_qty:
         return ""
-    return _stopped(
-        book, report.account_id, f"execution {report.exec_id} was {known}, is now {report.last_qty}"
-    )
+    why = f"execution {report.exec_id} was {known}, is now {report.last_qty}"
+    fault = f"{why}: compare {report.symbol} with the broker, then lift its block"
+    book.sync.blocked[report.account_id, report.symbol] = fault
+    return fault
 
 
 def _busted(book: Book, report: ExecutionReport) -> str:

@@ -1,0 +1,56 @@
+"""What a listing tells that the book does not know: brokers list the same orders and executions at every read.
+
+A repeat is neither folded nor journalled, so that a second restart, or a read each minute, adds no row (R-021, I-12).
+"""
+
+from collections.abc import Iterable
+
+from kopitra.domain.book import ENDED_ORDERS_MAX, Book
+from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport
+from kopitra.domain.fold_reports import execution_id
+from kopitra.domain.ids import is_own
+from kopitra.domain.orders import ChildOrder, IllegalTransition, event_of, next_state
+
+
+def listed_child(book: Book, report: ExecutionReport) -> ChildOrder | None:
+    """Our order that a listed report belongs to, by our id or the broker's; by nothing else (R-009)."""
+    order = book.orders.get(report.cl_ord_id or "")
+    if order is None:
+        order = book.orders.get(book.by_order_id.get((report.account_id, report.order_id), ""))
+    return order
+
+
+def is_news(book: Book, report: ExecutionReport) -> bool:
+    """True where folding the report of an order of ours would change something, or show that something is wrong."""
+    order = listed_child(book, report)
+    if order is None:
+        return False
+    if report.exec_type == "trade":
+        seen = book.exec_ids.get(report.account_id)
+        known = None if seen is None else seen.get(execution_id(report))
+        return known is None or known != report.last_qty
+    if order.order_id is None and report.order_id:
+        return True
+    event = event_of(report, order)
+    if event is None:
+        return False
+    try:
+        return next_state(order.state, event) != order.state
+    except IllegalTransition:
+        return True
+
+
+def strangers(book: Book, orders: Iterable[ExecutionReport]) -> list[ExecutionReport]:
+    """Listed orders with an id of our making that the book does not know: the journal lost rows (R-077).
+
+    Once old orders have been forgotten, only those that still work are told: the others may be the forgotten ones.
+    """
+    forgets = len(book.ended) >= ENDED_ORDERS_MAX
+    found: list[ExecutionReport] = []
+    for report in orders:
+        name = report.cl_ord_id
+        if name is None or not is_own(name) or name in book.strangers:
+            continue
+        if listed_child(book, report) is None and not (forgets and report.ord_status in TERMINAL_STATUS):
+            found.append(report)
+    return found
