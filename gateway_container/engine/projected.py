@@ -15,6 +15,7 @@ from kopitra.domain.journal import (
     FollowUp,
     OrderNotSent,
     OrdersSent,
+    RepairPlanned,
     Reported,
     RequestFailed,
     SignalPlanned,
@@ -95,6 +96,8 @@ class Changes:
                 yield from (intent.cl_ord_id for intent in entry.released)
                 yield from (c.orig_cl_ord_id for c in (*entry.cancels, *entry.replaces))
                 yield from entry.dropped
+            case RepairPlanned():
+                yield from (intent.cl_ord_id for intent in entry.plan.intents)
             case OrderNotSent() | Doubted() | RequestFailed():
                 yield entry.cl_ord_id
             case Reported():

@@ -193,7 +193,7 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
         None if entry.ord_type == "market" else _distance_ticks(case, entry),
         account.limits.duplicate_window_ms > 0 and _is_duplicate(case, entry),
         bool(pending) and any(o.state in ("in_doubt", "parked") for o in pending.values()),
-        scene.book.blocked.get(rule.account_id, ""),
+        _blocked(scene.book, entry),
         account.limits_version,
     )
     standing = account.prop
@@ -205,6 +205,14 @@ def _has_stop(case: Case) -> bool:
     signal, rule = case.scene.signal, case.rule
     stop = bool(signal.take_profits) if rule.inverse else signal.stop_loss is not None
     return stop and rule.copy_stop_loss
+
+
+def _blocked(book: Book, entry: OrderIntent) -> str:
+    """Why entries of the account, or of this contract there, are stopped."""
+    found = book.blocked.get(entry.account_id, "")
+    if found or not book.sync.blocked:
+        return found
+    return book.sync.blocked.get((entry.account_id, entry.symbol), "")
 
 
 def max_age_ms(rule: CopyRule, entry: OrderIntent) -> int:

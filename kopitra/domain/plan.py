@@ -20,7 +20,7 @@ from kopitra.domain.ids import list_id
 from kopitra.domain.legs import entry_intent, protective_intents
 from kopitra.domain.orders import ZERO
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
-from kopitra.domain.signals import Signal, sign
+from kopitra.domain.signals import Side, Signal, sign
 from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, shrink, step_of
 from kopitra.domain.streams import REPEATS, SENTENCES, Verdict, judge, merged, numbered
 
@@ -126,7 +126,7 @@ def _grow(case: Case, step: Step, exits: Exits) -> Skipped | Refused | tuple[App
     rule = case.rule
     if case.scene.verdict:
         return Skipped(case.scene.verdict, SENTENCES[case.scene.verdict])
-    reason = None if rule.takes_all else _filtered(case, step)
+    reason = None if rule.takes_all else filtered(case, step.side)
     reason = reason or _levels_differ(case)
     if reason is not None:
         return reason
@@ -151,7 +151,8 @@ def _grow(case: Case, step: Step, exits: Exits) -> Skipped | Refused | tuple[App
     return (decision, *[approve_exit(order) for order in protective]) if protective else (decision,)
 
 
-def _filtered(case: Case, step: Step) -> Skipped | None:
+def filtered(case: Case, side: Side) -> Skipped | None:
+    """Why the rule takes no entry on this side now; None when it takes it."""
     rule, signal, root = case.rule, case.scene.signal, case.scene.act.root
     if rule.pace != "active":
         return Skipped(rule.pace, "this follower takes no entries now")
@@ -159,7 +160,7 @@ def _filtered(case: Case, step: Step) -> Skipped | None:
         return Skipped("symbol_filtered", f"the rule does not copy {root}")
     if rule.strategies and signal.strategy not in rule.strategies:
         return Skipped("strategy_filtered", "the rule does not copy this strategy")
-    if rule.side_filter != "both" and (rule.side_filter == "long") != (step.side == "buy"):
+    if rule.side_filter != "both" and (rule.side_filter == "long") != (side == "buy"):
         return Skipped("side_filtered", f"the rule copies {rule.side_filter} entries only")
     return None
 

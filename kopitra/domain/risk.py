@@ -143,7 +143,7 @@ def _size(i: RiskInputs, limits: RiskLimits) -> str | None:
 #: every reason in words
 SENTENCES: Final[Mapping[str, str]] = {
     "kill_switch": "a kill switch is on: lift it to allow entries",
-    "entries_blocked": "entries of this account are stopped: look at its alert, then lift the block",
+    "entries_blocked": "entries of this account or contract are stopped: look at its alert, then lift the block",
     "session_down": "the broker session is not live",
     "outside_hours": "outside the account's allowed hours",
     "too_old": "the signal is too old (or from the future): check the sender's clock or raise the rule's max_age_s",

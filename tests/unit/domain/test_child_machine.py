@@ -176,7 +176,7 @@ def test_an_execution_with_two_quantities_is_flagged_and_not_added() -> None:
     effect = world.note(Reported(_report(world, **said, last_qty=d(2))))
     assert world.held() == 1
     assert "x was 1, is now 2" in effect.fault
-    assert "a1" in world.book.blocked
+    assert ("a1", ESZ6) in world.book.sync.blocked
 
 
 def test_a_restated_price_adds_nothing_and_blocks_nothing() -> None:

@@ -1,0 +1,80 @@
+"""Whose is what an account holds: fills of orders that are not ours close what we attributed to leaders.
+
+A person who closes a copied position at the broker has ended it: nothing may close it a second time, and its stops
+must go. What is attributed never exceeds what is there.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from kopitra.domain.book import Book, root_of
+from kopitra.domain.orders import ZERO
+
+
+def attributed(book: Book, account_id: str, contract: str) -> dict[str, Decimal]:
+    """leader -> signed contracts that are held because of it; a flatten's own closes count under ""."""
+    found: dict[str, Decimal] = {}
+    for (account, leader), held in book.holdings.items():
+        if account == account_id and contract in held and held[contract].qty:
+            found[leader] = held[contract].qty
+    return found
+
+
+def within(ours: Decimal, there: Decimal) -> Decimal:
+    """The part of `ours` that `there` can hold: same side, no more."""
+    if ours * there <= 0:
+        return ZERO
+    return ours if abs(ours) <= abs(there) else there
+
+
+def lost_of(held: Mapping[str, Decimal], there: Decimal, wanted: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """leader -> signed contracts that are attributed to it and not there. What exceeds a target goes first."""
+    ours = sum(held.values(), ZERO)
+    gone = ours - within(ours, there)
+    left = abs(gone)
+    lost: dict[str, Decimal] = {}
+    names = sorted(name for name, qty in held.items() if qty * gone > 0)
+    for spare_only in (True, False):
+        for name in names:
+            mine = abs(held[name]) - lost.get(name, ZERO)
+            if spare_only:
+                target = wanted.get(name, ZERO)
+                mine -= abs(within(held[name], target)) if target else ZERO
+            taken = min(left, max(ZERO, mine))
+            left -= taken
+            lost[name] = lost.get(name, ZERO) + taken
+    return {name: qty if gone > 0 else -qty for name, qty in lost.items() if qty}
+
+
+def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost: Decimal) -> None:
+    """`lost` signed contracts of a leader's holding are gone: neither held nor wanted any more in this stretch."""
+    position = book.held(account_id, leader).get(contract)
+    if position is None or not within(position.qty, lost):
+        return
+    gone = within(lost, position.qty)
+    position.cost -= position.cost * gone / position.qty
+    position.qty -= gone
+    key = (leader, account_id, root_of(contract))
+    episode = book.episodes.get(key)
+    if episode is None:
+        return
+    wanted = within(gone, episode.target)
+    episode.target -= wanted
+    if wanted:
+        book.sync.by_hand[key] = book.sync.by_hand.get(key, ZERO) + wanted
+
+
+def foreign_fill(book: Book, account_id: str, contract: str) -> None:
+    """Somebody else traded in the account; the position is counted already. What it closed of ours is gone."""
+    position = book.positions.get((account_id, contract))
+    if position is None:
+        return
+    there = position.qty + book.sync.unexplained.get((account_id, contract), ZERO)
+    held = attributed(book, account_id, contract)
+    for leader, lost in lost_of(held, there, _wanted(book, account_id, contract, held)).items():
+        close_by_hand(book, account_id, contract, leader, lost)
+
+
+def _wanted(book: Book, account_id: str, contract: str, held: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    episodes = {name: book.episodes.get((name, account_id, root_of(contract))) for name in held}
+    return {name: episode.target for name, episode in episodes.items() if episode is not None}

@@ -1,0 +1,123 @@
+"""Folding drift and its repair: what stands, who closed what, which repairs were made."""
+
+from decimal import Decimal
+
+from kopitra.domain.attribution import close_by_hand
+from kopitra.domain.book import Book, Episode
+from kopitra.domain.journal import DriftNoted, EntriesBlocked, PositionDiffers
+from kopitra.domain.orders import ZERO
+from kopitra.domain.repair import RepairPlan, RepairStep
+from kopitra.domain.signals import sign
+from kopitra.domain.sync import APPLIED_MAX, Drift, RepairTally, Sync
+
+#: the `who` of repairs that nobody asked for
+GATEWAY = "gateway"
+
+
+def noted(book: Book, entry: DriftNoted | EntriesBlocked | PositionDiffers) -> None:
+    """What a comparison, or a person after it, has said."""
+    match entry:
+        case DriftNoted():
+            _drift(book, entry)
+        case EntriesBlocked():
+            _blocked(book, entry)
+        case PositionDiffers():
+            _differs(
+                book.sync, entry.report.account_id, entry.report.symbol, entry.report.net_qty - entry.book_qty
+            )
+
+
+def _differs(sync: Sync, account_id: str, symbol: str, unexplained: Decimal) -> None:
+    if unexplained:
+        sync.unexplained[account_id, symbol] = unexplained
+    else:
+        sync.unexplained.pop((account_id, symbol), None)
+
+
+def _drift(book: Book, entry: DriftNoted) -> None:
+    sync, drift = book.sync, entry.drift
+    place = (drift.account_id, drift.symbol)
+    key = (*place, drift.leader, drift.kind)
+    match entry.state:
+        case "found" if drift.kind == "closed_by_hand":
+            close_by_hand(book, *place, drift.leader, drift.qty)
+        case "found":
+            sync.drifts[key] = drift
+        case "parked":
+            sync.parked[place] = entry.detail
+        case "cleared":
+            sync.drifts.pop(key, None)
+            if not any(known[:2] == place for known in sync.drifts):
+                sync.parked.pop(place, None)
+
+
+def _blocked(book: Book, entry: EntriesBlocked) -> None:
+    sync, place = book.sync, (entry.account_id, entry.symbol)
+    if not entry.symbol:
+        if entry.reason:
+            book.blocked[entry.account_id] = entry.reason
+        else:
+            book.blocked.pop(entry.account_id, None)
+    elif entry.reason:
+        sync.blocked[place] = entry.reason
+    else:
+        sync.blocked.pop(place, None)
+        _begin_anew(sync, place)
+        if entry.who:
+            _accept(sync, place)
+
+
+def _accept(sync: Sync, place: tuple[str, str]) -> None:
+    """A person has looked: what is foreign there belongs there."""
+    external: Drift | None = sync.drifts.pop((*place, "", "external"), None)
+    if external is not None:
+        sync.accepted[place] = -external.qty
+
+
+def _begin_anew(sync: Sync, place: tuple[str, str]) -> None:
+    sync.parked.pop(place, None)
+    if place in sync.repairs:
+        sync.repairs[place].times.clear()
+
+
+def begin_repair(book: Book, plan: RepairPlan, who: str) -> bool:
+    """Count a repair and set the targets of what it opens; False when this very plan was applied before."""
+    sync = book.sync
+    if plan.plan_id in sync.applied:
+        return False
+    sync.applied[plan.plan_id] = None
+    if len(sync.applied) > APPLIED_MAX:
+        sync.applied.popitem(last=False)
+    sent = [step for step in plan.steps if step.approved is not None]
+    for place in sorted({(step.drift.account_id, step.drift.symbol) for step in sent}):
+        tally = sync.repairs.setdefault(place, RepairTally())
+        tally.count += 1
+        if who == GATEWAY:
+            tally.times.append(plan.made_at)
+        else:
+            _begin_anew(sync, place)
+    for step in sent:
+        _opened(book, step)
+    return True
+
+
+def _opened(book: Book, step: RepairStep) -> None:
+    """What a repair opens is wanted from now on: without that it would be closed again as it fills."""
+    intent = step.approved.intent if step.approved is not None else None
+    if intent is None or intent.role != "entry":
+        return
+    drift = step.drift
+    key = (drift.leader, drift.account_id, drift.root)
+    signed = intent.qty * sign(intent.side)
+    episode, scale = book.episodes.get(key), step.allocation
+    if episode is not None:
+        episode.target = signed if episode.target * signed < 0 else episode.target + signed
+    elif scale is not None:
+        book.episodes[key] = Episode(scale.num, scale.den, scale.peak, signed)
+    closed = book.sync.by_hand.get(key, ZERO)
+    if drift.kind == "closed_by_hand" and closed:
+        left = max(ZERO, abs(closed) - intent.qty)
+        if left:
+            book.sync.by_hand[key] = left if closed > 0 else -left
+        else:
+            del book.sync.by_hand[key]

@@ -1,0 +1,95 @@
+"""What is known of the difference between an account's book and its broker, folded from the journal.
+
+Drift is judged by `drift.py`, repaired by `repair.py`; this is what both of them, the views and the next entry's risk
+check remember.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal, NamedTuple
+
+#: repairs of one account and contract by the gateway itself within `ATTEMPTS_WITHIN`; then a person is asked (R-045)
+ATTEMPTS_MAX: Final = 3
+ATTEMPTS_WITHIN: Final = timedelta(minutes=10)
+#: applied repair plans that are remembered, so that applying one twice changes nothing
+APPLIED_MAX: Final = 1_000
+
+#: missed_open: less than the leader asks for. excess: more, on its side. orphan: held although the leader is out.
+#: opposite: held on the other side. external: not ours. closed_by_hand: ours, and closed by somebody else.
+DriftKind = Literal["missed_open", "excess", "orphan", "opposite", "external", "closed_by_hand"]
+
+
+class Drift(NamedTuple):
+    """One difference, in signed contracts. `qty` is what would have to be traded to end it."""
+
+    account_id: str
+    symbol: str
+    #: "" for what is not ours
+    leader: str
+    kind: DriftKind
+    qty: Decimal
+    #: what should be held because of the leader, what is attributed to it and there, what the account holds in all
+    target: Decimal
+    held: Decimal
+    broker: Decimal
+    #: the follower's product, and the leader's that feeds it ("" for what is not ours)
+    root: str = ""
+    source: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a later look at the same place is compared with."""
+        return self.symbol, self.leader, self.kind
+
+
+@dataclass(slots=True)
+class RepairTally:
+    """Repairs of one account and contract. `count` makes each plan's name its own; `times` are the gateway's own."""
+
+    count: int = 0
+    times: deque[datetime] = field(default_factory=lambda: deque(maxlen=ATTEMPTS_MAX))
+
+
+@dataclass(slots=True)
+class Sync:
+    """Per account and contract; empty nearly always, so that the way of a signal asks it nothing."""
+
+    #: (account, contract) -> why its entries are stopped until a person, or a clean comparison, lifts it
+    blocked: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    #: (account, contract, leader, kind) -> drift that two reads have shown
+    drifts: dict[tuple[str, str, str, str], Drift] = field(
+        default_factory=dict[tuple[str, str, str, str], Drift]
+    )
+    #: (account, contract) whose repairs a person has to take over
+    parked: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    repairs: dict[tuple[str, str], RepairTally] = field(default_factory=dict[tuple[str, str], RepairTally])
+    applied: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
+    #: (account, contract) -> broker's position less ours by executions, where a read showed one
+    unexplained: dict[tuple[str, str], Decimal] = field(default_factory=dict[tuple[str, str], Decimal])
+    #: (account, contract) -> foreign contracts that a person has accepted
+    accepted: dict[tuple[str, str], Decimal] = field(default_factory=dict[tuple[str, str], Decimal])
+    #: (leader, account, root) -> signed contracts of the present stretch that a person closed
+    by_hand: dict[tuple[str, str, str], Decimal] = field(default_factory=dict[tuple[str, str, str], Decimal])
+
+    def may_repair(self, account_id: str, symbol: str, now: datetime) -> bool:
+        """The gateway itself may try (again)."""
+        tally = self.repairs.get((account_id, symbol))
+        if tally is None or len(tally.times) < ATTEMPTS_MAX:
+            return True
+        return now - tally.times[0] >= ATTEMPTS_WITHIN
+
+    def of_account(self, account_id: str) -> tuple[Drift, ...]:
+        """Drift of an account, by contract, leader and kind."""
+        return tuple(d for key, d in sorted(self.drifts.items()) if key[0] == account_id)
+
+    def went_flat(self, account_id: str) -> None:
+        """The broker confirmed that the account holds nothing and nothing works."""
+        for held in (self.unexplained, self.accepted):
+            for key in [k for k in held if k[0] == account_id]:
+                del held[key]
+        for key in [k for k in self.by_hand if k[1] == account_id]:
+            del self.by_hand[key]
+        for key in [k for k in self.drifts if k[0] == account_id]:
+            del self.drifts[key]
