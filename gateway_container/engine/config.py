@@ -6,6 +6,8 @@ from typing import Final
 
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.limits import RiskLimits
+from kopitra.domain.measuring import NewStart
+from kopitra.domain.prop_limits import PropLimits
 
 NO_RULES: Final[tuple[CopyRule, ...]] = ()
 
@@ -24,6 +26,10 @@ class AccountConfig:
     limits: RiskLimits = RiskLimits()
     version: int = 1
     active: bool = True
+    #: versions of its loss limits; none: it has none
+    prop: tuple[PropLimits, ...] = ()
+    #: the newest request to measure its losses anew
+    new_start: NewStart | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from gateway_container.engine.breakers import Breakers
 from gateway_container.engine.config import AccountConfig
+from gateway_container.engine.market_state import Markets
 from gateway_container.engine.queue import Place
 from gateway_container.engine.state import State
 from kopitra.domain.book import ChildOrder
@@ -16,6 +17,8 @@ from kopitra.domain.switches import Covered, SwitchState
 
 #: not a refusal: what became of the order meanwhile is in the book already
 SUPERSEDED: Final = "superseded"
+#: not a refusal either: the lease is over but for the grace, and this broker must not be told twice (R-073)
+HELD_BACK: Final = "held_back"
 
 
 class Lease(Protocol):
@@ -34,6 +37,7 @@ class LastLook:
         self._state = state
         self._lease = lease
         self.breakers = Breakers(state.clock)
+        self.markets = Markets()
         self.draining = False
         #: monotonic; entries before it wait out a predecessor that may still be alive (R-085)
         self.entries_from_ns = 0
@@ -67,13 +71,16 @@ class LastLook:
             return SUPERSEDED
         if child.cancel is not None:
             return "canceled_before_send"
-        if now_ns >= self._lease.valid_until_ns and not (
-            intent.reduce_only and self._in_grace(intent.account_id, now_ns)
-        ):
-            return "lease_lost"
+        if now_ns >= self._lease.valid_until_ns and (late := self._past_lease(intent, now_ns)):
+            return late
         if intent.reduce_only:
             return self._halted(intent) or self._cap(place, child)
         return self._entry(place, now_ns)
+
+    def _past_lease(self, intent: OrderIntent, now_ns: int) -> str | None:
+        if not intent.reduce_only or now_ns >= self._lease.exits_until_ns:
+            return "lease_lost"
+        return None if self._in_grace(intent.account_id, now_ns) else HELD_BACK
 
     def _entry(self, place: Place, now_ns: int) -> str | None:
         """Why an entry may not leave."""
@@ -91,6 +98,11 @@ class LastLook:
             return "switches_unread"
         if self.breakers.shut and intent.account_id in self.breakers.shut:
             return "breaker_open"
+        if self.markets.closed and self.markets.is_closed(account.broker, intent.symbol, now_ns):
+            return "market_closed"
+        standings = self._state.standings
+        if standings and (standing := standings.get(intent.account_id)) is not None and standing.stop:
+            return standing.stop
         return None if self._switch(account, intent) == "active" else "kill_switch"
 
     def _halted(self, intent: OrderIntent) -> str | None:

@@ -17,6 +17,7 @@ from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.callbacks import Callbacks
 from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.control import Control
+from gateway_container.engine.equity import Equity
 from gateway_container.engine.exit_file import ExitFile, ExitLog, Owner
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.flatten import Flattener
@@ -41,7 +42,7 @@ from gateway_container.engine.views import Views
 from gateway_container.engine.watchdog import Watchdog
 from kopitra.domain.book import Book
 from kopitra.domain.fanout import FanoutPlan
-from kopitra.domain.journal import Heartbeat, SwitchChanged
+from kopitra.domain.journal import AlertRaised, Heartbeat, SwitchChanged
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.signals import Signal
 from kopitra.domain.streams import numbered
@@ -134,6 +135,7 @@ class Machine:
         self.quotes = Quotes(state, self.sessions)
         self.reports.attach(self.leaders, self.reconciler.look, self.lookup.ask, self.quotes.session)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
+        self.equity = Equity(state, log, self.flattener, self.quotes.also, self.reports.alert)
         self.views = Views(state, supplies.shelf, self.sessions, self._ready)
         self.views.epoch = lease.epoch
         self.control = Control(state, log, self.flattener, self.views, supplies.shelf)
@@ -145,6 +147,7 @@ class Machine:
         #: what runs beside the signals, by the names of their tasks, from the open door to the stop
         self._beside = {
             "watchdog": self.watchdog.run,
+            "equity": self.equity.run,
             "projector": self.projector.run,
             "upkeep": self.upkeep.run,
         }
@@ -158,12 +161,20 @@ class Machine:
 
     def _heard(self, event: object) -> None:
         self.reports.handle(event)  # pyright: ignore[reportArgumentType] - the sink's union, bound late
+        self.equity.heard(event)
 
     def _knows(self, cl_ord_id: str) -> bool:
         return self.fanout.knows(cl_ord_id)
 
     def _take_up(self, orders: Sequence[ChildOrder]) -> None:
         self.reports.take_up(orders)
+
+    def _page(self, reason: str) -> None:
+        """The end of this process's right to write: a person must know what is left open (R-073)."""
+        held = sorted({account for (account, _), p in self.state.book.positions.items() if p.qty})
+        text = f"{reason}: nothing is written any more, resting orders stay; open at {', '.join(held) or 'no account'}"
+        self.exits.last_word(AlertRaised("exits-stopped", text))
+        _log.critical("exits_stopped", reason=reason, accounts=held)
 
     def _orphaned(self, rows: Sequence[JournalRow]) -> None:
         """Decisions that are durable although their owner was told otherwise: the book must hold them too."""
@@ -223,7 +234,7 @@ class Machine:
             on_orphaned=lambda rows: _tell(orphaned, rows),
         )
         machine = cls(identity, supplies, lease, writer)
-        lost += [writer.fence, *on_lost]
+        lost += [writer.fence, machine._page, *on_lost]
         committed.append(machine.projector.committed)
         orphaned.append(machine._orphaned)
         try:
@@ -269,6 +280,7 @@ class Machine:
         )
         self.state.config = config
         self.strays.look(self.state.book, config, config)
+        self.equity.configure()
         self.leaders.configure()
         await self.sessions.apply(config)
         self.quotes.configure()
@@ -287,6 +299,7 @@ class Machine:
         before, self.state.config = self.state.config, config
         self.strays.look(self.state.book, before, config)
         self.upkeep.wake()
+        self.equity.configure()
         self.leaders.configure()
         await self.sessions.apply(config)
         self.quotes.configure()
@@ -319,6 +332,7 @@ class Machine:
         for part in (self.quotes, self.leaders, self.reports, self.fanout):
             part.stop()
         await self.flattener.stop()
+        await self.control.stop()
         await self.lookup.stop()
         doubt_unresolved(self.state, self.log, STOPPED)
         await self.sessions.close()

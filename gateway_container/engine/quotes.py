@@ -51,13 +51,25 @@ class Quotes:
         self._symbols: tuple[str, ...] = ()
         #: broker -> login that is its source
         self._sources: dict[str, str] = {}
+        #: contracts that somebody holds and needs the price of, at most WATCHED_MAX
+        self._held: dict[str, None] = {}
         self._again: asyncio.TimerHandle | None = None
+
+    def also(self, contract: str) -> None:
+        """Watch a contract whatever the rules need: an account with loss limits holds it. Safe to repeat."""
+        if contract in self._held or len(self._held) >= WATCHED_MAX:
+            return
+        self._held[contract] = None
+        self._symbols += (contract,)
+        for login_id in self._sources.values():
+            self._watch(login_id)
 
     def configure(self) -> None:
         """Work out what is needed, after a change of the configuration and now and then, and ask for it."""
         today = self._state.trade_date(self._state.clock.now())
         roots = sorted(roots_needed(self._state.config))
-        self._symbols = tuple(front_month(root, today).symbol for root in roots[:WATCHED_MAX])
+        fronts = [front_month(root, today).symbol for root in roots[:WATCHED_MAX]]
+        self._symbols = tuple(dict.fromkeys([*fronts, *self._held]))
         for login_id, session in self._sessions.all.items():
             if session.state == "live":
                 self._offer(login_id)

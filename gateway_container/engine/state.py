@@ -14,6 +14,7 @@ from kopitra.domain.executions import BalanceReport, ExecutionReport
 from kopitra.domain.fanout import AccountInputs, PlanInputs
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.orders import ZERO
+from kopitra.domain.prop_limits import PropStanding
 from kopitra.domain.switches import Covered, SwitchState
 from kopitra.ports import Clock
 
@@ -75,6 +76,8 @@ class State:
         self.facts: dict[str, AccountFacts] = {}
         #: last known price by product
         self.prices: dict[str, Decimal] = {}
+        #: account with loss limits -> what its entries may do now (equity.py)
+        self.standings: dict[str, PropStanding] = {}
         #: brokers whose entry, stop and target go in one request
         self.bracket_brokers: frozenset[str] = frozenset()
         #: brokers at which an exit that is done twice does no harm: they close natively or reduce only
@@ -160,6 +163,7 @@ class State:
             facts.positions,
             switches.changes,
             unread,
+            self.standings.get(account.account_id),
         )
         told = facts.told
         if told is not None and told.made_of == made_of and not hours:
@@ -174,6 +178,7 @@ class State:
             limits=account.limits,
             limits_version=account.version,
             reported=facts.positions,
+            prop=self.standings.get(account.account_id),
         )
         facts.told = _Told(made_of, inputs)
         return inputs

@@ -6,13 +6,13 @@ against the firm's page. Money is in the account's currency. None means "no such
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
 from kopitra.domain.errors import KopitraError
 from kopitra.domain.instruments import INSTRUMENTS
-from kopitra.domain.reset_clock import ResetClock
+from kopitra.domain.reset_clock import ResetClock, TradingDay, trading_day
 
 #: the value a rule is held against: closed profit only (the balance), or open profit too (equity)
 Counts = Literal["realized", "equity"]
@@ -158,10 +158,13 @@ class PropStanding(NamedTuple):
     text: str = ""
 
 
-def current_limits(versions: Sequence[PropLimits], day: date) -> PropLimits | None:
-    """The newest version that counts on a trading day."""
-    found = [limits for limits in versions if limits.effective_from <= day]
-    return max(found, key=lambda limits: limits.version) if found else None
+def limits_at(versions: Sequence[PropLimits], now: datetime) -> tuple[PropLimits, TradingDay] | None:
+    """The newest version that counts on the trading day of `now`, by its own reset clock, and that day."""
+    for limits in sorted(versions, key=lambda one: one.version, reverse=True):
+        today = trading_day(limits.reset, now)
+        if limits.effective_from <= today.day:
+            return limits, today
+    return None
 
 
 class EntryFault(NamedTuple):

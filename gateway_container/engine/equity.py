@@ -1,0 +1,269 @@
+"""Loss limits at work: what accounts are worth, what they may still lose, and what happens at each rung (R-100..R-104).
+
+Beside the signals: every price, fill, balance and position of an account with limits is looked at, and all of them four
+times a second. What comes out is one value per account (`State.standings`), which plan and last look compare. What is
+relied on is in the journal before it is acted upon: a new highest value before the lock that it leads to.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway_container.engine.config import AccountConfig
+from gateway_container.engine.flatten import BLOCKED, Flattener, FlattenRun
+from gateway_container.engine.log import Log
+from gateway_container.engine.marks import Look, Marks
+from gateway_container.engine.state import State
+from kopitra.domain.journal import EquityMarked, LimitRung
+from kopitra.domain.loss_ladder import RANK, Standing, Use, money, stands, uses
+from kopitra.domain.measuring import Measure, NewStart, Reading, begun, begun_anew, observed
+from kopitra.domain.prop_limits import PropLimits, PropStanding, limits_at
+from kopitra.domain.reset_clock import TradingDay
+
+#: seconds between two looks at every account: age, days and locks move without any event
+LOOK_EVERY_S: Final = 0.25
+#: flattens of one lock; what opens again after that is a person's
+FLATTENS_MAX: Final = 5
+#: nanoseconds between two alerts of one account that its equity is stale
+STALE_ALERT_NS: Final = 60_000_000_000
+_NOTHING: Final = Look(None, 0, "nothing is known yet")
+_ALERTS: Final = {"warned": "limit-warned", "reducing": "limit-reducing", "locked": "limit-locked"}
+
+
+@dataclass(slots=True)
+class Watched:
+    """One account with limits."""
+
+    account: AccountConfig
+    limits: PropLimits
+    today: TradingDay
+    look: Look = _NOTHING
+    #: this process has read it
+    ready: bool = False
+    found: tuple[Use, ...] = ()
+    asked: NewStart | None = None
+    run: FlattenRun | None = None
+    flattens: int = 0
+    #: monotonic; when people were last told that its equity is stale
+    told_stale_ns: int | None = None
+
+
+class Equity:
+    """Watches money. `run` is the task's body; `heard` gets every event of every session."""
+
+    def __init__(
+        self,
+        state: State,
+        log: Log,
+        flattener: Flattener,
+        watch_price: Callable[[str], None],
+        alert: Callable[[str, str, str], None],
+    ) -> None:
+        self._state = state
+        self._log = log
+        self._flattener = flattener
+        self._watch_price = watch_price
+        self._alert = alert
+        self._marks = Marks(state)
+        self._watched: dict[str, Watched] = {}
+
+    def configure(self) -> None:
+        """Take the configuration: entries of an account with limits wait until its equity is known."""
+        before, now = self._watched, self._state.clock.now()
+        watched: dict[str, Watched] = {}
+        for account in self._state.config.accounts.values():
+            current = limits_at(account.prop, now) if account.active else None
+            if current is not None:
+                known = before.get(account.account_id)
+                watched[account.account_id] = made = known or Watched(account, *current)
+                made.account, (made.limits, made.today) = account, current
+        self._watched = watched
+        self._marks.watch(watched)
+        for gone in before.keys() - watched.keys():
+            self._state.standings.pop(gone, None)
+        for one in watched.values():
+            self._look(one)
+
+    def heard(self, event: object) -> None:
+        """After the reports have taken the event."""
+        if not self._watched:
+            return
+        for account_id in self._marks.heard(event):
+            self._look(self._watched[account_id])
+
+    async def run(self) -> None:
+        """Look at everything again and again."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self._take_up_versions()
+            for watched in tuple(self._watched.values()):
+                self._look(watched)
+
+    def _take_up_versions(self) -> None:
+        """A version that was made for a later day counts from its day on."""
+        now = self._state.clock.now()
+        waiting = [
+            a for a in self._state.config.accounts.values() if a.prop and a.account_id not in self._watched
+        ]
+        if any(a.active and limits_at(a.prop, now) is not None for a in waiting):
+            self.configure()
+
+    # one account -------------------------------------------------------------------------------------------
+
+    def _look(self, watched: Watched) -> None:
+        """Read the account, note what moved, and say what its entries may do."""
+        self._turn(watched)
+        account_id, limits = watched.account.account_id, watched.limits
+        look = watched.look = self._marks.look(account_id, limits.counts_open_profit)
+        if look.reading is not None and look.age_ms <= limits.stale_after_ms:
+            self._measure(watched, look.reading)
+            watched.ready = True
+        standing = self._standing(watched)
+        if self._state.standings.get(account_id) != standing:
+            self._state.standings[account_id] = standing
+        if standing.stop == "limit_equity_stale":
+            self._tell_stale(watched, standing.text)
+        for contract in self._marks.contracts(account_id) if look.text else ():
+            self._watch_price(contract)
+        self._close_out(watched)
+
+    def _turn(self, watched: Watched) -> None:
+        now = self._state.clock.now()
+        if watched.today.starts <= now < watched.today.ends:
+            return
+        current = limits_at(watched.account.prop, now)
+        if current is not None:
+            watched.limits, watched.today = current
+
+    def _measure(self, watched: Watched, reading: Reading) -> None:
+        """Marks first, then the rung that they lead to."""
+        book, account, limits = self._state.book, watched.account, watched.limits
+        account_id, now = account.account_id, self._state.clock.now()
+        known = book.measures.get(account_id)
+        measure, asked = self._measured(watched, known, reading)
+        if measure is not known:
+            who, reason = (asked.who, asked.reason) if asked is not None else ("", "")
+            mark = EquityMarked(account_id, measure, reading.balance, reading.equity, now, who, reason)
+            self._log.note(account.workspace, mark)
+            measure = self._state.book.measures[account_id]
+        watched.found = uses(limits, measure, reading)
+        before = book.standings.get(account_id)
+        standing = stands(limits, measure, watched.found, before)
+        if standing == before or (before is None and standing.rung == "clear"):
+            return
+        self._log.note(
+            account.workspace, LimitRung(account_id, standing, reading.equity, limits.version, now)
+        )
+        self._tell(watched, measure, before, standing)
+
+    def _measured(
+        self, watched: Watched, known: Measure | None, reading: Reading
+    ) -> tuple[Measure, NewStart | None]:
+        limits, day = watched.limits, watched.today.day
+        asked, watched.asked = watched.asked, None
+        stored = watched.account.new_start
+        if stored is not None and stored.start_id > (known.start_id if known is not None else 0):
+            asked = stored
+        if asked is not None:
+            return begun_anew(limits, day, reading, known, asked), asked
+        if known is None:
+            return begun(limits, day, reading), None
+        return observed(known, limits, day, reading), None
+
+    def _tell(self, watched: Watched, measure: Measure, before: Standing | None, standing: Standing) -> None:
+        held = before if before is not None and before.holds(measure) else None
+        if RANK[standing.told] > (RANK[held.told] if held is not None else 0):
+            self._alert(_ALERTS[standing.rung], standing.text, watched.account.account_id)
+        if standing.rung == "locked" and (held is None or held.rung != "locked"):
+            watched.flattens = 0
+
+    def _tell_stale(self, watched: Watched, text: str) -> None:
+        now_ns = self._state.clock.monotonic_ns()
+        told_ns = watched.told_stale_ns
+        if told_ns is None or now_ns - told_ns >= STALE_ALERT_NS:
+            watched.told_stale_ns = now_ns
+            self._alert("limit-equity-stale", text, watched.account.account_id)
+
+    def _standing(self, watched: Watched) -> PropStanding:
+        """What plan and last look compare."""
+        account_id, limits, look = watched.account.account_id, watched.limits, watched.look
+        measure = self._state.book.measures.get(account_id)
+        if measure is None:
+            return PropStanding(
+                limits, "limit_equity_unknown", f"the account's equity is not known yet: {look.text}"
+            )
+        if look.age_ms > limits.stale_after_ms:
+            why = look.text or "no newer price has come"
+            age = f"its equity is {look.age_ms // 1000} s old ({limits.stale_after_ms / 1000:g} s allowed)"
+            text = f"{age}: {why}; entries wait, exits go on"
+            return PropStanding(limits, "limit_equity_stale", text)
+        return PropStanding(limits)
+
+    def _held(self, account_id: str) -> Standing | None:
+        """Its standing, if it is of the present day and start."""
+        standing, measure = (
+            self._state.book.standings.get(account_id),
+            self._state.book.measures.get(account_id),
+        )
+        return standing if standing is not None and measure is not None and standing.holds(measure) else None
+
+    def _close_out(self, watched: Watched) -> None:
+        """A locked account is flattened until it is flat, also when something fills late. Judged by what is there, so
+        that a restart goes on with it."""
+        account = watched.account
+        held = self._held(account.account_id)
+        if held is None or held.rung != "locked" or not self._state.facts_of(account.account_id).live:
+            return
+        under_way = watched.run is not None and not watched.run.done
+        if (
+            under_way
+            or self._state.book.blocked.get(account.account_id) == BLOCKED
+            or not self._exposed(account)
+        ):
+            return
+        watched.flattens += 1
+        if watched.flattens > FLATTENS_MAX:
+            if watched.flattens == FLATTENS_MAX + 1:
+                text = (
+                    f"a locked account holds something after {FLATTENS_MAX} flattens: close it at the broker"
+                )
+                self._alert("limit-flatten-failed", text, account.account_id)
+            return
+        name = f"{account.account_id} limit {self._state.clock.now().isoformat()}"
+        watched.run = self._flattener.start(account.workspace, [account.account_id], "limits", name)
+
+    def _exposed(self, account: AccountConfig) -> bool:
+        """It holds something by the broker's word, or has entries open."""
+        if self._marks.contracts(account.account_id):
+            return True
+        return any(
+            orders for (owner, _), orders in self._state.book.entries.items() if owner == account.account_id
+        )
+
+    # people ------------------------------------------------------------------------------------------------
+
+    def watched(self, account_id: str) -> Watched | None:
+        """An account with limits, as it was last looked at."""
+        return self._watched.get(account_id)
+
+    def restart(self, account_id: str, asked: NewStart) -> str:
+        """Measure anew from the next look on (R-104). Why that cannot be; empty when it will be."""
+        watched = self._watched.get(account_id)
+        if watched is None:
+            return "the account has no loss limits: see `kopitra limits set`"
+        known = self._state.book.measures.get(account_id)
+        watched.asked = asked._replace(start_id=known.start_id if known is not None else 0)
+        self._look(watched)
+        if self._watched[account_id].asked is not None:
+            return (
+                f"its equity is not known ({watched.look.text or 'too old'}): the new start begins when it is"
+            )
+        return ""
+
+
+def reading_words(look: Look) -> str:
+    """Equity and its age for people."""
+    if look.reading is None:
+        return f"not known: {look.text}"
+    return f"{money(look.reading.equity)}, {look.age_ms / 1000:.1f} s old"
