@@ -123,6 +123,7 @@ class EaClient:
             return True
         if reply.status in (409, 429, 500, 502, 503, 504):
             return False
+        self.on_trace(f"REFUSED {reply.body.decode()[:300]}")
         self.refused.append(f"{signal_id} {action}: {reply.status} {reply.body.decode()}")
         return True
 

@@ -1,0 +1,166 @@
+"""The invariants that can be seen here, judged by the brokers' ledgers and the store's rows, never by belief (H-4).
+
+Safety is judged at every write, placement and fill while it is chaos; liveness and accounting once everything is
+healed and quiet (H-6). An unknown outcome may turn out either way, but never silently (H-7).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from brokers._kit.matching.events import OrderFilled
+from gateway_container.engine.machine import Machine
+from kopitra.domain.book import root_of
+from kopitra.domain.signals import sign
+from tests.faults.journal_view import JournalView, Known
+from tests.faults.people import Operator
+from tests.faults.rude_broker import RudeBroker
+from tests.faults.rude_words import Answer, Change, Place
+from tests.faults.virtual_loop import Process
+
+#: violations kept of one run
+KEPT_MAX: Final = 40
+
+
+class Violation(NamedTuple):
+    """A promise that was broken."""
+
+    invariant: str
+    text: str
+    at_s: float
+
+    def __str__(self) -> str:
+        return f"{self.invariant} at {self.at_s:.3f} s: {self.text}"
+
+
+@dataclass(slots=True)
+class Checker:
+    """Sees everything that leaves, arrives and trades."""
+
+    view: JournalView
+    operator: Operator
+    machine_of: Callable[[Process], Machine | None]
+    epoch_now: Callable[[], int]
+    now_s: Callable[[], float]
+    #: (scope, id) pairs that cover an account under a leader
+    scopes: Callable[[str, str], tuple[tuple[str, str], ...]]
+    trace: Callable[[str], None]
+    violations: list[Violation] = field(default_factory=list[Violation])
+    #: our order id -> how often it left
+    writes: Counter[str] = field(default_factory=Counter[str])
+    #: our order id -> how often a broker was asked for it
+    placements: Counter[str] = field(default_factory=Counter[str])
+    #: (account, leader, product) -> what our own orders made of it, since it was last confirmed flat
+    own: dict[tuple[str, str, str], int] = field(
+        default_factory=lambda: defaultdict[tuple[str, str, str], int](int)
+    )
+    #: accounts in which somebody else traded: what our orders made there is not what is there
+    touched: set[str] = field(default_factory=set[str])
+    #: epochs of writes, of processes that were not current any more (exits within the grace, R-073)
+    stale_exits: int = 0
+    _flats: Counter[str] = field(default_factory=Counter[str])
+
+    def broken(self, invariant: str, text: str) -> None:
+        """Note a violation."""
+        if len(self.violations) < KEPT_MAX:
+            self.violations.append(Violation(invariant, text, self.now_s()))
+        self.trace(f"VIOLATION {invariant} {text}")
+
+    # the broker's side ----------------------------------------------------------------------------------------
+
+    def left(self, broker: RudeBroker, request: Place | Change, process: Process) -> None:
+        """Bytes leave a process."""
+        self.trace(f"{process.name} -> {broker.code} {_shown(request)}")
+        if isinstance(request, Change):
+            return
+        for name in request.names:
+            self.writes[name] += 1
+            if self.writes[name] > 1:
+                self.broken("I-01", f"{name} was written {self.writes[name]} times")
+        self._epoch(request)
+        self.view.follow()
+        if request.is_exit:
+            return
+        known = self.view.children.get(request.cl_ord_id)
+        if known is None:
+            self.broken("R-006", f"{request.cl_ord_id} left before the journal had it")
+            return
+        machine = self.machine_of(process)
+        if machine is not None:
+            self._entry(request, known, machine)
+
+    def _epoch(self, request: Place) -> None:
+        current = self.epoch_now()
+        if request.epoch == current:
+            return
+        if request.is_exit:
+            self.stale_exits += 1
+            return
+        self.broken("I-11", f"{request.cl_ord_id} left under epoch {request.epoch}, current is {current}")
+
+    def _entry(self, request: Place, known: Known, machine: Machine) -> None:
+        closed = self.view.closed_since(known, machine.writer.head.seq)
+        if closed:
+            self.broken("I-10", f"{request.cl_ord_id} left after the leader's close in row {closed}")
+        for scope in self.scopes(request.account_id, known.intent.leader):
+            if scope in self.operator.in_force:
+                self.broken("I-06", f"{request.cl_ord_id} left although {scope} is stopped")
+        doubtful = [
+            name
+            for (account, _), children in machine.state.book.open.items()
+            if account == request.account_id
+            for name, child in children.items()
+            if child.state == "in_doubt" and child.intent.role == "entry"
+            if child.intent.symbol == known.intent.symbol and name != request.cl_ord_id
+        ]
+        if doubtful:
+            self.broken("I-13", f"{request.cl_ord_id} left while {doubtful[0]} is in doubt")
+
+    def placed(self, broker: RudeBroker, request: Place, answer: Answer) -> None:
+        """A broker was asked for an order."""
+        self.trace(f"{broker.code} {answer.outcome} {request.cl_ord_id} {answer.text}")
+        for name in request.names:
+            self.placements[name] += 1
+            if self.placements[name] > 1:
+                self.broken("I-01", f"{name} was placed {self.placements[name]} times at {broker.code}")
+
+    def traded(self, broker: RudeBroker, account_id: str, event: OrderFilled) -> None:
+        """An order filled."""
+        fill = event.execution
+        name = fill.cl_ord_id or ""
+        self.trace(
+            f"{broker.code} fill {account_id} {fill.side} {fill.qty} {fill.symbol} {name or 'by hand'}"
+        )
+        self.view.follow()
+        known = self.view.children.get(name)
+        if known is None:
+            return
+        self._forget_flattened(account_id)
+        leader, root = known.intent.leader, root_of(fill.symbol)
+        line = (account_id, leader, root)
+        self.own[line] += fill.qty * sign(fill.side)
+        bounds = self.view.bounds.get(line)
+        if not leader or bounds is None or account_id in self.touched:
+            return
+        if not bounds.low <= self.own[line] <= bounds.high:
+            targets = f"targets were {bounds.low}..{bounds.high}"
+            self.broken("I-09", f"{account_id} has {self.own[line]} {root} for {leader}, its {targets}")
+
+    def _forget_flattened(self, account_id: str) -> None:
+        """A flatten closed everything there, whoever had opened it."""
+        flats = self.view.flats.get(account_id, 0)
+        if flats != self._flats[account_id]:
+            self._flats[account_id] = flats
+            for line in self.own:
+                if line[0] == account_id:
+                    self.own[line] = 0
+
+
+def _shown(request: Place | Change) -> str:
+    if isinstance(request, Place):
+        order = request.order
+        with_ = f" with {len(request.children)}" if request.children else ""
+        return f"{order.side} {order.qty} {order.symbol} {order.ord_type} {request.cl_ord_id}{with_}"
+    kind = "cancel" if request.numbers is None else f"replace {request.numbers}"
+    return f"{kind} {request.cl_ord_id} {request.request_id}"

@@ -1,0 +1,133 @@
+"""The last judgement: everything is healed, everybody has said what they had to say, now it must become quiet (H-6)."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from gateway_container.engine.machine import Machine
+from gateway_container.engine.recovery import decode_row
+from kopitra.domain.book import Book, root_of
+from kopitra.domain.fold import fold
+from kopitra.domain.orders import TERMINAL, ChildOrder
+
+if TYPE_CHECKING:
+    from tests.faults.world import World
+
+#: virtual seconds after the healing in which everything must be settled
+QUIET_WITHIN_S: Final = 120.0
+#: states that may stand when a person has been told
+_TOLD: Final = frozenset({"in_doubt", "parked"})
+#: nothing of such an order may have reached a broker
+_NEVER: Final = frozenset({"skipped", "not_placed", "planned"})
+
+
+def unsettled(world: "World") -> Iterator[tuple[str, str]]:
+    """What still keeps the world from being quiet: (invariant, sentence)."""
+    machine = world.machine
+    if machine is None:
+        yield "I-03", "no gateway serves"
+        return
+    yield from _waiting(world, machine)
+    world.view.follow()
+    for name, child in _open(machine.state.book):
+        if child.state not in _TOLD or not world.view.alerted.get(name):
+            yield "I-03", f"{name} ({child.intent.role} of {child.intent.account_id}) is {child.state}"
+    yield from _brokers(world)
+
+
+def _brokers(world: "World") -> Iterator[tuple[str, str]]:
+    """What still stands at the followers' accounts."""
+    for account_id in sorted(world.followers):
+        broker = world.brokers[world.broker_of(account_id)]
+        for order in broker.live_orders(account_id):
+            if order.cl_ord_id is not None:
+                yield "I-03", f"{order.cl_ord_id} works at {broker.code}"
+        for symbol, qty in sorted(broker.net(account_id).items()):
+            if not world.is_explained(account_id, symbol):
+                yield "I-09", f"{account_id} holds {qty} {symbol}, its leaders are flat"
+
+
+def _waiting(world: "World", machine: Machine) -> Iterator[tuple[str, str]]:
+    if not world.ea.is_idle:
+        yield "P3", "the EA has not been answered"
+    if machine.fanout.waiting or machine.log.backlog:
+        yield "I-24", f"{machine.fanout.waiting} orders, {machine.log.backlog} facts wait"
+    for login_id, session in sorted(machine.sessions.all.items()):
+        if session.state != "live":
+            yield "R-057", f"the session {login_id} is {session.state}"
+
+
+def _open(book: Book) -> list[tuple[str, ChildOrder]]:
+    return [(n, c) for n, c in sorted(book.orders.items()) if c.state not in TERMINAL]
+
+
+def judge(world: "World") -> None:
+    """Accounting, once it is quiet."""
+    machine, checker = world.machine, world.checker
+    if machine is None:
+        return
+    world.view.follow()
+    _accepted(world)
+    _ledger(world)
+    book = machine.state.book
+    told = {name: child for name, child in book.orders.items() if child.state not in _TOLD}
+    filled = _filled(world)
+    for name, child in sorted(told.items()):
+        if child.state in _NEVER and checker.placements[name]:
+            checker.broken("R-002", f"{name} is {child.state}, but the broker was asked for it")
+        if int(child.cum_qty) != filled.get(name, 0):
+            text = f"{name} ({child.state}) filled {filled.get(name, 0)} at the broker, {child.cum_qty} in the book"
+            checker.broken("I-08", text)
+    _folds_again(world, book)
+
+
+def _accepted(world: "World") -> None:
+    """I-02: what was answered by 202 has its plan, and the plan has every follower; I-15: one answer per key."""
+    checker = world.checker
+    for told in world.told:
+        plans = world.view.plans.get(told.signal_id, [])
+        if len(plans) != 1:
+            checker.broken("I-02", f"{told.signal_id} was accepted and has {len(plans)} plans")
+            continue
+        legs = [leg.account_id for leg in plans[0][2].legs]
+        wanted = sorted(rule.account_id for rule in world.config.rules_for("lead"))
+        if any(legs.count(account) != max(1, len(plans[0][2].acts)) for account in wanted):
+            checker.broken("I-02", f"{told.signal_id} has legs for {legs}, its followers are {wanted}")
+    for text in world.ea.disagreements:
+        checker.broken("I-15", text)
+
+
+def _ledger(world: "World") -> None:
+    """I-07: every order of ours at a broker is in the journal; I-01 once more, by the ledger itself."""
+    checker = world.checker
+    for broker in world.brokers:
+        for name, rows in sorted(broker.core.ledger.placements_by_tag().items()):
+            if len(rows) > 1:
+                checker.broken("I-01", f"{name} is {len(rows)} times in the ledger of {broker.code}")
+            if name not in world.view.children:
+                checker.broken("I-07", f"{name} is in the ledger of {broker.code} and not in the journal")
+
+
+def _filled(world: "World") -> dict[str, int]:
+    filled: dict[str, int] = {}
+    for broker in world.brokers:
+        for fill in broker.core.executions():
+            if fill.cl_ord_id is not None:
+                filled[fill.cl_ord_id] = filled.get(fill.cl_ord_id, 0) + fill.qty
+    return filled
+
+
+def _folds_again(world: "World", book: Book) -> None:
+    """The book is folded from the journal and from nothing else: another fold of it says the same."""
+    again = Book()
+    for row in world.store.tables.journal.get("main", ()):
+        fold(again, decode_row(row))
+    for name, child in sorted(book.orders.items()):
+        other = again.orders.get(name)
+        if other is None or (other.state, other.cum_qty) != (child.state, child.cum_qty):
+            said = None if other is None else f"{other.state} {other.cum_qty}"
+            world.checker.broken("I-12", f"{name} is {child.state} {child.cum_qty}, the journal says {said}")
+    for (account, contract), position in sorted(book.positions.items()):
+        other_qty = again.positions[account, contract].qty if (account, contract) in again.positions else 0
+        if other_qty != position.qty:
+            text = f"{account} {root_of(contract)}: book {position.qty}, journal {other_qty}"
+            world.checker.broken("I-12", text)
