@@ -45,7 +45,7 @@ class Away:
             return False
         cut = reducing(made, self._state.book)
         may_exit = self._fanout.look.may_exit
-        return shrinks(cut) and all(may_exit(leg.account_id) for leg in cut.legs if leg.orders)
+        return shrinks(cut) and any(may_exit(leg.account_id) for leg in cut.legs)
 
     def take(self, signal: Signal, received_ns: int) -> None:
         """Plan it, write its shrinking part to the local file, send that. Raises SignalRefused, StoreError or

@@ -20,6 +20,8 @@ from kopitra.store.shelf import Shelf
 from kopitra.store.switches import SwitchRow
 from kopitra.wire.views import FlattenAccountView, FlattenView, PositionView
 
+#: seconds between two tries to write a switch's row
+ROW_RETRY_S: Final = 1.0
 #: seconds after which switches that were not read count as reducing
 SWITCHES_GOOD_S: Final = 5
 
@@ -61,28 +63,42 @@ class Control:
         # Inside one workspace a broker switch must not stop the neighbours: it covers the accounts one by one.
         if scope == "broker":
             for account_id in sorted(self.accounts_in(workspace, scope, scope_id)):
-                self._set(workspace, "account", account_id, state, reason, who)
+                await self._set(workspace, "account", account_id, state, reason, who)
             return KillSwitch(scope, scope_id, state, reason, who)
-        return self._set(workspace, scope, scope_id, state, reason, who)
+        return await self._set(workspace, scope, scope_id, state, reason, who)
 
-    def _set(
+    async def _set(
         self, workspace: str, scope: SwitchScope, scope_id: str, state: SwitchState, reason: str, who: str
     ) -> KillSwitch:
         epoch = self._state.book.switches.epoch(scope, scope_id) + 1
         switch = KillSwitch(scope, scope_id, state, reason, who, epoch)
-        self._log.secure(workspace, SwitchChanged(switch))
+        kept = self._log.secure(workspace, SwitchChanged(switch))
         row = SwitchRow(scope, scope_id, workspace, state, epoch, reason, who, self._state.clock.now())
         task = asyncio.get_running_loop().create_task(self._write(row))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
+        if kept is not None:
+            await kept
         return switch
 
     async def _write(self, row: SwitchRow) -> None:
-        """For other replicas; the journal holds the truth and the backlog carries it there."""
-        try:
-            await self._shelf.set_switch(row)
-        except StoreError as error:
-            _log.warning("switch_row_not_written", scope=row.scope, scope_id=row.scope_id, error=error.code)
+        """For other replicas, until it is there or overtaken; the journal holds the truth."""
+        while row.epoch == self._state.book.switches.epoch(row.scope, row.scope_id):
+            try:
+                await self._shelf.set_switch(row)
+                return
+            except StoreError as error:
+                _log.warning(
+                    "switch_row_not_written", scope=row.scope, scope_id=row.scope_id, error=error.code
+                )
+            await asyncio.sleep(ROW_RETRY_S)
+
+    async def stop(self) -> None:
+        """No more tries; the journal or the local file has what the rows lack."""
+        for task in list(self._writes):
+            task.cancel()
+        if self._writes:
+            await asyncio.wait(self._writes)
 
     async def flatten(self, order: FlattenOrder) -> FlattenView:
         """Close everything in a scope; positions first, progress later."""

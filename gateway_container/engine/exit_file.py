@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 from kopitra.domain.book import Book
 from kopitra.domain.errors import LeaseLost, QueueFull, StoreError, Unavailable
 from kopitra.domain.fold import fold
-from kopitra.domain.journal import KINDS, Entry, FollowUp, SignalPlanned
+from kopitra.domain.journal import KINDS, AlertRaised, Entry, FollowUp, SignalPlanned
 from kopitra.ports import Clock
 from kopitra.store.drafts import Committed, Draft, Duplicate, JournalRow
 from kopitra.store.encoding import Decoder, encode
@@ -96,6 +96,17 @@ class ExitLog:
             raise Unavailable("This process has no local exit file: exits wait for the database.")
         if self._clock.monotonic_ns() >= self._lease.exits_until_ns:
             raise LeaseLost("The lease and its exit grace are over: a successor acts, this process must not.")
+        return self._put(self._file, workspace, entry, signal_id)
+
+    def last_word(self, entry: AlertRaised) -> None:
+        """What people must know of an end that the journal does not hear of any more."""
+        if self._file is not None:
+            with contextlib.suppress(StoreError, QueueFull):
+                self._put(self._file, "", entry, None)
+
+    def _put(
+        self, file: ExitFile, workspace: str, entry: Entry, signal_id: str | None
+    ) -> asyncio.Future[bool]:
         kind = type(entry)
         record = ExitRecord(
             self._owner.shard, self._owner.epoch, self._number + 1, workspace, self._clock.now(),
@@ -110,7 +121,7 @@ class ExitLog:
         self.written += 1
         self._bytes += len(data)
         self._waiting.append(_Kept(record, entry))
-        return self._file.append(data)
+        return file.append(data)
 
     def fold_waiting(self, book: Book) -> None:
         """After the book was read again: what the journal does not hold yet, on top."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from gateway_container.engine.admission import Admission, followers_of
-from gateway_container.engine.last_look import SUPERSEDED, LastLook
+from gateway_container.engine.last_look import HELD_BACK, SUPERSEDED, LastLook
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import AccountQueue, Place, Stamp
 from gateway_container.engine.requests import WAITS, Requests
@@ -144,6 +144,10 @@ class Fanout:
         refusal = self.look.refusal(place, now_ns)
         if refusal == SUPERSEDED:
             return True
+        if refusal == HELD_BACK:
+            self._push(self._queue(place.intent.account_id), place)
+            self._retry_later(RETRY_S)
+            return False
         if refusal is not None:
             self._not_sent(place, refusal, "the last look before the write")
             return True

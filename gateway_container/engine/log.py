@@ -129,13 +129,14 @@ class Log:
         self._retry_later()
         return written
 
-    def secure(self, workspace: str, entry: Entry) -> None:
-        """A fact that must outlive this process: while the journal is away it goes to the local file too."""
+    def secure(self, workspace: str, entry: Entry) -> asyncio.Future[bool] | None:
+        """Fold a fact that must outlive this process: while the journal is away it goes to the local file too, and
+        the future says when it is there."""
         if not self.takes_decisions:
             with contextlib.suppress(StoreError, QueueFull):
-                self.locally(workspace, entry)
-                return
+                return self.locally(workspace, entry)
         self.note(workspace, entry)
+        return None
 
     def found(self, rows: Sequence[JournalRow]) -> None:
         """Rows that are durable although their owner was told otherwise."""

@@ -211,6 +211,7 @@ class World:
         for part in (machine.leaders, machine.reports, machine.fanout):
             part.stop()
         await machine.flattener.stop()
+        await machine.control.stop()
         await machine.lookup.stop()
         await machine.sessions.close()
         machine.log.stop()
