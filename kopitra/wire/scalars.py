@@ -20,6 +20,8 @@ from pydantic_core import PydanticCustomError
 _ZERO: Final = Decimal(0)
 #: powers of ten before and after the point
 MAGNITUDE_MAX: Final = 12
+#: the largest whole number that every JSON reader keeps exactly
+SEQUENCE_MAX: Final = 2**53
 #: characters of a number, so that normalising is exact in Decimal's 28 digits
 NUMBER_LENGTH_MAX: Final = 27
 #: number texts remembered: quantities and prices come again and again
@@ -87,6 +89,12 @@ def _share(value: object) -> Decimal:
     return number
 
 
+def _sequence(value: object) -> int:
+    if isinstance(value, Decimal) and 1 <= value <= SEQUENCE_MAX and value == value.to_integral_value():
+        return int(value)
+    raise PydanticCustomError("invalid-sequence", "Send a whole number from 1 to 9007199254740992")
+
+
 def time_of(value: object) -> datetime:
     """An aware UTC time from RFC 3339 text."""
     if isinstance(value, str) and _TIME.fullmatch(value) is not None:
@@ -122,6 +130,11 @@ _TIME_SCHEMA: Final = WithJsonSchema({"type": "string", "format": "date-time"})
 Number = Annotated[Decimal, BeforeValidator(decimal_of), _NUMBER_SCHEMA]
 Positive = Annotated[Decimal, BeforeValidator(_above_zero), _NUMBER_SCHEMA]
 Share = Annotated[Decimal, BeforeValidator(_share), _NUMBER_SCHEMA]
+SequenceNumber = Annotated[
+    int,
+    BeforeValidator(_sequence),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": SEQUENCE_MAX}, mode="validation"),
+]
 Time = Annotated[datetime, BeforeValidator(time_of), _TIME_SCHEMA]
 
 NumberOut = Annotated[

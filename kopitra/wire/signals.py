@@ -22,7 +22,18 @@ from kopitra.domain.signals import (
     TimeInForce,
 )
 from kopitra.wire.faults import from_validation
-from kopitra.wire.scalars import ForeignId, IdText, Note, Number, Positive, Shape, Share, SymbolText, Time
+from kopitra.wire.scalars import (
+    ForeignId,
+    IdText,
+    Note,
+    Number,
+    Positive,
+    SequenceNumber,
+    Shape,
+    Share,
+    SymbolText,
+    Time,
+)
 from kopitra.wire.strict_json import decode_object
 
 _T = TypeVar("_T")
@@ -78,7 +89,7 @@ class SignalBody(Shape):
     ] = None
     orig_leader_order_id: ForeignId | None = None
     leader_position: Number | None = Field(None, description="Signed contracts after this act.")
-    leader_sequence: Annotated[int | None, Field(ge=1, le=2**53)] = Field(
+    leader_sequence: SequenceNumber | None = Field(
         None,
         description="Your own number of this act, one more than the last: gaps and repeats are found by it.",
     )
