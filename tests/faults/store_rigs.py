@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from kopitra.store.append_sql import Batch, number
 from kopitra.store.config_changes import ChangeRow, tell_change
 from kopitra.store.drafts import Draft, Head, IdempotencyDraft
-from kopitra.store.pool import Database
+from kopitra.store.pool import Database, Session
 from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.shelf import JournalLine, Reply, Shelf
 from tests.faults.memory_store import MemoryStore
@@ -56,11 +56,18 @@ class Way(Protocol):
 
 
 class Rig(Protocol):
-    """A store with its faults. `shelf` goes over `way`, `calm` straight."""
+    """A store with its faults. `shelf` goes over `way`, `calm` straight; `process` is one more process's.
 
-    shelf: Shelf
-    calm: Shelf
-    way: Way
+    `lock` holds a lease row as somebody else's transaction does, `steal` gives it to a thief (`steal_locked`: inside
+    that transaction), `expire` lets it run out, `judge` allows a build, `tell_change` changes the configuration.
+    """
+
+    @property
+    def shelf(self) -> Shelf: ...
+    @property
+    def calm(self) -> Shelf: ...
+    @property
+    def way(self) -> Way: ...
 
     async def down(self) -> None: ...
     async def up(self) -> None: ...
@@ -69,8 +76,10 @@ class Rig(Protocol):
     async def is_waiting(self) -> bool: ...
     async def expire(self, shard: str) -> None: ...
     async def steal(self, shard: str) -> None: ...
+    async def steal_locked(self, shard: str) -> None: ...
     async def judge(self, build: str, *, allowed: bool) -> None: ...
     async def tell_change(self, row: ChangeRow) -> None: ...
+    def process(self) -> Shelf: ...
 
 
 class MemoryRig:
@@ -104,11 +113,17 @@ class MemoryRig:
     async def steal(self, shard: str) -> None:
         self.store.tables.change_lease(shard, holder="thief", epoch=self.store.tables.leases[shard].epoch + 1)
 
+    async def steal_locked(self, shard: str) -> None:
+        await self.steal(shard)
+
     async def judge(self, build: str, *, allowed: bool) -> None:
         self.store.tables.builds[build] = allowed
 
     async def tell_change(self, row: ChangeRow) -> None:
         self.store.tables.tell_change(row)
+
+    def process(self) -> Shelf:
+        return self.store.shelf()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,7 @@ class _Pid:
 
 _WAITING_SQL: LiteralString = """
     select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"""
+_STEAL_SQL: LiteralString = "update lease set epoch = epoch + 1, holder = 'thief' where shard = %s"
 _JUDGE_SQL: LiteralString = """
     insert into builds (build, allowed, reason, who, at) values (%s, %s, '', 'tests', now())
     on conflict (build) do update set allowed = excluded.allowed"""
@@ -131,7 +147,7 @@ class PostgresRig:
         self.shelf: Shelf = PostgresShelf(over)
         self.calm: Shelf = PostgresShelf(straight)
         self._db = straight
-        self._locks: dict[str, AsyncExitStack] = {}
+        self._locks: dict[str, tuple[AsyncExitStack, Session]] = {}
 
     async def down(self) -> None:
         await self.way.down()
@@ -140,12 +156,13 @@ class PostgresRig:
         await self.way.up()
 
     async def lock(self, shard: str) -> None:
-        stack = self._locks[shard] = AsyncExitStack()
+        stack = AsyncExitStack()
         session = await stack.enter_async_context(self._db.transaction())
+        self._locks[shard] = stack, session
         await session.run("select from lease where shard = %s for update", (shard,))
 
     async def unlock(self, shard: str) -> None:
-        await self._locks.pop(shard).aclose()
+        await self._locks.pop(shard)[0].aclose()
 
     async def is_waiting(self) -> bool:
         return bool(await self._db.rows(_Pid, _WAITING_SQL))
@@ -156,7 +173,10 @@ class PostgresRig:
         )
 
     async def steal(self, shard: str) -> None:
-        await self._db.run("update lease set epoch = epoch + 1, holder = 'thief' where shard = %s", (shard,))
+        await self._db.run(_STEAL_SQL, (shard,))
+
+    async def steal_locked(self, shard: str) -> None:
+        await self._locks[shard][1].run(_STEAL_SQL, (shard,))
 
     async def judge(self, build: str, *, allowed: bool) -> None:
         await self._db.run(_JUDGE_SQL, (build, allowed))
@@ -164,6 +184,9 @@ class PostgresRig:
     async def tell_change(self, row: ChangeRow) -> None:
         async with self._db.transaction() as session:
             await tell_change(session, row)
+
+    def process(self) -> Shelf:
+        return self.calm
 
 
 @asynccontextmanager
