@@ -10,7 +10,7 @@ from gateway_container.engine.config import AccountConfig
 from gateway_container.engine.market_state import Markets
 from gateway_container.engine.queue import Place
 from gateway_container.engine.state import State
-from kopitra.domain.book import ChildOrder
+from kopitra.domain.book import ChildOrder, root_of
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.signals import sign
 from kopitra.domain.switches import Covered, SwitchState
@@ -91,6 +91,8 @@ class LastLook:
             return "take_over_wait"
         if now_ns >= place.deadline_ns:
             return "deadline"
+        if self._leader_left(intent):
+            return "leader_left"
         account = self._state.account(intent.account_id)
         if account is None:
             return "account_inactive"
@@ -104,6 +106,12 @@ class LastLook:
         if standings and (standing := standings.get(intent.account_id)) is not None and standing.stop:
             return standing.stop
         return None if self._switch(account, intent) == "active" else "kill_switch"
+
+    def _leader_left(self, intent: OrderIntent) -> bool:
+        """Between plan and write the leader closed or turned: nothing opens behind that (I-10)."""
+        key = (intent.leader, intent.account_id, root_of(intent.symbol))
+        episode = self._state.book.episodes.get(key)
+        return episode is None or episode.target * sign(intent.side) <= 0
 
     def _halted(self, intent: OrderIntent) -> str | None:
         """A halt lets nothing out but cancels and a flatten's own closes, which have no leader."""
