@@ -15,6 +15,7 @@ from opentelemetry.trace import Tracer
 from gateway_container.engine.away import Away
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.callbacks import Callbacks
+from gateway_container.engine.comparison import Comparison
 from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.control import Control
 from gateway_container.engine.equity import Equity
@@ -33,8 +34,11 @@ from gateway_container.engine.queue import Stamp
 from gateway_container.engine.quotes import Quotes
 from gateway_container.engine.reconcile import Reconciler
 from gateway_container.engine.recovery import SIGNALS_MAX, STOPPED, Refold, doubt_unresolved, read_book
+from gateway_container.engine.repairs import Repairs
 from gateway_container.engine.reports import Reports
+from gateway_container.engine.safety import Safety
 from gateway_container.engine.sessions import Sessions
+from gateway_container.engine.snapshots import Snapshots
 from gateway_container.engine.state import State
 from gateway_container.engine.unmanaged import Strays
 from gateway_container.engine.upkeep import Upkeep
@@ -136,6 +140,13 @@ class Machine:
         self.reports.attach(self.leaders, self.reconciler.look, self.lookup.ask, self.quotes.session)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
         self.equity = Equity(state, log, self.flattener, self.quotes.also, self.reports.alert)
+        self.repairs = Repairs(state, log, fanout, self.reports.alert, supplies.metrics)
+        self.comparison = comparison = Comparison(
+            state, log, self.sessions, self.repairs, self.reports.alert, supplies.metrics
+        )
+        self.repairs.attach(comparison.look)
+        comparison.attach(self.reconciler.look, self.reports.react_to)
+        self.reconciler.judge, self.reports.on_foreign = comparison.judge, comparison.foreign
         self.views = Views(state, supplies.shelf, self.sessions, self._ready)
         self.views.epoch = lease.epoch
         self.control = Control(state, log, self.flattener, self.views, supplies.shelf)
@@ -143,13 +154,19 @@ class Machine:
         self.upkeep = Upkeep(supplies.shelf, supplies.clock, log, identity.shard)
         self.strays = Strays(self.reports.alert)
         self.projector = Projector(lambda: state.book, supplies.shelf, identity.shard)
+        self.snapshots = Snapshots(supplies.shelf, identity.shard, supplies.clock, lambda: writer.head.seq)
         self.watchdog = Watchdog(self)
+        self.safety = Safety(
+            state, log, fanout, self.reports, self.sessions, supplies.adapters, supplies.shelf
+        )
         #: what runs beside the signals, by the names of their tasks, from the open door to the stop
         self._beside = {
             "watchdog": self.watchdog.run,
             "equity": self.equity.run,
+            "comparison": self.comparison.run,
             "projector": self.projector.run,
             "upkeep": self.upkeep.run,
+            "snapshots": self.snapshots.run,
         }
         self._tasks: list[asyncio.Task[None]] = []
         self.accepting = False
@@ -346,6 +363,7 @@ class Machine:
         await self.writer.close()
         await self.projector.flush()
         await self.lease.release("stopped")
+        await self.snapshots.at_stop()
 
     async def _drained(self, drain_s: float) -> None:
         """Wait until no placement is unanswered, `drain_s` at most."""

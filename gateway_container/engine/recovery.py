@@ -17,6 +17,8 @@ from kopitra.domain.errors import Corrupt, StoreError
 from kopitra.domain.fold import fold
 from kopitra.domain.journal import ENTRY_TYPES, Doubted, Entry
 from kopitra.domain.orders import ChildOrder
+from kopitra.store.book_image import layout, restored
+from kopitra.store.chain import GENESIS, link, microseconds
 from kopitra.store.drafts import JournalRow
 from kopitra.store.encoding import Decoder
 from kopitra.store.journal_reader import PAGE_ROWS_MAX
@@ -41,16 +43,58 @@ def decode_row(row: JournalRow) -> Entry:
         raise Corrupt(
             f"Journal row {row.seq} is a {row.entry}, which this build does not know: start the newer build again."
         )
-    return decoder(row.payload)
+    try:
+        return decoder(row.payload)
+    except Corrupt as error:
+        raise Corrupt(f"Journal row {row.seq}: {error.message}") from error
 
 
-async def read_book(shelf: Shelf, shard: str, book: Book | None = None) -> Book:
-    """Fold the whole journal of a shard into a new book, or what is new into one that a standby has kept."""
-    book = Book() if book is None else book
+def take(book: Book, row: JournalRow) -> None:
+    """Fold the next durable row. Raises Corrupt naming the row that is missing, altered or not ours to read."""
+    if row.seq != book.seq + 1:
+        raise Corrupt(
+            f"Journal row {book.seq + 1} is missing: the next one is {row.seq}. Restore the journal from a backup."
+        )
+    before = book.hash or GENESIS
+    at_us = microseconds(row.at)
+    told = link(before, row.shard, row.seq, row.epoch, at_us, row.workspace, row.kind, row.entry, row.payload)
+    if told != row.hash:
+        raise Corrupt(
+            f"Journal row {row.seq} and its hash disagree: it was changed after it was written. Nothing is traded on "
+            "it: run `kopitra verify`, then restore the journal from a backup."
+        )
+    fold(book, decode_row(row))
+    book.seq, book.hash = row.seq, row.hash
+
+
+async def saved_book(shelf: Shelf, shard: str) -> Book:
+    """The newest snapshot of this build's fold that the journal confirms; an empty book when there is none."""
+    row = await shelf.latest_snapshot(shard, layout())
+    if row is None:
+        return Book()
+    try:
+        for book in restored(row.payload):
+            if book is not None:
+                there = await shelf.page(shard, book.seq - 1, 1)
+                if [(r.seq, r.hash) for r in there] == [(book.seq, book.hash)]:
+                    return book
+                _log.warning("snapshot_ignored", seq=book.seq, error="the journal has another row there")
+            await asyncio.sleep(0)
+    except Corrupt as error:
+        _log.warning("snapshot_ignored", seq=row.seq, error=error.message)
+    return Book()
+
+
+async def read_book(
+    shelf: Shelf, shard: str, book: Book | None = None, rows_per_turn: int = PAGE_ROWS_MAX
+) -> Book:
+    """The book of a shard's whole journal: from the newest snapshot, or from one that a standby has kept, on."""
+    book = await saved_book(shelf, shard) if book is None else book
     while page := await shelf.page(shard, book.seq, PAGE_ROWS_MAX):
-        for row in page:
-            fold(book, decode_row(row))
-            book.seq = row.seq
+        for number, row in enumerate(page, start=1):
+            take(book, row)
+            if number % rows_per_turn == 0:
+                await asyncio.sleep(0)
     return book
 
 

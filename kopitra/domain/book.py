@@ -127,6 +127,8 @@ class Book:
     """Everything the plan may look at. Keys: account and leader are our ids, root a product, contract ESZ6."""
 
     seq: int = 0
+    #: the hash of row `seq`, by which the next one is checked; empty before the first
+    hash: bytes = field(default=b"", compare=False)
     leaders: dict[tuple[str, str], LeaderPosition] = field(
         default_factory=dict[tuple[str, str], LeaderPosition]
     )
