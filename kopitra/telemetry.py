@@ -158,6 +158,11 @@ class Metrics:
         self.faults = Tally(
             "kopitra_faults_total", "Reports and states that our tables do not allow.", "kind", self.registry
         )
+        self.drifts = Tally("kopitra_drifts_total", "Confirmed drift by kind.", "kind", self.registry)
+        self.repairs = Tally("kopitra_repairs_total", "Repairs sent, by who asked.", "who", self.registry)
+        self.stream_losses = Tally(
+            "kopitra_stream_losses_total", "Executions that only a list told.", "broker", self.registry
+        )
         self.requests = Counter(
             "kopitra_requests_total", "Answers of the doors.", ["route", "status"], registry=self.registry
         )
@@ -171,6 +176,10 @@ class Metrics:
             buckets=HOP_BUCKETS_S,
             registry=self.registry,
         )
+        self.lease_epoch = Gauge(
+            "kopitra_lease_epoch", "Epoch of the lease that this process holds; 0 for a standby.",
+            registry=self.registry,
+        )  # fmt: skip
         self.sessions = Gauge(
             "kopitra_sessions", "Broker sessions by state.", ["broker", "state"], registry=self.registry
         )

@@ -167,6 +167,7 @@ class Machine:
             "projector": self.projector.run,
             "upkeep": self.upkeep.run,
             "snapshots": self.snapshots.run,
+            **self.safety.beside,
         }
         self._tasks: list[asyncio.Task[None]] = []
         self.accepting = False
@@ -301,7 +302,10 @@ class Machine:
         self.leaders.configure()
         await self.sessions.apply(config)
         self.quotes.configure()
+        skip_stale(self.state, self.log)
         self.reports.go_on()
+        for name in unfollowed(self.state.book):
+            self.reports.react_to(name)
         self.flattener.resume()
         self.lookup.ask_all()
         loop = asyncio.get_running_loop()

@@ -1,16 +1,17 @@
 """Reconciliation: what a broker shows of an account, compared with what the journal says.
 
-A snapshot is evidence. What it tells of orders of ours goes the way of every report; where positions differ the
-difference is a fact in the journal, never silently repaired.
+A snapshot is evidence. What it tells of orders of ours goes the way of every report; what differs then is judged by
+`comparison.py`.
 """
+
+from collections.abc import Callable
 
 from gateway_container.engine.log import Log
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.state import State
-from kopitra.domain.executions import AccountSnapshot, PositionReport
-from kopitra.domain.journal import PositionDiffers, StrangerSeen
+from kopitra.domain.executions import AccountSnapshot
+from kopitra.domain.journal import StrangerSeen
 from kopitra.domain.news import is_news, strangers
-from kopitra.domain.orders import ZERO
 
 
 class Reconciler:
@@ -20,6 +21,8 @@ class Reconciler:
         self._state = state
         self._log = log
         self._reports = reports
+        #: compares what is in the book then (`comparison.py`)
+        self.judge: Callable[[AccountSnapshot], None] = lambda _snapshot: None
 
     def look(self, snapshot: AccountSnapshot) -> None:
         """One snapshot of one account."""
@@ -41,7 +44,7 @@ class Reconciler:
         self._strangers(snapshot)
         self._reports.leader_read(snapshot)
         if is_fresh:
-            self._compare(snapshot)
+            self.judge(snapshot)
 
     def _strangers(self, snapshot: AccountSnapshot) -> None:
         """Orders with our ids that the journal lost: never written again; a plan that names one adopts it (R-077)."""
@@ -55,17 +58,3 @@ class Reconciler:
                 f"{len(lost)} orders with ids of ours are not in the journal: was it restored from a backup?"
             )
             self._reports.alert("journal-lost-orders", text, account_id, lost[0].cl_ord_id or "")
-
-    def _compare(self, snapshot: AccountSnapshot) -> None:
-        """Drift is a fact in the journal, never silently repaired."""
-        if snapshot.positions is None:
-            return
-        account_id, now = snapshot.account_id, self._state.clock.now()
-        counted = {c: p.qty for (a, c), p in self._state.book.positions.items() if a == account_id and p.qty}
-        told = {report.symbol: report for report in snapshot.positions}
-        for contract in counted.keys() - told.keys():  # the list is whole: what it does not name is flat
-            told[contract] = PositionReport(account_id, contract, ZERO, None, now)
-        for contract, report in sorted(told.items()):
-            if counted.get(contract, ZERO) != report.net_qty:
-                differs = PositionDiffers(report, counted.get(contract, ZERO))
-                self._log.note(self._state.workspace_of(account_id), differs)

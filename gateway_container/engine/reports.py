@@ -88,8 +88,13 @@ class Reports:
         self._on_snapshot: Callable[[AccountSnapshot], None] = _unheard
         self._lookup: Callable[[str], None] | None = None
         self._on_session: Callable[[SessionChanged], None] | None = None
+        self._markets = fanout.look.markets
+        #: True: the refused order is tried again from there
+        self.on_refused: Callable[[ChildOrder, ExecutionReport], bool] = lambda _order, _report: False
         #: who hears of penalties and of brokers' clocks
         self.on_notice: Callable[[LoginNotice], None] = _unnoticed
+        #: who hears of executions of no order of ours
+        self.on_foreign: Callable[[ExecutionReport], None] = lambda _report: None
         #: reports that did not fit, counted for the metrics
         self.faults: dict[str, int] = {}
         self._closes: dict[str, asyncio.TimerHandle] = {}
@@ -142,6 +147,7 @@ class Reports:
             case PositionReport():
                 self._state.facts_of(event.account_id).positions[event.symbol] = event.net_qty
             case Quote():
+                self._state.quoted(event)
                 price = event.last if event.last is not None else event.bid
                 if price is not None:
                     self._state.price_seen(event.symbol, price)
@@ -161,7 +167,7 @@ class Reports:
         if self._leaders is not None:
             self._leaders.observe(report)
         if effect.new_execution:
-            self._state.executed(report)
+            self._executed(report, foreign=effect.order is None)
         if effect.fault or effect.before == "not_placed":
             self._surprised(report, effect)
         order = effect.order
@@ -171,8 +177,8 @@ class Reports:
         intent, state = order.intent, order.state
         if effect.before == "claimed" or report.exec_type in _REQUEST_ANSWERED:
             self._breakers.answered(intent.account_id, intent.cl_ord_id)
-        if state == "rejected" and effect.before != "rejected" and intent.reduce_only and intent.leader:
-            self._protection_missing(intent, "the broker rejected it", report.text)
+        if state == "rejected" and effect.before != "rejected":
+            self._rejected(order, report)
         # The closes of a flatten belong to no leader: their own loop judges them, by what the broker holds.
         if intent.leader and (state != effect.before or effect.new_execution or report.exec_type in _ANSWERS):
             follow = react(self._state.book, order)
@@ -180,6 +186,19 @@ class Reports:
                 self.follow(follow, report.received_ns)
         if order.cancel is not None or order.replace is not None:
             self._fanout.requests.send(order)
+
+    def _executed(self, report: ExecutionReport, *, foreign: bool) -> None:
+        self._state.executed(report)
+        if self._markets.closed and (account := self._state.account(report.account_id)) is not None:
+            self._markets.traded(account.broker, report.symbol)
+        if foreign:
+            self.on_foreign(report)
+
+    def _rejected(self, order: ChildOrder, report: ExecutionReport) -> None:
+        if self.on_refused(order, report):
+            return  # an exit that nobody takes now: it is tried again, and people were told
+        if order.intent.reduce_only and order.intent.leader:
+            self._protection_missing(order.intent, "the broker rejected it", report.text)
 
     def _surprised(self, report: ExecutionReport, effect: Effect) -> None:
         """A report that its order's state does not allow (R-001), or of an order that was proved absent."""

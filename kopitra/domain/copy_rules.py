@@ -78,6 +78,10 @@ class CopyRule:
     delay_ms: int = 0
     #: seconds; older entries are refused. The hard bound is 60 (R-068).
     max_age_s: Decimal = Decimal(3)
+    #: ticks that a market entry may cost more than the leader's price; None: no guard (R-069)
+    guard_ticks: int | None = None
+    #: market entries leave as limits so many ticks through the best price; None: as market orders
+    collar_ticks: int | None = None
     repair: RepairPolicy = "reduce"
     #: an entry that the broker proved never to have had is sent once more, while it is young enough and only where the
     #: broker refuses a second order of an id for ever (R-011)
@@ -142,6 +146,16 @@ def check_rule(rule: CopyRule) -> None:
             "must be above zero, or left out",
         ),
         ("delay_ms", 0 <= rule.delay_ms <= DELAY_MS_MAX, f"must lie between 0 and {DELAY_MS_MAX}"),
+        (
+            "guard_ticks",
+            rule.guard_ticks is None or rule.guard_ticks >= 0,
+            "must not be negative; leave it out for no guard",
+        ),
+        (
+            "collar_ticks",
+            rule.collar_ticks is None or rule.collar_ticks >= 0,
+            "must not be negative; leave it out for market orders",
+        ),
         ("max_age_s", 0 < rule.max_age_s <= ENTRY_AGE_S_MAX, f"must lie between 0 and {ENTRY_AGE_S_MAX}"),
         ("symbol_map", all(e.ratio > 0 for e in rule.symbol_map), "ratios must be above zero"),
         (

@@ -16,9 +16,11 @@ from kopitra.domain.book import Book
 from kopitra.domain.case import Case, Scene, case_of, declined, risk_inputs, same_prices, sizing_inputs
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg, PlanInputs
+from kopitra.domain.guard import guarded
 from kopitra.domain.ids import list_id
+from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.legs import entry_intent, protective_intents
-from kopitra.domain.orders import ZERO
+from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
 from kopitra.domain.signals import Side, Signal, sign
 from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, shrink, step_of
@@ -130,7 +132,7 @@ def _grow(case: Case, step: Step, exits: Exits) -> Skipped | Refused | tuple[App
     reason = reason or _levels_differ(case)
     if reason is not None:
         return reason
-    contract = case.scene.contract(case.entry.to_root)
+    contract = _open_contract(case)
     if isinstance(contract, Skipped):
         return contract
     qty = step.grow if rule.max_order is None else min(step.grow, rule.max_order)
@@ -140,6 +142,11 @@ def _grow(case: Case, step: Step, exits: Exits) -> Skipped | Refused | tuple[App
     # A reversal opens the new side once the old one is closed: what waits for cancels would else be netted away.
     held_up = tuple(intent.cl_ord_id for intent in closes if intent.after)
     entry = entry_intent(case, contract, step.side, qty, held_up)
+    if rule.guard_ticks is not None or rule.collar_ticks is not None:
+        judged = _guarded(case, entry)
+        if isinstance(judged, Skipped):
+            return judged
+        entry = judged
     closing = sum((i.qty for i in closes if i.symbol == contract), ZERO) if closes else ZERO
     prop = case.account.prop
     decision = check_entry(
@@ -149,6 +156,30 @@ def _grow(case: Case, step: Step, exits: Exits) -> Skipped | Refused | tuple[App
         return decision
     protective = protective_intents(case, entry)
     return (decision, *[approve_exit(order) for order in protective]) if protective else (decision,)
+
+
+def _open_contract(case: Case) -> str | Skipped:
+    """The contract to open in, unless the clocks or its expiry are against it. Exits never ask this."""
+    scene = case.scene
+    if scene.inputs.clock_off:
+        why = "our clock and the sender's differ too much to know the signal's age: see the alert"
+        return Skipped("clock_off", why)
+    contract = scene.contract(case.entry.to_root)
+    if isinstance(contract, Skipped):
+        return contract
+    least = case.account.limits.expiry_days_min
+    if least and scene.days_left(contract) < least:
+        why = f"{contract} expires in less than {least} days: send the next month, or lower expiry_days_min"
+        return Skipped("near_expiry", why)
+    return contract
+
+
+def _guarded(case: Case, entry: OrderIntent) -> OrderIntent | Skipped:
+    scene, root = case.scene, case.entry.to_root
+    # A price of another family says nothing here.
+    leader_price = scene.signal.price if same_prices(case.entry.from_root, root) else None
+    best = scene.inputs.best.get(entry.symbol)
+    return guarded(case.rule, entry, leader_price, best, INSTRUMENTS[root], scene.inputs.now)
 
 
 def filtered(case: Case, side: Side) -> Skipped | None:

@@ -51,6 +51,9 @@ class Wish(NamedTuple):
     include_closed_by_hand: bool = False
 
 
+NO_WISH: Final = Wish()
+
+
 @dataclass(frozen=True, slots=True)
 class Repairable:
     """The world of one plan: drift with its waiting contracts, the rules by (account, leader), the inputs by leader."""

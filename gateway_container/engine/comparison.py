@@ -1,0 +1,326 @@
+"""Comparing accounts with their brokers: on a timer, after each reconnect, and when an account has come to rest.
+
+A read that failed or told only a part changes nothing (R-044); while anything of ours is on its way nothing is judged;
+and no difference is believed before a second read, five seconds later, has shown the same (R-041, R-043). The same
+reads are the poor man's drop copy: executions that the stream did not tell are imported and counted (R-042).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from gateway_container.engine.flatten import BLOCKED as FLATTENING
+from gateway_container.engine.log import Log
+from gateway_container.engine.repairs import Alert, Repairs, run_name
+from gateway_container.engine.sessions import Sessions
+from gateway_container.engine.state import State
+from kopitra.domain.drift import Found, asks_of, find, waits_for
+from kopitra.domain.errors import KopitraError, Throttled
+from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport, PositionReport
+from kopitra.domain.ids import is_own
+from kopitra.domain.journal import DriftNoted, EntriesBlocked, PositionDiffers
+from kopitra.domain.news import is_news, listed_child
+from kopitra.domain.orders import ZERO
+from kopitra.domain.sync import Drift
+from kopitra.ports import BrokerSession
+from kopitra.telemetry import Metrics
+
+#: seconds between two comparisons of an account: between these two, by its name, so that accounts do not read at once
+EVERY_S: Final = (30.0, 60.0)
+#: seconds between two looks at who is due
+TICK_S: Final = 1.0
+#: seconds without an execution before an account is judged, and between the two reads that confirm a difference
+QUIET_S: Final = 5.0
+_QUIET_NS: Final = 5_000_000_000
+#: reads that may run at once
+READS_MAX: Final = 8
+#: requests that one read may cost at most: the login must have room for them beside everything else
+READ_REQUESTS: Final = 6
+#: how far back a read asks for executions, and how far once per trade date
+LOOK_BACK: Final = timedelta(hours=1)
+LOOK_BACK_DAY: Final = timedelta(hours=24)
+#: an execution that the stream has not told after so long is lost there
+LOST_AFTER: Final = timedelta(seconds=10)
+#: contracts whose entries stop because of what is foreign there, in words; a clean comparison lifts it
+EXTERNAL: Final = "contracts that are not ours are held there"
+
+
+class _Seen(NamedTuple):
+    drift: Drift
+    since_ns: int
+
+
+class Comparison:
+    """Who is read when, and what follows. `run` is its task."""
+
+    def __init__(
+        self, state: State, log: Log, sessions: Sessions, repairs: Repairs, alert: Alert, metrics: Metrics
+    ) -> None:
+        self._state = state
+        self._log = log
+        self._sessions = sessions
+        self._repairs = repairs
+        self._alert = alert
+        self._take: Callable[[AccountSnapshot], None] = self.judge
+        self._react: Callable[[str], None] = lambda _cl_ord_id: None
+        #: loop time of an account's next read
+        self._next_s: dict[str, float] = {}
+        self._reads: dict[str, asyncio.Task[None]] = {}  # bounded: READS_MAX in _round
+        self._began_ns: dict[str, int] = {}
+        self._day: dict[str, date] = {}
+        self._seen: dict[str, dict[tuple[str, str, str], _Seen]] = {}
+        self._strange: dict[str, frozenset[str]] = {}
+        #: account -> when its last whole comparison began (monotonic); what a lifted switch waits for (R-098)
+        self.compared_ns: dict[str, int] = {}
+        self._kinds = metrics.drifts.counts
+        self._lost = metrics.stream_losses.counts
+
+    def attach(self, take: Callable[[AccountSnapshot], None], react: Callable[[str], None]) -> None:
+        """Who takes snapshots (and asks `judge` in the end), and who works out what follows for an order."""
+        self._take = take
+        self._react = react
+
+    # reading -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read who is due until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(TICK_S)
+                self._round()
+        finally:
+            for task in self._reads.values():
+                task.cancel()
+
+    def _round(self) -> None:
+        loop = asyncio.get_running_loop()
+        for account_id, account in self._state.config.accounts.items():
+            if not account.active or account_id in self._reads or not self._is_due(account_id, loop.time()):
+                continue
+            session = self._sessions.of(account_id)
+            if session is None or session.state != "live":
+                continue
+            if len(self._reads) >= READS_MAX or session.forecast().polls < READ_REQUESTS:
+                continue  # it stays due
+            task = loop.create_task(self._read(account_id, session), name=f"compare {account_id}")
+            self._reads[account_id] = task
+            task.add_done_callback(lambda _done, name=account_id: self._reads.pop(name, None))
+
+    def _is_due(self, account_id: str, now_s: float) -> bool:
+        """Its time has come, or it has come to rest since the last read."""
+        due_s = self._next_s.get(account_id)
+        if due_s is None:
+            due_s = self._next_s[account_id] = now_s + _spread(account_id) * EVERY_S[0]
+        filled_ns = self._state.facts_of(account_id).filled_ns
+        rested = filled_ns > self._began_ns.get(account_id, 0)
+        return now_s >= due_s or (rested and self._state.clock.monotonic_ns() - filled_ns >= _QUIET_NS)
+
+    def soon(self, account_id: str) -> None:
+        """Something speaks for a difference: compare as soon as the account is at rest."""
+        if account_id in self._next_s or account_id in self._state.config.accounts:
+            due_s = asyncio.get_running_loop().time() + QUIET_S
+            self._next_s[account_id] = min(due_s, self._next_s.get(account_id, due_s))
+
+    async def _read(self, account_id: str, session: BrokerSession) -> None:
+        loop = asyncio.get_running_loop()
+        low, high = EVERY_S
+        self._next_s[account_id] = loop.time() + low + _spread(account_id) * (high - low)
+        self._began_ns[account_id] = self._state.clock.monotonic_ns()
+        try:
+            snapshot = await session.snapshot(account_id, self._since(account_id))
+        except Throttled as wait:
+            self._next_s[account_id] = max(self._next_s[account_id], loop.time() + wait.retry_after_s)
+        except (KopitraError, OSError, TimeoutError, KeyError):
+            pass  # a failed read changes nothing (R-044)
+        else:
+            self._count_lost(snapshot)
+            self._take(snapshot)
+
+    def _since(self, account_id: str) -> datetime:
+        """Once per trade date the whole day is asked for: what the session's end left untold."""
+        now = self._state.clock.now()
+        today = self._state.trade_date(now)
+        whole = self._day.get(account_id) != today
+        self._day[account_id] = today
+        return now - (LOOK_BACK_DAY if whole else LOOK_BACK)
+
+    async def look(self, account_id: str) -> Found | None:
+        """Read now, for a person who asks; None: it cannot be read, or came to no rest meanwhile."""
+        session = self._sessions.of(account_id)
+        if session is None or session.state != "live":
+            return None
+        try:
+            snapshot = await session.snapshot(account_id, self._state.clock.now() - LOOK_BACK)
+        except (KopitraError, OSError, TimeoutError, KeyError):
+            return None
+        self._take(snapshot)
+        fresh = snapshot.started_ns >= self._state.facts_of(account_id).filled_ns
+        return self._found(snapshot) if fresh else None
+
+    def _count_lost(self, snapshot: AccountSnapshot) -> None:
+        """Executions of ours that only the broker's list told: imported like all its news (R-042)."""
+        before = self._state.clock.now() - LOST_AFTER
+        book = self._state.book
+        lost = [e for e in snapshot.executions or () if e.transact_time < before and is_news(book, e)]
+        if lost:
+            account = self._state.account(snapshot.account_id)
+            broker = account.broker if account is not None else ""
+            self._lost[broker] = self._lost.get(broker, 0) + len(lost)
+            names = ", ".join(sorted({e.exec_id or e.order_id for e in lost})[:3])
+            text = (
+                f"the stream lost {len(lost)} executions ({names}); they were imported from the broker's list"
+            )
+            self._alert("stream-loss", text, snapshot.account_id, lost[0].cl_ord_id or "")
+
+    # judging -----------------------------------------------------------------------------------------------
+
+    def judge(self, snapshot: AccountSnapshot) -> None:
+        """Compare one whole snapshot that is in the book already."""
+        account_id = snapshot.account_id
+        account, facts = self._state.account(account_id), self._state.facts_of(account_id)
+        quiet = not facts.filled_ns or snapshot.started_ns - facts.filled_ns >= _QUIET_NS
+        if account is None or not account.active or not quiet:
+            return
+        if self._state.book.blocked.get(account_id) == FLATTENING:
+            return
+        found = self._found(snapshot)
+        if found is None:
+            return
+        self.compared_ns[account_id] = snapshot.started_ns
+        self._evidence(snapshot)
+        self._strangers(account_id, snapshot.orders or ())
+        confirmed = self._confirmed(account_id, found)
+        self._cleared(account_id, found)
+        self._act(account_id, confirmed)
+
+    def _found(self, snapshot: AccountSnapshot) -> Found | None:
+        """The account's drift; None where the broker told only a part (R-044)."""
+        if snapshot.positions is None or snapshot.orders is None:
+            return None
+        account_id, book = snapshot.account_id, self._state.book
+        rules = self._repairs.rules_of(account_id)
+        asks = asks_of(book, rules, self._repairs.inputs(rules))
+        positions = {p.symbol: p.net_qty for p in snapshot.positions}
+        leads = any(x.account_id == account_id for x in self._state.config.leaders.values())
+        return find(book, account_id, positions, asks, leads=leads or not rules)
+
+    def _evidence(self, snapshot: AccountSnapshot) -> None:
+        """Where the broker's position is not the sum of the executions we know of: journalled once per change."""
+        account_id, book, now = snapshot.account_id, self._state.book, self._state.clock.now()
+        known = {c: p.qty for (a, c), p in book.positions.items() if a == account_id}
+        told = {report.symbol: report for report in snapshot.positions or ()}
+        noted = {c for a, c in book.sync.unexplained if a == account_id}
+        for contract in sorted(known.keys() | told.keys() | noted):
+            # The list is whole: what it does not name is flat.
+            report = told.get(contract) or PositionReport(account_id, contract, ZERO, None, now)
+            counted = known.get(contract, ZERO)
+            before = book.sync.unexplained.get((account_id, contract), ZERO)
+            if report.net_qty - counted != before and not waits_for(book, account_id, contract):
+                self._note(account_id, PositionDiffers(report, counted))
+
+    def _strangers(self, account_id: str, orders: Sequence[ExecutionReport]) -> None:
+        """Working orders that we did not send: told once for each set of them (R-047)."""
+        book = self._state.book
+        found = frozenset(
+            o.order_id
+            for o in orders
+            if o.ord_status not in TERMINAL_STATUS
+            and not is_own(o.cl_ord_id)
+            and listed_child(book, o) is None
+            and (account_id, o.parent_order_id or "") not in book.by_order_id
+        )
+        if found - self._strange.get(account_id, frozenset()) and self._follows(account_id):
+            text = f"{len(found)} working orders are not ours: is another copier on this account?"
+            self._alert("foreign-orders", text, account_id)
+        self._strange[account_id] = found
+
+    def _follows(self, account_id: str) -> bool:
+        leads = any(x.account_id == account_id for x in self._state.config.leaders.values())
+        return bool(self._repairs.rules_of(account_id)) and not leads
+
+    def out_of_sync(self, account_id: str) -> str:
+        """Why the account is not what we think, in words; "" when it is (R-047)."""
+        drifts = self._state.book.sync.of_account(account_id)
+        said = [f"{d.kind.replace('_', ' ')} {abs(d.qty):f} {d.symbol}" for d in drifts]
+        if self._strange.get(account_id) and self._follows(account_id):
+            said.append(f"{len(self._strange[account_id])} foreign orders")
+        return "; ".join(said)
+
+    def _confirmed(self, account_id: str, found: Found) -> list[Drift]:
+        """What an earlier read, far enough back, has shown as well."""
+        now_ns, before = self._state.clock.monotonic_ns(), self._seen.get(account_id, {})
+        seen: dict[tuple[str, str, str], _Seen] = {}
+        for drift in found.drifts:
+            first = before.get(drift.key)
+            same = first is not None and first.drift == drift
+            seen[drift.key] = first if first is not None and same else _Seen(drift, now_ns)
+        self._seen[account_id] = seen
+        confirmed = [s.drift for s in seen.values() if now_ns - s.since_ns >= _QUIET_NS]
+        if len(confirmed) < len(seen):
+            self.soon(account_id)
+        return confirmed
+
+    def _cleared(self, account_id: str, found: Found) -> None:
+        """Drift that stands in the book and is not there any more; contracts that cannot be judged keep theirs."""
+        present = {drift.key for drift in found.drifts}
+        waiting = {contract for contract, _ in found.waiting}
+        for drift in self._state.book.sync.of_account(account_id):
+            if drift.key in present or drift.symbol in waiting:
+                continue
+            self._note(account_id, DriftNoted(run_name(account_id, [drift]), drift, "cleared"))
+            if (
+                drift.kind == "external"
+                and self._state.book.sync.blocked.get((account_id, drift.symbol)) == EXTERNAL
+            ):
+                self._note(account_id, EntriesBlocked(account_id, "", drift.symbol))
+
+    def _act(self, account_id: str, confirmed: Sequence[Drift]) -> None:
+        """Write down what is new, stop entries where something is foreign, repair what may be repaired."""
+        if not confirmed:
+            return
+        run_id = run_name(account_id, confirmed)
+        sync = self._state.book.sync
+        for drift in confirmed:
+            if sync.drifts.get((account_id, drift.symbol, drift.leader, drift.kind)) == drift:
+                continue
+            self._kinds[drift.kind] = self._kinds.get(drift.kind, 0) + 1
+            self._note(account_id, DriftNoted(run_id, drift, "found"))
+            if drift.kind == "external":
+                self._external(account_id, drift)
+            elif drift.kind == "closed_by_hand":
+                self._unprotect(account_id, drift.leader, drift.symbol)
+        self._repairs.by_itself(account_id, [d for d in confirmed if d.kind != "closed_by_hand"], run_id)
+
+    def _external(self, account_id: str, drift: Drift) -> None:
+        if (account_id, drift.symbol) not in self._state.book.sync.blocked:
+            self._note(account_id, EntriesBlocked(account_id, EXTERNAL, drift.symbol))
+        text = (
+            f"{account_id} holds {-drift.qty:f} {drift.symbol} that are not ours: entries there stop; close them at "
+            "the broker, or accept them with `kopitra repairs lift`"
+        )
+        self._alert("drift-external", text, account_id)
+
+    def _unprotect(self, account_id: str, leader: str, contract: str) -> None:
+        """What protected the contracts that a person closed would open a position now."""
+        for child in list(self._state.book.open_children(account_id, leader)):
+            if child.intent.symbol == contract:
+                self._react(child.intent.cl_ord_id)
+                return
+
+    def foreign(self, report: ExecutionReport) -> None:
+        """An execution of no order of ours: stops follow what it closed, and the account is compared soon (R-040)."""
+        account_id = report.account_id
+        leaders = sorted({leader for account, leader in self._state.book.open if account == account_id})
+        for leader in leaders:
+            self._unprotect(account_id, leader, report.symbol)
+        self.soon(account_id)
+
+    def _note(self, account_id: str, entry: DriftNoted | EntriesBlocked | PositionDiffers) -> None:
+        self._log.note(self._state.workspace_of(account_id), entry)
+
+
+def _spread(account_id: str) -> float:
+    """0 to 1, the same in every process."""
+    return crc32(account_id.encode()) / 2**32
