@@ -5,6 +5,7 @@ import typer
 from cli import (
     accounts,
     demo,
+    flatten,
     followers,
     hooks,
     house_commands,
@@ -32,6 +33,7 @@ app = typer.Typer(
 
 house_commands.add_to(app)
 app.command("demo")(demo.demo)
+app.command("flatten")(flatten.flatten)
 for name, group in (
     ("workspace", workspaces.app),
     ("login", logins.app),

@@ -28,6 +28,8 @@ _RELEASE_SQL: Final = """
     update lease set released = true, expires_at = clock_timestamp(), note = %(note)s
     where shard = %(shard)s and epoch = %(epoch)s and holder = %(holder)s"""
 
+_FENCE_SQL: Final = "update lease set epoch = epoch + 1, note = %(note)s where shard = %(shard)s"
+
 
 @dataclass(frozen=True, slots=True)
 class _EpochRow:
@@ -55,6 +57,21 @@ async def release_lease(db: Database, shard: str, epoch: int, holder: str, note:
     """See `LeaseTable.release_lease`."""
     values = {"shard": shard, "epoch": epoch, "holder": holder, "note": note}
     return await db.run(_RELEASE_SQL, values) == 1
+
+
+async def fence_lease(db: Database, shard: str, note: str) -> LeaseRow | None:
+    """Take the right to write from whoever holds it: the epoch moves on, so its appends and renewals fail from now.
+
+    The row keeps its end: until then the old holder may still write to brokers by its local clock, so a successor
+    takes it only afterwards, as after a crash. Returns the row as it was; None when nobody holds the shard.
+    """
+    values = {"shard": shard, "note": note}
+    async with db.transaction() as session:
+        before = await session.row(LeaseRow, _LOCK_SQL, values)
+        if before is None or before.released:
+            return None
+        await session.run(_FENCE_SQL, values)
+    return before
 
 
 async def read_lease(db: Database, shard: str) -> LeaseRow | None:
