@@ -14,7 +14,7 @@ from typing import Final
 
 from brokers._kit.backoff import BackoffPolicy, backoff
 from brokers._kit.session_state import StateHolder
-from kopitra.domain.errors import LoginRefused, ProtocolViolation, SessionError, Throttled
+from kopitra.domain.errors import ForcedLogout, LoginRefused, ProtocolViolation, SessionError, Throttled
 from kopitra.ports import EventSink, ProtocolAlert, SessionChanged, SessionState
 
 _LOG: Final = logging.getLogger("kopitra.session")
@@ -47,7 +47,7 @@ def classify(error: Exception) -> Verdict:
     match error:
         case LoginRefused():
             return Fatal(error.message)
-        case Throttled():
+        case Throttled() | ForcedLogout():
             return Retry(error.message, after_s=error.retry_after_s)
         case SessionError():
             return Retry(error.message)

@@ -10,7 +10,7 @@ import msgspec
 from brokers._kit.stream import Heartbeat, StreamEnd, StreamSettings, TextStream, open_stream
 from brokers.tradovate import frames
 from brokers.tradovate.settings import TradovateSettings
-from kopitra.domain.errors import Disconnected, ProtocolViolation, SessionError, Throttled
+from kopitra.domain.errors import Disconnected, ForcedLogout, ProtocolViolation, SessionError, Throttled
 
 #: requests of the session itself (not orders) that may wait for an answer at once
 ASKED_MAX: Final = 256
@@ -151,7 +151,8 @@ class Link:
         shutdown = self._shutdown
         if shutdown is not None and "Quota" in shutdown.reason_code:
             # Somebody else took the slot: coming back at once would only throw that one out again.
-            return Throttled(f"shut down: {shutdown.reason_code}", retry_after_s=self._settings.quota_wait_s)
+            wait_s = self._settings.quota_wait_s
+            return ForcedLogout(f"shut down: {shutdown.reason_code}", retry_after_s=wait_s)
         if shutdown is not None:
             return Disconnected(f"shut down: {shutdown.reason_code} {shutdown.reason}".rstrip())
         error = end.as_error()

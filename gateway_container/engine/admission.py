@@ -4,7 +4,7 @@ Where it does not, as many followers as fit are served, those first that were pa
 are told at once. Without this the same followers at the end of the list would always be the ones left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from gateway_container.engine.config import GatewayConfig
@@ -12,8 +12,10 @@ from gateway_container.engine.queue import Place
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.written import Links
 from kopitra.domain.orders import OrderIntent
-from kopitra.ports import BrokerSession, Encoded, Forecast
+from kopitra.ports import BrokerSession, Clock, Encoded, Forecast, Penalized
 
+#: two penalties of a login within so many nanoseconds are told
+PENALTY_WINDOW_NS: Final = 600_000_000_000
 #: requests of one follower whose entry, stop and target are three orders
 APART_REQUESTS: Final = 3
 
@@ -93,6 +95,32 @@ def _why(need: int, room: Forecast) -> str:
         f"this fan-out costs {need} of {room.entries} requests left at this login "
         f"({room.limit} per {room.per_s:g} s): the others went first this time; use more logins or fewer followers"
     )
+
+
+class Penalties:
+    """Counts how often brokers ask a login for silence: one time is weather, two in ten minutes are a fault (R-062)."""
+
+    def __init__(self, clock: Clock, alert: Callable[[str, str, str], None]) -> None:
+        self._clock = clock
+        self._alert = alert
+        self._newest_ns: dict[str, int] = {}  # bounded: by the logins
+        self._told_ns: dict[str, int] = {}
+
+    def heard(self, penalty: Penalized) -> None:
+        """One more."""
+        now_ns, login = self._clock.monotonic_ns(), penalty.login_id
+        before_ns = self._newest_ns.get(login)
+        self._newest_ns[login] = now_ns
+        if before_ns is None or now_ns - before_ns > PENALTY_WINDOW_NS:
+            return
+        told_ns = self._told_ns.get(login)
+        if told_ns is None or now_ns - told_ns > PENALTY_WINDOW_NS:
+            self._told_ns[login] = now_ns
+            text = (
+                f"login {login} was told to be silent twice in ten minutes ({penalty.text}): use fewer followers per "
+                "login, fewer stop moves (move_gap_ms), or a smaller budget in its settings"
+            )
+            self._alert("penalties-repeated", text, "")
 
 
 class LoginForecast(NamedTuple):

@@ -108,7 +108,10 @@ class Intake:
     def plan(self, signal: Signal) -> FanoutPlan:
         """What every follower would do because of it, from the book as it is. Raises SignalRefused."""
         rules = self._rules(signal)
-        inputs = self._state.plan_inputs(signal.leader, rules, self._state.clock.now())
+        now = self._state.clock.now()
+        if signal.occurred_at > now:
+            self._state.senders.from_the_future(signal.leader, signal.occurred_at - now)
+        inputs = self._state.plan_inputs(signal.leader, rules, now)
         return plan(signal, self._state.book, rules, inputs)
 
     def unclear(self, signal: Signal) -> FanoutPlan | None:

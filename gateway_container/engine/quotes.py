@@ -35,7 +35,8 @@ def roots_needed(config: GatewayConfig) -> frozenset[str]:
 
 def _roots_of(rule: CopyRule, limits: RiskLimits) -> set[str]:
     limited = limits.max_notional is not None or limits.price_collar_ticks is not None
-    if rule.sizing.mode not in _SIZED_BY_PRICE and not limited:
+    looked_at = rule.guard_ticks is not None or rule.collar_ticks is not None
+    if rule.sizing.mode not in _SIZED_BY_PRICE and not limited and not looked_at:
         return set()
     copied = (root for root in rule.include or INSTRUMENTS if root not in rule.exclude)
     mapped = {rule.routes[root].to_root if root in rule.routes else root for root in copied}

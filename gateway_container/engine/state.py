@@ -8,10 +8,12 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from gateway_container.engine.config import EMPTY, AccountConfig, GatewayConfig
+from gateway_container.engine.senders import Senders
 from kopitra.domain.book import Book, root_of
 from kopitra.domain.copy_rules import CopyRule
-from kopitra.domain.executions import BalanceReport, ExecutionReport
+from kopitra.domain.executions import BalanceReport, ExecutionReport, Quote
 from kopitra.domain.fanout import AccountInputs, PlanInputs
+from kopitra.domain.guard import BestPrice
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.orders import ZERO
 from kopitra.domain.prop_limits import PropStanding
@@ -78,6 +80,13 @@ class State:
         self.prices: dict[str, Decimal] = {}
         #: account with loss limits -> what its entries may do now (equity.py)
         self.standings: dict[str, PropStanding] = {}
+        #: contract -> best prices where quotes are streamed; bounded by the contracts that are watched
+        self.best: dict[str, BestPrice] = {}
+        #: how far ahead senders' clocks are
+        self.senders = Senders()
+        #: our wall clock, or these brokers', are too far off for ages to mean anything
+        self.wall_clock_off = False
+        self.brokers_off_clock: set[str] = set()  # asked only, never walked
         #: brokers whose entry, stop and target go in one request
         self.bracket_brokers: frozenset[str] = frozenset()
         #: brokers at which an exit that is done twice does no harm: they close natively or reduce only
@@ -121,6 +130,12 @@ class State:
         """Remember the newest price of a product."""
         self.prices[root_of(contract)] = price
 
+    def quoted(self, quote: Quote) -> None:
+        """Remember the best prices of a contract and when we heard them."""
+        bid, ask = quote.bid or quote.last or quote.ask, quote.ask or quote.last or quote.bid
+        if bid is not None and ask is not None:
+            self.best[quote.symbol] = BestPrice(bid, ask, self.clock.now())
+
     def trade_date(self, now: datetime) -> date:
         """The exchange's trade date in Chicago; worked out once a minute."""
         minute = int(now.timestamp()) // 60
@@ -142,10 +157,26 @@ class State:
             if account is not None and account.active:
                 accounts[rule.account_id] = self._account_inputs(account, leader, now, unread)
         known = config.leaders.get(leader)
-        leader_equity = None
+        leader_equity, clock_off = None, self.wall_clock_off
         if known is not None and known.account_id is not None:
             leader_equity = self.facts_of(known.account_id).equity
-        return PlanInputs(now, self.trade_date(now), config.version, leader_equity, self.prices, accounts)
+            clock_off = clock_off or self._is_off_clock(known.account_id)
+        return PlanInputs(
+            now,
+            self.trade_date(now),
+            config.version,
+            leader_equity,
+            self.prices,
+            accounts,
+            self.best,
+            self.senders.ahead_ms(leader),
+            clock_off,
+        )
+
+    def _is_off_clock(self, account_id: str) -> bool:
+        """The broker's clock dates the account's trades, and it is wrong."""
+        account = self.config.accounts.get(account_id) if self.brokers_off_clock else None
+        return account is not None and account.broker in self.brokers_off_clock
 
     def _account_inputs(
         self, account: AccountConfig, leader: str, now: datetime, unread: bool

@@ -17,7 +17,7 @@ from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.instruments import INSTRUMENTS, MONTH_CODES, Contract, days_to_expiry, front_month
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.prop_checks import with_prop
-from kopitra.domain.risk import RiskInputs
+from kopitra.domain.risk import FUTURE_MS_MAX, RiskInputs
 from kopitra.domain.signals import Signal, StopLoss, TakeProfit
 from kopitra.domain.streams import Verdict
 
@@ -48,10 +48,13 @@ class Scene:
     same: MapEntry = field(init=False)
     _contracts: dict[str, str | Skipped] = field(init=False, default_factory=dict[str, str | Skipped])
     _prices: dict[str, Decimal | None] = field(init=False, default_factory=dict[str, Decimal | None])
+    _days_left: dict[str, int] = field(init=False, default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
         self.same = MapEntry(self.act.root, self.act.root)
-        self.age_ms = round((self.inputs.now - self.signal.occurred_at).total_seconds() * 1000)
+        age_ms = round((self.inputs.now - self.signal.occurred_at).total_seconds() * 1000)
+        # What lies in the future beyond the tolerance stays there: it is refused, not made fresh (R-070).
+        self.age_ms = age_ms if age_ms < -FUTURE_MS_MAX else age_ms + self.inputs.sender_ahead_ms
 
     def contract(self, root: str) -> str | Skipped:
         """The leader's month where the follower's product lists it, else the front month."""
@@ -59,6 +62,14 @@ class Scene:
         if known is None:
             known = self._contracts[root] = _contract(root, self.signal.contract, self.inputs)
         return known
+
+    def days_left(self, contract: str) -> int:
+        """Days until the last trading day of a contract that `contract` named."""
+        days = self._days_left.get(contract)
+        if days is None:
+            today = self.inputs.today
+            days = self._days_left[contract] = days_to_expiry(Contract.parse(contract, today), today)
+        return days
 
     def price(self, entry: MapEntry) -> Decimal | None:
         """Reference price of the follower's product: the signal's own within its family, else the last known."""
@@ -182,7 +193,7 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
         account.switch,
         account.session_live,
         scene.age_ms,
-        max_age_ms(rule, entry),
+        _max_age_ms(case, entry),
         entry.qty,
         after,
         None if price is None else abs(price * after) * _POINT_VALUES[root],
@@ -213,6 +224,14 @@ def _blocked(book: Book, entry: OrderIntent) -> str:
     if found or not book.sync.blocked:
         return found
     return book.sync.blocked.get((entry.account_id, entry.symbol), "")
+
+
+def _max_age_ms(case: Case, entry: OrderIntent) -> int:
+    """A market entry stays one in its collar: it wants the present price, not the leader's."""
+    signal, rule = case.scene.signal, case.rule
+    if rule.collar_ticks is not None and (signal.is_fill or signal.ord_type == "market"):
+        return rule.max_age_ms
+    return max_age_ms(rule, entry)
 
 
 def max_age_ms(rule: CopyRule, entry: OrderIntent) -> int:

@@ -11,6 +11,7 @@ KopitraError
         LoginRefused        fatal: wrong credentials, locked user
         Disconnected        retry with backoff
         Throttled           retry after `retry_after_s`
+        ForcedLogout        another login of the same user took the place
         ProtocolViolation   the peer said something its protocol does not contain
     StoreError
         LeaseLost           fatal: another process owns the shard, stop sending at once
@@ -20,6 +21,12 @@ KopitraError
 
 Inside the domain refusals travel as values (`Skipped`, `Refused`); exceptions are for the rims.
 """
+
+
+from typing import Final
+
+#: seconds before a session that was thrown out may come back
+FORCED_LOGOUT_S: Final = 30.0
 
 
 class KopitraError(Exception):
@@ -104,6 +111,19 @@ class Throttled(SessionError):
     def __init__(self, message: str, *, retry_after_s: float, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.retry_after_s = retry_after_s
+
+
+class ForcedLogout(SessionError):
+    """Another login of the same user took our place: coming back at once would throw that one out, and so on
+    (R-058). `retry_after_s` is longer than a lease lives, so a process that lost its lease never comes back."""
+
+    code = "forced-logout"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float = FORCED_LOGOUT_S, code: str | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = max(retry_after_s, FORCED_LOGOUT_S)
 
 
 class ProtocolViolation(SessionError):

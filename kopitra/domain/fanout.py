@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from kopitra.domain.allocation import Allocation
+from kopitra.domain.guard import BestPrice
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import CancelIntent, ReplaceIntent
 from kopitra.domain.prop_limits import PropStanding
@@ -63,6 +64,12 @@ class PlanInputs:
     #: last known price by product
     prices: Mapping[str, Decimal]
     accounts: Mapping[str, AccountInputs]
+    #: contract -> best price and when it was heard, where quotes are streamed
+    best: Mapping[str, BestPrice] = field(default_factory=dict[str, BestPrice])
+    #: milliseconds that the sender's clock is known to be ahead of ours
+    sender_ahead_ms: int = 0
+    #: the clocks that ages are made of differ too much
+    clock_off: bool = False
 
 
 class FollowerLeg(NamedTuple):

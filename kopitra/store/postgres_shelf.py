@@ -9,6 +9,7 @@ from kopitra.store import (
     journal_reader,
     lease_table,
     projections,
+    server_clock,
     snapshots,
     switches,
 )
@@ -83,6 +84,9 @@ class PostgresShelf:
 
     async def write_projected(self, batch: Projected, shard: str, seq: int) -> None:
         await projections.write_projected(self._db, batch, (shard, seq))
+
+    async def server_time(self) -> datetime:
+        return await server_clock.server_time(self._db)
 
     async def save_snapshot(self, row: SnapshotRow) -> None:
         await snapshots.save_snapshot(self._db, row)

@@ -185,6 +185,10 @@ class Shelf(LeaseTable, Protocol):
         """Write what a batch changed and that the projections show the journal up to `seq`, in one transaction."""
         ...
 
+    async def server_time(self) -> datetime:
+        """The store's own wall clock, UTC."""
+        ...
+
     async def save_snapshot(self, row: SnapshotRow) -> None:
         """Store a folded book and drop the oldest."""
         ...

@@ -12,7 +12,7 @@ left may commit although nobody hears of it; what was not committed is gone afte
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar, cast
 
@@ -36,9 +36,12 @@ SILENCE_S = 5.0
 
 
 class MemoryStore:
-    """The server. `now_s`: the database's clock."""
+    """The server. `now_s`: the database's clock, in seconds since `started`."""
 
-    def __init__(self, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self, now_s: Callable[[], float], started: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    ) -> None:
+        self.started = started
         self.tables = Tables(now_s)
         self._is_up = True
         self._connections: list[Connection] = []
@@ -50,7 +53,10 @@ class MemoryStore:
 
     def shelf(self, weather: Weather | None = None) -> "MemoryShelf":
         """A process's way in."""
-        return MemoryShelf(self, Wire(self._serve, self._connections.append, weather or Weather()))
+        return MemoryShelf(self, Wire(self._serve, self._opened, weather or Weather()))
+
+    def _opened(self, connection: Connection) -> None:
+        self._connections.append(connection)
 
     # faults of the server, on command ----------------------------------------------------------------------
 
@@ -291,6 +297,9 @@ class MemoryShelf:
 
     async def write_projected(self, batch: Projected, shard: str, seq: int) -> None:
         await self._ask("", lambda: self.store.tables.shown.write(batch, shard, seq))
+
+    async def server_time(self) -> datetime:
+        return await self._ask("", lambda: self.store.started + timedelta(seconds=self.store.tables.now_s()))
 
     async def save_snapshot(self, row: SnapshotRow) -> None:
         await self._ask("", lambda: self.store.tables.save_snapshot(row))

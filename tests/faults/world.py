@@ -85,7 +85,7 @@ class World:
         plan, loop = self.plan, self.loop
         self.rng = Random(f"{plan.seed} world")
         self._digest = blake2b(digest_size=16)
-        self.store = MemoryStore(loop.time)
+        self.store = MemoryStore(loop.time, START)
         self.view = JournalView(self.store.tables, SHARD)
         self.operator = Operator(self.knock, dict(OPERATOR_HEADERS))
         self.checker = Checker(
