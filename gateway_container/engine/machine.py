@@ -33,7 +33,14 @@ from gateway_container.engine.projector import Projector
 from gateway_container.engine.queue import Stamp
 from gateway_container.engine.quotes import Quotes
 from gateway_container.engine.reconcile import Reconciler
-from gateway_container.engine.recovery import SIGNALS_MAX, STOPPED, Refold, doubt_unresolved, read_book
+from gateway_container.engine.recovery import (
+    SIGNALS_MAX,
+    STOPPED,
+    Refold,
+    catch_up,
+    doubt_unresolved,
+    read_book,
+)
 from gateway_container.engine.repairs import Repairs
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.safety import Safety
@@ -145,7 +152,7 @@ class Machine:
             state, log, self.sessions, self.repairs, self.reports.alert, supplies.metrics
         )
         self.repairs.attach(comparison.look)
-        comparison.attach(self.reconciler.look, self.reports.react_to)
+        comparison.attach(self.reconciler.look, self.reports.follow)
         self.reconciler.judge, self.reports.on_foreign = comparison.judge, comparison.foreign
         self.views = Views(state, supplies.shelf, self.sessions, self._ready)
         self.views.epoch = lease.epoch
@@ -302,10 +309,8 @@ class Machine:
         self.leaders.configure()
         await self.sessions.apply(config)
         self.quotes.configure()
-        skip_stale(self.state, self.log)
         self.reports.go_on()
-        for name in unfollowed(self.state.book):
-            self.reports.react_to(name)
+        catch_up(self.state, self.log, self.reports.react_to)
         self.flattener.resume()
         self.lookup.ask_all()
         loop = asyncio.get_running_loop()

@@ -13,9 +13,11 @@ import structlog
 from gateway_container.engine.log import Log
 from gateway_container.engine.state import State
 from kopitra.domain.book import Book
+from kopitra.domain.case import max_age_ms
+from kopitra.domain.catch_up import held_entries, unfollowed
 from kopitra.domain.errors import Corrupt, StoreError
 from kopitra.domain.fold import fold
-from kopitra.domain.journal import ENTRY_TYPES, Doubted, Entry
+from kopitra.domain.journal import ENTRY_TYPES, AlertRaised, Doubted, Entry, OrderNotSent
 from kopitra.domain.orders import ChildOrder
 from kopitra.store.book_image import layout, restored
 from kopitra.store.chain import GENESIS, link, microseconds
@@ -112,12 +114,38 @@ def doubt_unresolved(state: State, log: Log, why: str = RESTARTED) -> int:
     """At a start and at an end: what was claimed may have left, so it is in doubt, never sent late."""
     orders = unresolved(state.book)
     for order in orders:
-        account = state.account(order.intent.account_id)
-        log.note(
-            account.workspace if account else "",
-            Doubted(order.intent.cl_ord_id, order.intent.account_id, why),
-        )
+        name, account_id = order.intent.cl_ord_id, order.intent.account_id
+        workspace = state.workspace_of(account_id)
+        log.note(workspace, Doubted(name, account_id, why))
+        text = f"the fate of {name} is unknown ({why}): it is looked up, never sent again"
+        log.note(workspace, AlertRaised("order-in-doubt", text, account_id, name))
     return len(orders)
+
+
+def catch_up(state: State, log: Log, react_to: Callable[[str], None]) -> None:
+    """After a start: held entries that are too old are told so, and what a predecessor did not follow is followed."""
+    skip_stale(state, log)
+    for name in unfollowed(state.book):
+        react_to(name)
+
+
+def skip_stale(state: State, log: Log) -> int:
+    """After a start: held entries whose leader acted too long ago are not sent any more; exits go on (R-019)."""
+    now, skipped = state.clock.now(), 0
+    for order in held_entries(state.book):
+        intent = order.intent
+        rules = state.config.rules_for(intent.leader)
+        rule = next((r for r in rules if r.account_id == intent.account_id), None)
+        since = order.acted_at
+        if rule is not None and since is not None:
+            age_ms = (now - since).total_seconds() * 1000
+            if age_ms <= max_age_ms(rule, intent):
+                continue
+        detail = "it waited for a close when the gateway ended, and is too old now"
+        entry = OrderNotSent(intent.cl_ord_id, intent.account_id, "stale_after_restart", detail)
+        log.note(state.workspace_of(intent.account_id), entry)
+        skipped += 1
+    return skipped
 
 
 class Refold:
