@@ -20,9 +20,10 @@ from kopitra.domain.drift import Found, asks_of, find, waits_for
 from kopitra.domain.errors import KopitraError, Throttled
 from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport, PositionReport
 from kopitra.domain.ids import is_own
-from kopitra.domain.journal import DriftNoted, EntriesBlocked, PositionDiffers
+from kopitra.domain.journal import DriftNoted, EntriesBlocked, FollowUp, PositionDiffers
 from kopitra.domain.news import is_news, listed_child
 from kopitra.domain.orders import ZERO
+from kopitra.domain.react import refit
 from kopitra.domain.sync import Drift
 from kopitra.ports import BrokerSession
 from kopitra.telemetry import Metrics
@@ -64,7 +65,7 @@ class Comparison:
         self._repairs = repairs
         self._alert = alert
         self._take: Callable[[AccountSnapshot], None] = self.judge
-        self._react: Callable[[str], None] = lambda _cl_ord_id: None
+        self._follow: Callable[[FollowUp], None] = lambda _follow: None
         #: loop time of an account's next read
         self._next_s: dict[str, float] = {}
         self._reads: dict[str, asyncio.Task[None]] = {}  # bounded: READS_MAX in _round
@@ -77,10 +78,10 @@ class Comparison:
         self._kinds = metrics.drifts.counts
         self._lost = metrics.stream_losses.counts
 
-    def attach(self, take: Callable[[AccountSnapshot], None], react: Callable[[str], None]) -> None:
-        """Who takes snapshots (and asks `judge` in the end), and who works out what follows for an order."""
+    def attach(self, take: Callable[[AccountSnapshot], None], follow: Callable[[FollowUp], None]) -> None:
+        """Who takes snapshots (and asks `judge` in the end), and who carries out what follows."""
         self._take = take
-        self._react = react
+        self._follow = follow
 
     # reading -----------------------------------------------------------------------------------------------
 
@@ -306,7 +307,7 @@ class Comparison:
         """What protected the contracts that a person closed would open a position now."""
         for child in list(self._state.book.open_children(account_id, leader)):
             if child.intent.symbol == contract:
-                self._react(child.intent.cl_ord_id)
+                self._follow(refit(self._state.book, child))
                 return
 
     def foreign(self, report: ExecutionReport) -> None:

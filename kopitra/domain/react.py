@@ -40,6 +40,14 @@ def react(book: Book, order: ChildOrder) -> FollowUp:
     return made.follow_up()
 
 
+def refit(book: Book, child: ChildOrder) -> FollowUp:
+    """What follows for protective orders where somebody else changed the holding; `child`: any open order of ours in
+    that contract."""
+    made = _Made(book, child, heard=False)
+    made.tidy()
+    return made.follow_up()
+
+
 def overdue(book: Book, held: ChildOrder) -> FollowUp:
     """A close that waited long enough for cancels (1 s, R-038): it goes now, sized by what is held now."""
     made = _Made(book, held)
@@ -60,8 +68,10 @@ class _Made:
     The book stands still meanwhile, so what is asked of it several times per report is looked up once.
     """
 
-    def __init__(self, book: Book, order: ChildOrder) -> None:
+    def __init__(self, book: Book, order: ChildOrder, *, heard: bool = True) -> None:
         intent = order.intent
+        #: `order` itself has just changed
+        self._heard = heard
         self._book = book
         self._order = order
         self._account = account = intent.account_id
@@ -245,7 +255,7 @@ class _Made:
             if order.state == "planned":
                 self._drop_orphan(order, pending)
                 continue
-            if order is self._order and order.state not in TERMINAL:
+            if self._heard and order is self._order and order.state not in TERMINAL:
                 left[role] -= min(left[role], order.leaves_qty)
             elif not self._is_linked_sibling(order):
                 left[role] -= self._fit(order, held, left[role], pending)
@@ -253,7 +263,7 @@ class _Made:
     def _is_linked_sibling(self, order: ChildOrder) -> bool:
         """The broker itself ends the other leg of an attached bracket."""
         mine = self._order
-        return order.attached and mine.attached and order.intent.oco == mine.intent.oco
+        return self._heard and order.attached and mine.attached and order.intent.oco == mine.intent.oco
 
     def _drop_orphan(self, order: ChildOrder, pending: bool) -> None:
         """A held protective order whose entry is over."""
