@@ -5,6 +5,7 @@ A row that does not read back stops only itself: its account, rule or key is lef
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from ipaddress import ip_network
 from typing import Final, TypeVar
 
@@ -15,17 +16,21 @@ from gateway_container.engine.config import AccountConfig, GatewayConfig, Leader
 from kopitra.domain.copy_rules import CopyRule, InvalidRule
 from kopitra.domain.errors import StoreError
 from kopitra.domain.limits import RiskLimits
+from kopitra.domain.measuring import NewStart
+from kopitra.domain.prop_limits import VERSIONS_MAX, InvalidLimits, PropLimits
 from kopitra.store.accounts import AccountRow, LoginRow
 from kopitra.store.config import ConfigSnapshot
-from kopitra.store.encoding import Decoder
+from kopitra.store.encoding import Decoder, encode
 from kopitra.store.hooks import HookRow
 from kopitra.store.keys import KeyRow, signing_secret
 from kopitra.store.leaders import LeaderRow
+from kopitra.store.limits import LimitsRow, NewStartRow
 from kopitra.store.rules import RuleRow
 from kopitra.store.sealing import Sealer
 
 _log = structlog.get_logger("kopitra.config")
 _limits: Final = Decoder(RiskLimits)
+_prop: Final = Decoder(PropLimits)
 _rule: Final = Decoder(CopyRule)
 _credentials: Final = Decoder(dict[str, str])
 
@@ -37,7 +42,17 @@ CREDENTIALS_FIELD: Final = "credentials"
 
 def gateway_config(snapshot: ConfigSnapshot, sealer: Sealer) -> GatewayConfig:
     """The configuration of the engine."""
-    accounts = _each(snapshot.accounts, lambda row: _account(row, _broker_of(snapshot, row)), "account")
+    prop = _prop_limits(snapshot)
+    starts = {row.account_id: _new_start(row) for row in snapshot.new_starts}
+    accounts = _each(
+        snapshot.accounts,
+        lambda row: replace(
+            _account(row, _broker_of(snapshot, row)),
+            prop=prop(row.account_id),
+            new_start=starts.get(row.account_id),
+        ),
+        "account",
+    )
     logins = _each([r for r in snapshot.logins if r.active], lambda row: _login(row, sealer), "login")
     leaders = _each([r for r in snapshot.leaders if r.active], _leader, "leader")
     rules: dict[str, tuple[CopyRule, ...]] = {}
@@ -52,14 +67,50 @@ def gateway_config(snapshot: ConfigSnapshot, sealer: Sealer) -> GatewayConfig:
     )
 
 
+def config_digest(snapshot: ConfigSnapshot) -> str:
+    """What two replicas compare (R-089): 16 hex digits over everything that decides about orders, no secret in it."""
+    rows: list[object] = [
+        [(a.workspace, a.account_id, a.version, a.active) for a in snapshot.accounts],
+        [(x.workspace, x.login_id, x.broker, x.version, x.active) for x in snapshot.logins],
+        [(x.workspace, x.leader_id, x.version, x.active) for x in snapshot.leaders],
+        [(r.workspace, r.rule_id, r.version, r.active, r.body) for r in snapshot.rules],
+        [(s.scope, s.scope_id, s.epoch, s.state) for s in snapshot.switches],
+    ]
+    return sha256(encode(rows)).hexdigest()[:16]
+
+
 def _each(rows: Sequence[R], make: Callable[[R], T], what: str) -> list[T]:
     made: list[T] = []
     for row in rows:
         try:
             made.append(make(row))
-        except (StoreError, InvalidRule, ValueError) as error:
+        except (StoreError, InvalidRule, InvalidLimits, ValueError) as error:
             _log.error("row_left_out", what=what, row=getattr(row, f"{what}_id", "?"), error=str(error))
     return made
+
+
+def _prop_limits(snapshot: ConfigSnapshot) -> Callable[[str], tuple[PropLimits, ...]]:
+    """The versions of an account. One that does not read back leaves its account out: it would trade without."""
+    rows: dict[str, list[LimitsRow]] = {}
+    for row in snapshot.limits:
+        rows.setdefault(row.account_id, []).append(row)
+
+    def of(account_id: str) -> tuple[PropLimits, ...]:
+        newest = sorted(rows.get(account_id, ()), key=lambda row: row.version)[-VERSIONS_MAX:]
+        return tuple(_limits_version(row) for row in newest)
+
+    return of
+
+
+def _limits_version(row: LimitsRow) -> PropLimits:
+    """The body is the limits; the row's own columns win."""
+    return replace(
+        _prop(row.body), version=row.version, effective_from=row.effective_from, verified_on=row.verified_on
+    )
+
+
+def _new_start(row: NewStartRow) -> NewStart:
+    return NewStart(row.start_id, row.balance, row.peak, row.created_by, row.reason)
 
 
 def _broker_of(snapshot: ConfigSnapshot, row: AccountRow) -> str:

@@ -15,6 +15,7 @@ from kopitra.store.catalogue import BrokerRow
 from kopitra.store.hooks import HookRow
 from kopitra.store.keys import KeyRow
 from kopitra.store.leaders import LeaderRow
+from kopitra.store.limits import LimitsRow, NewStartRow
 from kopitra.store.pool import Database, SessionSettings, connect, translated
 from kopitra.store.rules import RuleRow
 from kopitra.store.switches import SwitchRow
@@ -39,6 +40,10 @@ class ConfigSnapshot:
     keys: tuple[KeyRow, ...]
     hooks: tuple[HookRow, ...]
     switches: tuple[SwitchRow, ...]
+    #: every version, also those that count later
+    limits: tuple[LimitsRow, ...] = ()
+    #: the newest request of each account
+    new_starts: tuple[NewStartRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +68,16 @@ async def load_config(db: Database, workspace: str | None = None) -> ConfigSnaps
             keys=tuple(await session.rows(KeyRow, _KEYS_SQL, one)),
             hooks=tuple(await session.rows(HookRow, _HOOKS_SQL, one)),
             switches=tuple(await session.rows(SwitchRow, "select * from kill_switches" + _SWITCH_WHERE, one)),
+            limits=tuple(await session.rows(LimitsRow, "select * from account_limits" + _WHERE, one)),
+            new_starts=tuple(await session.rows(NewStartRow, _STARTS_SQL, one)),
         )
 
 
 _WHERE: Final = " where %(workspace)s::text is null or workspace = %(workspace)s"
 _SWITCH_WHERE: Final = _WHERE + " or workspace = ''"
+_STARTS_SQL: Final = """
+    select distinct on (account_id) * from measuring_starts
+    where %(workspace)s::text is null or workspace = %(workspace)s order by account_id, start_id desc"""
 _KEYS_SQL: Final = """
     select workspace, key_id, leader_id, account, label, secret_sha256, sealed_signing, require_signature,
            allow_list::text[], rate_per_minute, created_at, expires_at, revoked_at, replaces
