@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from gateway_container.engine.fanout import Fanout
+from gateway_container.engine.flip_guard import FlipGuard, Held
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Stamp
 from gateway_container.engine.sessions import Sessions
@@ -32,8 +33,6 @@ READ_PAUSES_S: Final = (0.25, 0.5, 1.0, 2.0)
 GIVE_UP_S: Final = 60.0
 #: flat reads in a row that confirm
 FLAT_READS: Final = 2
-#: contract -> signed quantity, of what an account holds
-Held = tuple[tuple[str, Decimal], ...]
 
 #: runs kept for their progress
 RUNS_MAX: Final = 100
@@ -42,6 +41,10 @@ Progress = Literal["requested", "pending", "flat_confirmed", "failed"]
 #: a close that may still fill, as far as we know
 _MAY_FILL: Final[frozenset[OrderState]] = LIVE - {"in_doubt"}
 BLOCKED: Final = "a flatten is under way"
+
+
+class Turning(Exception):
+    """A contract keeps changing its side: closing it again would only feed that."""
 
 
 @dataclass(slots=True)
@@ -150,6 +153,9 @@ class Flattener:
                 run, account_id, f"not flat after {GIVE_UP_S:g} s: {run.accounts[account_id].detail}"
             )
             return
+        except Turning as turning:
+            self._failed(run, account_id, str(turning))
+            return
         except Exception as error:  # noqa: BLE001 - one account that falls over must be seen and must stop nobody
             self._failed(run, account_id, f"the flatten broke: {error!r}")
             return
@@ -162,7 +168,8 @@ class Flattener:
         self._alert("flatten-failed", f"{account_id}: {detail}; close it at the broker", account_id)
 
     async def _until_flat(self, run: FlattenRun, account_id: str) -> None:
-        pace, flat_reads, attempt = Pace(), 0, 0
+        pace, guard, flat_reads, attempt = Pace(), FlipGuard(), 0, 0
+        seen_at: list[str] = []
         while flat_reads < FLAT_READS:
             found = await self._read(account_id)
             if (
@@ -175,11 +182,12 @@ class Flattener:
                 self._withdraw(run, account_id, held)
                 unanswered = self._closing(run, account_id, frozenset({"claimed"}))
                 flat_reads = 0 if working or held or unanswered else flat_reads + 1
+                seen_at = [*seen_at, self._state.clock.now().isoformat(timespec="milliseconds")][-FLAT_READS:]
                 if working or held:
                     attempt += 1
                     self._note(run, account_id, "pending", f"{len(working)} orders, {len(held)} positions")
                     self._cancel(account_id, working)
-                    await self._close(run, account_id, held, attempt)
+                    await self._close(run, account_id, self._guarded(guard, account_id, held), attempt)
                 pause_s = pace.pause_s((held, frozenset(o.order_id for o in working)))
             else:
                 flat_reads = 0
@@ -188,7 +196,19 @@ class Flattener:
                 pause_s = max(asked_s, pace.pause_s(None))
             if flat_reads < FLAT_READS:
                 await asyncio.sleep(min(pause_s, GIVE_UP_S))
-        self._note(run, account_id, "flat_confirmed", "two reads show no position and no working order")
+        evidence = f"two reads show no position and no working order ({', '.join(seen_at)})"
+        self._note(run, account_id, "flat_confirmed", evidence)
+
+    def _guarded(self, guard: FlipGuard, account_id: str, held: Held) -> Held:
+        """What may be closed: a side that turned is closed once more and told (R-095)."""
+        judged = guard.look(held)
+        for contract in judged.turned:
+            text = f"{contract} turned while it was being closed: a stop and our close have both filled"
+            self._alert("flatten-turned", f"{text}; the difference is closed once", account_id)
+        if judged.given_up:
+            names = ", ".join(judged.given_up)
+            raise Turning(f"{names} keeps turning: something else trades there")
+        return judged.closable
 
     async def _read(self, account_id: str) -> AccountSnapshot | Throttled | None:
         session = self._sessions.of(account_id)
