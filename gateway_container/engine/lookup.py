@@ -35,6 +35,8 @@ from kopitra.ports import Capabilities
 
 #: seconds before each read; the last one repeats
 PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+#: seconds between two looks for doubts that nobody told of
+SWEEP_S: Final = 1.0
 #: how far back a read asks for orders and executions
 LOOK_BACK: Final = timedelta(hours=24)
 _NS_PER_S: Final = 1_000_000_000
@@ -83,8 +85,14 @@ class Lookup:
         self._tasks[account_id] = task
         task.add_done_callback(lambda _done: self._tasks.pop(account_id, None))
 
+    async def run(self) -> None:
+        """Sweep until cancelled: a doubt that came with a new book, or with an adopted order, is nobody's event."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.ask_all()
+
     def ask_all(self) -> None:
-        """After a start."""
+        """Whatever is in doubt."""
         for account_id in sorted({account_id for account_id, _ in self._state.book.open}):
             if self.doubtful(account_id):
                 self.ask(account_id)

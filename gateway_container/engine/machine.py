@@ -157,6 +157,7 @@ class Machine:
         self.views = Views(state, supplies.shelf, self.sessions, self._ready)
         self.views.epoch = lease.epoch
         self.control = Control(state, log, self.flattener, self.views, supplies.shelf)
+        self.fanout.brake.attach(self.control.brake)
         self.callbacks = Callbacks(state, log, self.reports, self.intake.remember)
         self.upkeep = Upkeep(supplies.shelf, supplies.clock, log, identity.shard)
         self.strays = Strays(self.reports.alert)
@@ -169,11 +170,13 @@ class Machine:
         #: what runs beside the signals, by the names of their tasks, from the open door to the stop
         self._beside = {
             "watchdog": self.watchdog.run,
+            "brake": self.fanout.brake.run,
             "equity": self.equity.run,
             "comparison": self.comparison.run,
             "projector": self.projector.run,
             "upkeep": self.upkeep.run,
             "snapshots": self.snapshots.run,
+            "lookup": self.lookup.run,
             **self.safety.beside,
         }
         self._tasks: list[asyncio.Task[None]] = []
