@@ -63,7 +63,6 @@ class JournalWriter:
         self._queue = AppendQueue()
         self._head = Head()
         self._link: JournalLine | None = None
-        self._links = 0  # connections made so far; names them
         self._flight: _Flight | None = None
         self._kicked = False
         self._refusal: StoreError | None = None  # why appends are refused now
@@ -324,11 +323,10 @@ class JournalWriter:
 
     async def _reconnect(self) -> None:
         """A new connection; then decide from the journal itself what became of the batch in flight."""
-        previous = self._session_name()
         link = await self._connect()
         try:
-            # The old session may still be at work on our batch: ended first, it cannot commit after our look.
-            await link.end_sessions(previous)
+            # An old session may still be at work on our batch: ended first, it cannot commit after our look.
+            await link.end_sessions(self._session_name())
             await self._check_epoch(link)
             self._settle(await link.row_after(self.shard, self._head.seq))
         except BaseException:
@@ -348,12 +346,11 @@ class JournalWriter:
         self._land()
 
     async def _connect(self) -> JournalLine:
-        self._links += 1
         return await self._shelf.line(self._session_name(), self._on_reply, self._on_down)
 
     def _session_name(self) -> str:
-        """Unique per connection; at most 63 bytes, PostgreSQL's limit for names."""
-        return f"kopitra journal {self.shard}:{self.epoch}:{self._links}"[-63:]
+        """One for all connections of this writer; at most 63 bytes, PostgreSQL's limit for names."""
+        return f"kopitra journal {self.shard}:{self.epoch}"[-63:]
 
     async def _check_epoch(self, link: JournalLine) -> None:
         if await link.epoch(self.shard) != self.epoch:

@@ -6,6 +6,7 @@ Between two appends only: each waits for its answer on the connection that the a
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from kopitra.domain.errors import Unavailable
 from kopitra.store.drafts import Draft, Head, IdempotencyRecord, SignalRef
 from kopitra.store.journal_link import JournalLink
 from kopitra.store.shelf import RowHash
@@ -47,11 +48,13 @@ class PostgresLine(JournalLink):
         return found[0].epoch if found else None
 
     async def end_sessions(self, name: str) -> None:
-        """End the server's side of our sessions called `name`, and wait until they are gone (1 s at most)."""
+        """End the server's side of our other sessions called `name`; raises Unavailable while one is not gone."""
+        # Less than the statement timeout; a server hosts several databases, and each may have a writer of this name.
         text = """
-            select pg_terminate_backend(pid, 1000) as ended
-            from pg_stat_activity where application_name = %s and pid <> pg_backend_pid()"""
-        await self.rows(_Ended, text, (name,))
+            select pg_terminate_backend(pid, 800) as ended from pg_stat_activity
+            where application_name = %s and datname = current_database() and pid <> pg_backend_pid()"""
+        if not all(session.ended for session in await self.rows(_Ended, text, (name,))):
+            raise Unavailable("An earlier session of the journal is still at work; waiting for its end.")
 
     async def first_record(self, drafts: Sequence[Draft]) -> IdempotencyRecord | SignalRef | None:
         """The stored record that one of these drafts repeats; an answer before a signal, because it can be

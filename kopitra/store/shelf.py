@@ -78,7 +78,10 @@ class JournalLine(Protocol):
         ...
 
     async def end_sessions(self, name: str) -> None:
-        """End the server's side of our connections called `name`; when it returns, nothing of theirs can commit."""
+        """End the server's side of our other connections called `name`: when it returns, nothing of theirs can commit.
+
+        Raises Unavailable while one of them cannot be ended.
+        """
         ...
 
     async def first_record(self, drafts: Sequence[Draft]) -> IdempotencyRecord | SignalRef | None:

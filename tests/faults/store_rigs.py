@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import os
+import signal
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -59,7 +61,8 @@ class Rig(Protocol):
     """A store with its faults. `shelf` goes over `way`, `calm` straight; `process` is one more process's.
 
     `lock` holds a lease row as somebody else's transaction does, `steal` gives it to a thief (`steal_locked`: inside
-    that transaction), `expire` lets it run out, `judge` allows a build, `tell_change` changes the configuration.
+    that transaction), `expire` lets it run out, `freeze` stops the server's side of a journal's line, `judge` allows a
+    build, `tell_change` changes the configuration.
     """
 
     @property
@@ -79,6 +82,8 @@ class Rig(Protocol):
     async def steal_locked(self, shard: str) -> None: ...
     async def judge(self, build: str, *, allowed: bool) -> None: ...
     async def tell_change(self, row: ChangeRow) -> None: ...
+    async def freeze(self, shard: str) -> None: ...
+    async def thaw(self, shard: str) -> None: ...
     def process(self) -> Shelf: ...
 
 
@@ -122,6 +127,12 @@ class MemoryRig:
     async def tell_change(self, row: ChangeRow) -> None:
         self.store.tables.tell_change(row)
 
+    async def freeze(self, shard: str) -> None:
+        self.store.slow_commits()
+
+    async def thaw(self, shard: str) -> None:
+        self.store.fast_commits()
+
     def process(self) -> Shelf:
         return self.store.shelf()
 
@@ -133,6 +144,9 @@ class _Pid:
 
 _WAITING_SQL: LiteralString = """
     select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"""
+_JOURNAL_SQL: LiteralString = """
+    select pid from pg_stat_activity
+    where starts_with(application_name, %s) and datname = current_database()"""
 _STEAL_SQL: LiteralString = "update lease set epoch = epoch + 1, holder = 'thief' where shard = %s"
 _JUDGE_SQL: LiteralString = """
     insert into builds (build, allowed, reason, who, at) values (%s, %s, '', 'tests', now())
@@ -147,6 +161,7 @@ class PostgresRig:
         self.shelf: Shelf = PostgresShelf(over)
         self.calm: Shelf = PostgresShelf(straight)
         self._db = straight
+        self._frozen = 0
         self._locks: dict[str, tuple[AsyncExitStack, Session]] = {}
 
     async def down(self) -> None:
@@ -184,6 +199,14 @@ class PostgresRig:
     async def tell_change(self, row: ChangeRow) -> None:
         async with self._db.transaction() as session:
             await tell_change(session, row)
+
+    async def freeze(self, shard: str) -> None:
+        (process,) = await self._db.rows(_Pid, _JOURNAL_SQL, (f"kopitra journal {shard}:",))
+        self._frozen = process.pid
+        os.kill(process.pid, signal.SIGSTOP)
+
+    async def thaw(self, shard: str) -> None:
+        os.kill(self._frozen, signal.SIGCONT)
 
     def process(self) -> Shelf:
         return self.calm

@@ -114,6 +114,26 @@ async def test_an_old_connection_is_ended_before_the_journal_is_asked(rig: Rig, 
     assert len(await stored(rig, at)) == 1
 
 
+async def test_an_old_connection_that_does_not_end_is_waited_for(rig: Rig, at: Names) -> None:
+    """It may still commit: until it is gone nobody knows, and the attempts before do not make it forgotten."""
+    async with writing(rig, at) as w:
+        await rig.freeze(at.shard)
+        flying = w.append(fact(at, 1))
+        for _ in range(5):  # turns in which the statement leaves; the server says nothing about it
+            await asyncio.sleep(0)
+        rig.way.cut()
+        with pytest.raises(Unavailable) as unknown:
+            await flying
+        assert unknown.value.code == "commit-unknown"
+        before = rig.way.served
+        await until(lambda: rig.way.served >= before + 2)
+        assert not w.writer.available
+        await rig.thaw(at.shard)
+        await until(lambda: w.writer.available)
+        assert w.orphaned == await stored(rig, at)
+        assert (await w.append(fact(at, 2))).seq == len(w.orphaned) + 1
+
+
 async def test_ending_the_connections_of_a_name_ends_no_other(rig: Rig, at: Names) -> None:
     await held(rig, at)
     name = f"mine {at.shard}"
