@@ -14,12 +14,14 @@ from gateway_container.engine.views import Views
 from kopitra.domain.book import root_of
 from kopitra.domain.errors import StoreError
 from kopitra.domain.instruments import INSTRUMENTS
-from kopitra.domain.journal import EntriesBlocked, SwitchChanged
+from kopitra.domain.journal import AlertRaised, EntriesBlocked, SwitchChanged
 from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
 from kopitra.store.shelf import Shelf
 from kopitra.store.switches import SwitchRow
 from kopitra.wire.views import FlattenAccountView, FlattenView, PositionView
 
+#: who threw a switch that no person threw
+BRAKE: Final = "runaway-brake"
 #: seconds between two tries to write a switch's row
 ROW_RETRY_S: Final = 1.0
 #: seconds after which switches that were not read count as reducing
@@ -72,14 +74,34 @@ class Control:
     ) -> KillSwitch:
         epoch = self._state.book.switches.epoch(scope, scope_id) + 1
         switch = KillSwitch(scope, scope_id, state, reason, who, epoch)
-        kept = self._log.secure(workspace, SwitchChanged(switch))
-        row = SwitchRow(scope, scope_id, workspace, state, epoch, reason, who, self._state.clock.now())
-        task = asyncio.get_running_loop().create_task(self._write(row))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        kept = self._throw(workspace, switch)
         if kept is not None:
             await kept
         return switch
+
+    def _throw(self, workspace: str, switch: KillSwitch) -> asyncio.Future[bool] | None:
+        """In force when it returns; the future says when the local file has it, where the journal is away."""
+        kept = self._log.secure(workspace, SwitchChanged(switch))
+        row = SwitchRow(
+            switch.scope, switch.scope_id, workspace, switch.state, switch.epoch, switch.reason, switch.who,
+            self._state.clock.now(),
+        )  # fmt: skip
+        task = asyncio.get_running_loop().create_task(self._write(row))
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return kept
+
+    def brake(self, account_id: str, reason: str) -> None:
+        """Halt an account that runs away (R-099); once, until a person lifts it."""
+        switches = self._state.book.switches
+        if switches.state("account", account_id) == "halted":
+            return
+        epoch = switches.epoch("account", account_id) + 1
+        why = f"runaway brake: {reason}"
+        workspace = self._state.workspace_of(account_id)
+        self._throw(workspace, KillSwitch("account", account_id, "halted", why, BRAKE, epoch))
+        text = f"{reason}: the account is halted; look at its orders, flatten it if need be, then lift the switch"
+        self._log.note(workspace, AlertRaised("runaway-brake", text, account_id))
 
     async def _write(self, row: SwitchRow) -> None:
         """For other replicas, until it is there or overtaken; the journal holds the truth."""

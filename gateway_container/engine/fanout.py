@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from gateway_container.engine.admission import Admission, followers_of
+from gateway_container.engine.brake import Brake
 from gateway_container.engine.last_look import HELD_BACK, SUPERSEDED, LastLook
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import AccountQueue, Place, Stamp
@@ -42,6 +43,7 @@ class Fanout:
         self._log = log
         self._links = links
         self.look = look
+        self.brake = Brake(state)
         self.requests = Requests(state, log, links, look, self._retry_later)
         self._admission = Admission(links)
         self._queues: dict[str, AccountQueue] = {}
@@ -141,7 +143,7 @@ class Fanout:
         """Last look and write. False when the order has to wait (it is queued then)."""
         now_ns = self._state.clock.monotonic_ns()
         qty = place.intent.qty
-        refusal = self.look.refusal(place, now_ns)
+        refusal = self._repeated(place.intent) or self.look.refusal(place, now_ns)
         if refusal == SUPERSEDED:
             return True
         if refusal == HELD_BACK:
@@ -160,6 +162,7 @@ class Fanout:
                 self._remember(child.cl_ord_id)
             sent.append(sent_fact(place, outcome))
             sent.extend(sent_fact(place, outcome, child.cl_ord_id) for child in place.attached)
+            self.brake.wrote(place.intent.account_id, 1 + len(place.attached))
             return True
         if outcome.reason in WAITS and (place.intent.reduce_only or outcome.reason == "busy"):
             if outcome.reason == "stale" and now_ns - place.stamp.durable_ns > STALE_WAIT_MS * 1_000_000:
@@ -170,6 +173,13 @@ class Fanout:
             return False
         self._not_sent(place, outcome.reason, outcome.text)
         return True
+
+    def _repeated(self, intent: OrderIntent) -> str | None:
+        """Orders out never exceed plan in: what was written is not written again, whoever asks (I-01, I-05)."""
+        if intent.cl_ord_id not in self._written:
+            return None
+        self.brake.repeated(intent)
+        return SUPERSEDED
 
     def _remember(self, cl_ord_id: str) -> None:
         self._written[cl_ord_id] = None

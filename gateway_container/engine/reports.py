@@ -189,6 +189,9 @@ class Reports:
 
     def _executed(self, report: ExecutionReport, *, foreign: bool) -> None:
         self._state.executed(report)
+        position = self._state.book.positions.get((report.account_id, report.symbol))
+        if position is not None and position.qty == 0:
+            self._fanout.brake.went_flat(report.account_id)
         if self._markets.closed and (account := self._state.account(report.account_id)) is not None:
             self._markets.traded(account.broker, report.symbol)
         if foreign:

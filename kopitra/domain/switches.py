@@ -82,6 +82,11 @@ class SwitchBoard:
         """Every switch that was ever set."""
         return tuple(self._switches.values())
 
+    def state(self, scope: SwitchScope, scope_id: str) -> SwitchState:
+        """What one switch says, active when it was never set."""
+        known = self._switches.get((scope, scope_id))
+        return known.state if known is not None else "active"
+
     def epoch(self, scope: SwitchScope, scope_id: str) -> int:
         """The epoch of one switch, 0 when it was never set."""
         known = self._switches.get((scope, scope_id))

@@ -4,9 +4,9 @@ import pytest
 
 from tests.architecture.exceptions import EXCEPTIONS
 from tests.architecture.house import Finding, Rule, python_error, sample, sources, texts
-from tests.architecture.rules import bounds, clock, money, reach, size
+from tests.architecture.rules import bounds, clock, money, reach, scope, size
 
-RULES = (*size.RULES, *clock.RULES, *money.RULES, *bounds.RULES, *reach.RULES)
+RULES = (*size.RULES, *clock.RULES, *money.RULES, *bounds.RULES, *reach.RULES, *scope.RULES)
 
 
 def _name(rule: Rule) -> str:
