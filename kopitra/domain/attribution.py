@@ -58,9 +58,11 @@ def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost:
     episode = book.episodes.get(key)
     if episode is None:
         return
-    wanted = within(gone, episode.target)
-    episode.target -= wanted
-    if wanted:
+    # What was too much anyway is not missed.
+    short = min(abs(gone), max(ZERO, abs(episode.target) - abs(position.qty)))
+    if short and gone * episode.target > 0:
+        wanted = short if gone > 0 else -short
+        episode.target -= wanted
         book.sync.by_hand[key] = book.sync.by_hand.get(key, ZERO) + wanted
 
 

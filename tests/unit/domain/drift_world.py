@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from kopitra.domain.drift import Found, asks_of, find
 from kopitra.domain.executions import ExecutionReport
-from kopitra.domain.journal import DriftNoted, Reported, RepairPlanned
+from kopitra.domain.journal import DriftNoted, RepairPlanned, Reported
 from kopitra.domain.orders import ZERO
 from kopitra.domain.repair import RepairPlan
 from kopitra.domain.repairing import NO_WISH, Repairable, Wish, plan_repair

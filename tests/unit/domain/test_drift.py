@@ -7,7 +7,7 @@ from kopitra.domain.journal import Doubted, EntriesBlocked
 from kopitra.domain.orders import ZERO
 from kopitra.domain.react import refit
 from kopitra.domain.signals import StopLoss
-from tests.unit.domain.copy_world import ESZ6, World, d, rule
+from tests.unit.domain.copy_world import ESZ6, World, account, d, rule
 from tests.unit.domain.drift_world import by_hand, compared, kinds, lost_fill, note
 
 
@@ -32,7 +32,7 @@ def test_r041_what_the_leader_has_and_the_follower_never_got_is_a_missed_open() 
 
 def test_r041_an_entry_that_was_refused_before_it_left_is_missed_all_the_same() -> None:
     world = World([rule()])
-    world.accounts["a1"] = world.accounts["a1"].__class__("reducing", True, d(1), ZERO, True, False, world.accounts["a1"].limits, 1)  # fmt: skip
+    world.accounts["a1"] = account(switch="reducing")
     world.say("enter", side="buy", quantity=d(2), leader_position=d(2))
     assert kinds(compared(world)) == [("missed_open", d(2))]
 
