@@ -18,11 +18,12 @@ from bench.fleet import KEY_ID, KEY_RATE, KEY_SECRET, LEADER, LIMITS, WORKSPACE,
 from brokers import registry
 from gateway_container.api.doors import Doors, KeyGrant
 from gateway_container.app import build_app
-from gateway_container.compose import listen, sessions_up, tame_collector
+from gateway_container.compose import listen, tame_collector
 from gateway_container.config_source import Grants
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
 from gateway_container.engine.machine import Identity, Machine, Supplies
+from gateway_container.replica import sessions_up
 from kopitra.clock import SystemClock
 from kopitra.store.drafts import Committed, Draft, JournalRow
 from kopitra.store.journal import JournalWriter

@@ -4,7 +4,9 @@ import typer
 
 from cli import (
     accounts,
+    builds,
     demo,
+    deploy_gate,
     flatten,
     followers,
     hooks,
@@ -33,6 +35,7 @@ app = typer.Typer(
 
 house_commands.add_to(app)
 app.command("demo")(demo.demo)
+app.command("deploy-gate")(deploy_gate.deploy_gate)
 app.command("flatten")(flatten.flatten)
 for name, group in (
     ("workspace", workspaces.app),
@@ -45,6 +48,8 @@ for name, group in (
     ("hook", hooks.app),
     ("operator", operators.app),
     ("projections", projections.app),
+    ("builds", builds.app),
+    ("news", deploy_gate.news),
     ("signal", signals.app),
     ("sim", sims.app),
 ):

@@ -20,13 +20,15 @@ from brokers import registry
 from gateway_container.api.doors import Credentials, Doors, HookGrant, KeyGrant, OperatorGrant, Served
 from gateway_container.api.doors import Settings as DoorSettings
 from gateway_container.app import build_app
-from gateway_container.config_source import Grants, gateway_config, load_grants
+from gateway_container.config_source import Grants, config_digest, gateway_config, load_grants
 from gateway_container.engine.broadcast import Broadcast
-from gateway_container.engine.machine import Identity, Machine, Supplies
+from gateway_container.engine.machine import Identity, Supplies
 from gateway_container.exit_writer import LocalExitFile
 from gateway_container.operators import load_operators
+from gateway_container.replica import Parts, Replica
 from kopitra.clock import SystemClock
 from kopitra.domain.errors import KopitraError
+from kopitra.ports import Clock
 from kopitra.settings import Settings
 from kopitra.store.catalogue import BrokerRow, publish_brokers
 from kopitra.store.config import ConfigSnapshot, ConfigWatch, load_config
@@ -38,10 +40,6 @@ from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.sealing import FileMasterKey, Sealer, load_sealer
 from kopitra.telemetry import Metrics
 
-#: seconds that the door stays shut while the first sessions come up; a bad account holds up nobody longer
-START_WAIT_S: Final = 10.0
-#: seconds between two looks at the sessions while the door is shut
-WAIT_STEP_S: Final = 0.02
 #: seconds for requests under way after SIGTERM
 REQUESTS_S: Final = 3
 #: allocations between two collections of young objects: the hot path makes no cycles worth looking for often
@@ -85,37 +83,48 @@ class Stores:
 async def serve(settings: Settings, dsn: str, ready: Callable[[str, int, int], None]) -> int:
     """Run the gateway until SIGTERM or SIGINT; returns the exit code. `ready(host, port, live sessions)`."""
     await check_schema(dsn)
-    async with Database(dsn, "kopitra gateway") as db, _machine(settings, dsn, db) as (machine, app, lost):
-        sockets = [listen(settings.host, settings.port)]
-        config = uvicorn.Config(
-            app,
-            loop="none",
-            http="httptools",
-            ws="websockets-sansio",
-            lifespan="off",
-            access_log=False,
-            proxy_headers=False,
-            log_config=None,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=REQUESTS_S,
-        )
-        server = uvicorn.Server(config)
-        _on_stop(server, machine)
-        lost.append(lambda reason: setattr(server, "should_exit", True))
-        await sessions_up(machine)
+    async with Database(dsn, "kopitra gateway") as db, _replica(settings, dsn, db) as (replica, app):
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, replica.stop)
+        await replica.begin()
         tame_collector()
+        sockets = [listen(settings.host, settings.port)]
+        server = uvicorn.Server(_config(app))
+        server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
+        serving = loop.create_task(server.serve(sockets), name="doors")
+        serving.add_done_callback(lambda _done: replica.stop())
+        while not (server.started or serving.done()):  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0)
+        machine = replica.machine
+        live = 0 if machine is None else sum(s.state == "live" for s in machine.sessions.all.values())
         host, port = sockets[0].getsockname()[:2]
-        live = sum(s.state == "live" for s in machine.sessions.all.values())
-        asyncio.get_running_loop().call_soon(ready, host, port, live)
-        await server.serve(sockets)
-        return 0 if machine.lease.valid else 3
+        ready(host, port, live)
+        # The door queues for the successor while we hand over; it closes last.
+        code = await replica.run()
+        server.should_exit = True
+        await serving
+        return code
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="off",
+        access_log=False,
+        proxy_headers=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=REQUESTS_S,
+    )
 
 
 @asynccontextmanager
-async def _machine(
-    settings: Settings, dsn: str, db: Database
-) -> AsyncGenerator[tuple[Machine, ASGIApp, list[Callable[[str], None]]]]:
+async def _replica(settings: Settings, dsn: str, db: Database) -> AsyncGenerator[tuple[Replica, ASGIApp]]:
     adapters = registry()
     metrics, clock = Metrics(), SystemClock()
     rows = [
@@ -123,81 +132,66 @@ async def _machine(
         for code, a in adapters.items()
     ]
     await publish_brokers(db, rows)
-    stores = Stores(settings, dsn, db)
-    snapshot, sealer, grants = await stores.read()
     holder = settings.holder or f"{socket.gethostname()}-{os.getpid()}"
     shelf = PostgresShelf(db)
     broadcast = Broadcast(shelf, settings.shard)
-    lost: list[Callable[[str], None]] = []
-    machine = await Machine.start(
-        Identity(settings.shard, holder, settings.build),
-        Supplies(
-            shelf,
-            clock,
-            adapters,
-            metrics,
-            _tracer(settings),
-            LeaseSettings(exit_grace_s=settings.exit_grace_s),
-            LocalExitFile(settings.data_dir, settings.shard),
-        ),
-        gateway_config(snapshot, sealer),
-        broadcast,
-        lambda reason: _lease_lost(reason, lost),
+    supplies = Supplies(
+        shelf,
+        clock,
+        adapters,
+        metrics,
+        _tracer(settings),
+        LeaseSettings.of(settings.lease_ttl_s, settings.exit_grace_s),
+        LocalExitFile(settings.data_dir, settings.shard),
     )
+    identity = Identity(settings.shard, holder, settings.build)
+    replica = Replica(Parts(identity, supplies, db, broadcast, settings.drain_s))
+    stores = Stores(settings, dsn, db)
+    read_ns = clock.monotonic_ns()
+    snapshot, sealer, grants = await stores.read()
+    await replica.reconfigure(gateway_config(snapshot, sealer), snapshot.switches, config_digest(snapshot))
+    replica.switches_read(read_ns)
     live = LiveGrants(grants)
     doors = Doors(
         clock=clock,
         credentials=live,
-        intake=machine.intake,
-        executions=machine.callbacks,
-        views=machine.views,
-        control=machine.control,
+        intake=replica.intake,
+        executions=replica.executions,
+        views=replica.standby.views,
+        control=replica.control,
         broadcast=broadcast,
         metrics=lambda: generate_latest(metrics.registry),
         settings=DoorSettings(trust_proxy=settings.trusted_proxies > 0),
         observe=_observer(metrics),
     )
-    watching = asyncio.get_running_loop().create_task(_follow(stores, machine, live), name="config watch")
+    replica.stand(doors)
+    watching = asyncio.get_running_loop().create_task(
+        _follow(stores, replica, live, clock), name="config watch"
+    )
     try:
-        yield machine, build_app(doors), lost
+        yield replica, build_app(doors)
     finally:
         watching.cancel()
         await asyncio.wait([watching])
-        await machine.stop(settings.drain_s)
+        await replica.close()
 
 
-def _lease_lost(reason: str, listeners: list[Callable[[str], None]]) -> None:
-    _log.critical("lease_lost", reason=reason)
-    for listener in listeners:
-        listener(reason)
-
-
-async def _follow(stores: Stores, machine: Machine, live: LiveGrants) -> None:
+async def _follow(stores: Stores, replica: Replica, live: LiveGrants, clock: Clock) -> None:
     """Take every change of the configuration."""
-    watch = ConfigWatch(stores.dsn, machine.state.clock, on_current=machine.control.switches_read)
+    watch = ConfigWatch(stores.dsn, clock, on_current=replica.switches_read)
     try:
         while True:
             await watch.following()
             try:
                 snapshot, sealer, live.now = await stores.read()
-                await machine.reconfigure(gateway_config(snapshot, sealer), snapshot.switches)
-                machine.control.switches_read(watch.read_ns)
+                config = gateway_config(snapshot, sealer)
+                await replica.reconfigure(config, snapshot.switches, config_digest(snapshot))
+                replica.switches_read(watch.read_ns)
             except (KopitraError, OSError) as error:
                 _log.error("configuration_not_taken", error=str(error))
                 watch.again()
     finally:
         await watch.close()
-
-
-async def sessions_up(machine: Machine) -> None:
-    """Wait for the sessions that come up soon; the others go on trying behind the open door."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + START_WAIT_S
-    while True:
-        await asyncio.sleep(WAIT_STEP_S)  # first: a session that has not begun is closed, too
-        coming = any(s.state not in ("live", "closed") for s in machine.sessions.all.values())
-        if not coming or loop.time() >= end:
-            return
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -209,20 +203,6 @@ def listen(host: str, port: int) -> socket.socket:
     listener.bind((host, port))
     listener.setblocking(False)
     return listener
-
-
-def _on_stop(server: uvicorn.Server, machine: Machine) -> None:
-    """SIGTERM: refuse new signals at once, then let uvicorn end what is under way (R-087)."""
-
-    def stop() -> None:
-        machine.accepting = False
-        machine.intake.closed = True
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
 
 
 def _observer(metrics: Metrics) -> Callable[[Served], None]:

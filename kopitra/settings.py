@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     trusted_proxies: int = 0
     #: OTLP endpoint for traces; empty: no traces
     otlp_endpoint: str = ""
+    #: seconds that a lease lives without renewal: how long a shard is dark after a crash
+    lease_ttl_s: float = Field(default=10.0, ge=0.5, le=60)
     #: seconds past its lease for which a gateway without a database may still send exits (R-073)
     exit_grace_s: float = Field(default=10.0, ge=0, le=60)
     #: seconds for everything in flight to finish after SIGTERM

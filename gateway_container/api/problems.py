@@ -84,6 +84,8 @@ CODES: Final[dict[str, Told]] = {
     "commit-unknown": Told(503, _LATER),
     "lease-lost": Told(503, _LATER),
     "commit-pending": Told(503, _LATER),
+    "not-the-holder": Told(503, _LATER),
+    "switch-not-confirmed": Told(503, _LATER),
     "replay-memory-full": Told(503, _LATER),
     "internal-error": Told(500, "Our fault"),
 }

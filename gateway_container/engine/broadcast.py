@@ -41,10 +41,15 @@ class Subscription:
         if self.resume or not self.sees(row):
             return
         if len(self._rows) >= WAITING_MAX:
-            self._rows.clear()
-            self.resume = True
+            self.drop()
         else:
             self._rows.append(row)
+            self._wake.set()
+
+    def drop(self) -> None:
+        """There are rows that it will not see here: it must resume."""
+        self._rows.clear()
+        self.resume = True
         self._wake.set()
 
     async def rows(self) -> Sequence[JournalRow]:
@@ -63,14 +68,23 @@ class Broadcast:
         self._shelf = shelf
         self._shard = shard
         self._subscribers: set[Subscription] = set()
+        self._seq = 0
 
     def committed(self, rows: Sequence[JournalRow]) -> None:
-        """Called by the journal's writer for rows that are durable; readers come after those who send."""
-        if self._subscribers:
-            asyncio.get_running_loop().call_soon(self._offer, rows)
+        """Called by the journal's writer for rows that are durable; readers come after those who send.
 
-    def _offer(self, rows: Sequence[JournalRow]) -> None:
+        While we are a standby, who follows the journal calls it. Rows that nobody showed us when we took over end
+        the readers' streams: they connect again and read them from Postgres.
+        """
+        missed = 0 < self._seq < rows[0].seq - 1
+        self._seq = rows[-1].seq
+        if self._subscribers:
+            asyncio.get_running_loop().call_soon(self._offer, rows, missed)
+
+    def _offer(self, rows: Sequence[JournalRow], missed: bool) -> None:
         for subscriber in self._subscribers:
+            if missed:
+                subscriber.drop()
             for row in rows:
                 subscriber.offer(row)
 

@@ -42,6 +42,11 @@ class LeaseSettings:
         if not 0 <= self.exit_grace_s <= 60:
             raise ValueError(f"exit_grace_s {self.exit_grace_s} must lie between 0 and 60.")
 
+    @classmethod
+    def of(cls, ttl_s: float, exit_grace_s: float) -> "LeaseSettings":
+        """The usual proportions: three renewals in a life, a fifth of it as the margin."""
+        return cls(ttl_s, ttl_s / 3, ttl_s / 5, exit_grace_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:

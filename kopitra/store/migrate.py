@@ -84,6 +84,11 @@ def steps(folder: Path = MIGRATIONS_DIR) -> tuple[Step, ...]:
     return tuple(sorted(found, key=lambda step: (step.number, step.stage == "post")))
 
 
+def newest_step() -> int:
+    """Number of the newest migration that this build knows."""
+    return max(step.number for step in steps())
+
+
 async def migrate(dsn: str, *, stage: Stage = "post", folder: Path = MIGRATIONS_DIR) -> list[str]:
     """Apply what is pending and return its titles.
 

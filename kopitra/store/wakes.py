@@ -46,8 +46,7 @@ class Wakes:
         try:
             with translated():
                 if self._connection is None:
-                    async with asyncio.timeout(patience_s):
-                        self._connection = await self._listen()
+                    self._connection = await asyncio.wait_for(self._listen(), patience_s)
                     return []  # what happened before is found by looking
                 return await self._heard(self._connection, patience_s)
         except (Unavailable, TimeoutError):

@@ -27,6 +27,7 @@ from kopitra.domain.errors import Unavailable
 from kopitra.domain.instruments import front_month
 from kopitra.domain.journal import AlertRaised, Entry
 from kopitra.domain.limits import RiskLimits
+from kopitra.domain.prop_limits import PropLimits
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.signals import Signal
 from kopitra.ports import SimAccount
@@ -60,6 +61,7 @@ class Follower:
     rule: Callable[[str], CopyRule] = rule
     limits: RiskLimits = RiskLimits()
     balance: Decimal = Decimal(50_000)
+    prop: tuple[PropLimits, ...] = ()
 
 
 @dataclass(slots=True)
@@ -258,10 +260,11 @@ async def street(followers: Mapping[str, Follower], leader_at: str | None = None
                 settings, credentials = running.login(name)
                 login_id = f"login-{account_id}"
                 logins[login_id] = LoginConfig(login_id, WORKSPACE, broker, settings, credentials)
-                limits = followers[account_id].limits if account_id in followers else RiskLimits()
+                given = followers.get(account_id, Follower(broker))
                 accounts[account_id] = AccountConfig(
-                    account_id, WORKSPACE, account_id, broker, login_id, f"SIM{account_id}", limits=limits
-                )
+                    account_id, WORKSPACE, account_id, broker, login_id, f"SIM{account_id}",
+                    limits=given.limits, prop=given.prop,
+                )  # fmt: skip
         rules = tuple(f.rule(account_id) for account_id, f in followers.items())
         leader = LeaderConfig(LEADER, WORKSPACE, "leader", BOSS if leader_at else None)
         made.config = GatewayConfig(1, accounts, {LEADER: leader}, logins, {LEADER: rules})
@@ -295,7 +298,7 @@ async def engine(
         )
         broadcast = Broadcast(PostgresShelf(db), "main")
         machine = await Machine.start(
-            Identity("main", "test", "test"), supplies, on.config, broadcast, lost.append
+            Identity("main", "test", "dev"), supplies, on.config, broadcast, lost.append
         )
         world = World(machine, on, db, broadcast, lost)
         try:
