@@ -49,7 +49,7 @@ def intent(account_id: str, **fields: object) -> OrderIntent:
     made = OrderIntent(
         f"id-{account_id}", "list", account_id, "lead", "e", "entry", "ESZ6", "buy", Decimal(1)
     )
-    return made._replace(**fields)  # pyright: ignore[reportArgumentType]
+    return made._replace(**fields)
 
 
 def place(account_id: str, requests: int = 1, follows: int = 0, **fields: object) -> Place:

@@ -1,0 +1,58 @@
+"""R-053, R-054: an account whose broker does not answer, on real wires."""
+
+from kopitra.ports import NotSent
+from tests.integration.gateway.world import FIRST, SECOND, Follower, World, house
+
+ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
+
+
+def break_down(world: World, account_id: str) -> None:
+    for number in range(5):
+        world.machine.fanout.look.breakers.failed(account_id, f"lost {number}")
+
+
+async def test_r054_an_open_breaker_refuses_entries_of_its_account_and_lets_its_exits_pass(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        break_down(world, "a")
+        more = await world.send(action="add", side="buy", quantity=1)
+        assert {c.intent.account_id: c.reason for c in more if c.intent.account_id == "a"} == {
+            "a": "breaker_open"
+        }
+        await world.holds(a=1, b=2)
+        await world.alert("breaker-open", "a")
+        await world.send(action="exit")
+        await world.holds(a=0, b=0)
+        assert world.machine.fanout.look.breakers.state("a") == "closed"
+
+
+async def test_r053_one_read_closes_it_again_when_the_broker_answers(dsn: str) -> None:
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        break_down(world, "a")
+        breakers = world.machine.fanout.look.breakers
+        assert breakers.state("a") == "open"
+        await world.until(lambda: breakers.state("a") == "closed", "the probe's success")
+        await world.alert("breaker-closed", "a")
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1)
+
+
+async def test_r053_lost_answers_count_and_business_refusals_do_not(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        breakers = world.machine.fanout.look.breakers
+        await world.sim("b").settings(reject_ratio=1.0)
+        for _ in range(6):
+            refused = await world.send(side="buy", quantity=1)
+            await world.until(
+                lambda refused=refused: all(c.state != "claimed" for c in refused), "answers to all"
+            )
+        assert breakers.state("b") == "closed"
+        for _ in range(4):
+            breakers.failed("a", "lost")
+        await world.sim("a").settings(stream_silent=True, drop_answer_ratio=1.0)
+        doubted = await world.send(action="add", side="buy", quantity=1)
+        child = next(c for c in doubted if c.intent.account_id == "a")
+        await world.until(lambda: child.state == "in_doubt", "doubt")
+        assert breakers.state("a") == "open"
+        assert isinstance(breakers.hold("a", "x") or breakers.hold("a", "y"), NotSent)
