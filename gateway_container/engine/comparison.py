@@ -28,13 +28,6 @@ from kopitra.domain.sync import Drift
 from kopitra.ports import BrokerSession
 from kopitra.telemetry import Metrics
 
-#: seconds between two comparisons of an account: between these two, by its name, so that accounts do not read at once
-EVERY_S: Final = (30.0, 60.0)
-#: seconds between two looks at who is due
-TICK_S: Final = 1.0
-#: seconds without an execution before an account is judged, and between the two reads that confirm a difference
-QUIET_S: Final = 5.0
-_QUIET_NS: Final = 5_000_000_000
 #: reads that may run at once
 READS_MAX: Final = 8
 #: requests that one read may cost at most: the login must have room for them beside everything else
@@ -42,10 +35,30 @@ READ_REQUESTS: Final = 6
 #: how far back a read asks for executions, and how far once per trade date
 LOOK_BACK: Final = timedelta(hours=1)
 LOOK_BACK_DAY: Final = timedelta(hours=24)
-#: an execution that the stream has not told after so long is lost there
-LOST_AFTER: Final = timedelta(seconds=10)
 #: contracts whose entries stop because of what is foreign there, in words; a clean comparison lifts it
 EXTERNAL: Final = "contracts that are not ours are held there"
+
+
+class Pace(NamedTuple):
+    """When accounts are read, in seconds. Between `every_low_s` and `every_high_s` by the account's name, so that not
+    all read at once."""
+
+    every_low_s: float = 30.0
+    every_high_s: float = 60.0
+    #: between two looks at who is due
+    tick_s: float = 1.0
+    #: without an execution before an account is judged, and between the two reads that confirm a difference
+    quiet_s: float = 5.0
+    #: an execution that the stream has not told after so long is lost there
+    lost_s: float = 10.0
+
+    @property
+    def quiet_ns(self) -> int:
+        """The same in nanoseconds."""
+        return int(self.quiet_s * 1_000_000_000)
+
+
+PACE: Final = Pace()
 
 
 class _Seen(NamedTuple):
@@ -64,6 +77,7 @@ class Comparison:
         self._sessions = sessions
         self._repairs = repairs
         self._alert = alert
+        self.pace = PACE
         self._take: Callable[[AccountSnapshot], None] = self.judge
         self._follow: Callable[[FollowUp], None] = lambda _follow: None
         #: loop time of an account's next read
@@ -89,7 +103,7 @@ class Comparison:
         """Read who is due until cancelled."""
         try:
             while True:
-                await asyncio.sleep(TICK_S)
+                await asyncio.sleep(self.pace.tick_s)
                 self._round()
         finally:
             for task in self._reads.values():
@@ -113,20 +127,22 @@ class Comparison:
         """Its time has come, or it has come to rest since the last read."""
         due_s = self._next_s.get(account_id)
         if due_s is None:
-            due_s = self._next_s[account_id] = now_s + _spread(account_id) * EVERY_S[0]
+            due_s = self._next_s[account_id] = now_s + _spread(account_id) * self.pace.every_low_s
         filled_ns = self._state.facts_of(account_id).filled_ns
         rested = filled_ns > self._began_ns.get(account_id, 0)
-        return now_s >= due_s or (rested and self._state.clock.monotonic_ns() - filled_ns >= _QUIET_NS)
+        return now_s >= due_s or (
+            rested and self._state.clock.monotonic_ns() - filled_ns >= self.pace.quiet_ns
+        )
 
     def soon(self, account_id: str) -> None:
         """Something speaks for a difference: compare as soon as the account is at rest."""
         if account_id in self._next_s or account_id in self._state.config.accounts:
-            due_s = asyncio.get_running_loop().time() + QUIET_S
+            due_s = asyncio.get_running_loop().time() + self.pace.quiet_s
             self._next_s[account_id] = min(due_s, self._next_s.get(account_id, due_s))
 
     async def _read(self, account_id: str, session: BrokerSession) -> None:
         loop = asyncio.get_running_loop()
-        low, high = EVERY_S
+        low, high = self.pace.every_low_s, self.pace.every_high_s
         self._next_s[account_id] = loop.time() + low + _spread(account_id) * (high - low)
         self._began_ns[account_id] = self._state.clock.monotonic_ns()
         try:
@@ -162,7 +178,7 @@ class Comparison:
 
     def _count_lost(self, snapshot: AccountSnapshot) -> None:
         """Executions of ours that only the broker's list told: imported like all its news (R-042)."""
-        before = self._state.clock.now() - LOST_AFTER
+        before = self._state.clock.now() - timedelta(seconds=self.pace.lost_s)
         book = self._state.book
         lost = [e for e in snapshot.executions or () if e.transact_time < before and is_news(book, e)]
         if lost:
@@ -181,7 +197,7 @@ class Comparison:
         """Compare one whole snapshot that is in the book already."""
         account_id = snapshot.account_id
         account, facts = self._state.account(account_id), self._state.facts_of(account_id)
-        quiet = not facts.filled_ns or snapshot.started_ns - facts.filled_ns >= _QUIET_NS
+        quiet = not facts.filled_ns or snapshot.started_ns - facts.filled_ns >= self.pace.quiet_ns
         if account is None or not account.active or not quiet:
             return
         if self._state.book.blocked.get(account_id) == FLATTENING:
@@ -258,7 +274,7 @@ class Comparison:
             same = first is not None and first.drift == drift
             seen[drift.key] = first if first is not None and same else _Seen(drift, now_ns)
         self._seen[account_id] = seen
-        confirmed = [s.drift for s in seen.values() if now_ns - s.since_ns >= _QUIET_NS]
+        confirmed = [s.drift for s in seen.values() if now_ns - s.since_ns >= self.pace.quiet_ns]
         if len(confirmed) < len(seen):
             self.soon(account_id)
         return confirmed

@@ -1,0 +1,176 @@
+"""Accounts are compared with their brokers, and what two reads confirm is repaired by ordinary orders."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from gateway_container.engine.comparison import Pace
+from gateway_container.engine.repairs import Asked, NoSuchRepair, RepairChanged
+from kopitra.domain.journal import DriftNoted, EntriesBlocked, OrdersSent, RepairPlanned
+from kopitra.domain.repairing import Wish
+from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, house
+
+ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
+#: everything that takes seconds in the open takes tenths here
+QUICK = Pace(every_low_s=0.3, every_high_s=0.5, tick_s=0.05, quiet_s=0.3, lost_s=0.0)
+
+
+def quick(world: World) -> None:
+    world.machine.comparison.pace = QUICK
+
+
+async def noted(world: World, kind: str, state: str = "found") -> DriftNoted:
+    entry = await world.journalled(
+        lambda e: isinstance(e, DriftNoted) and (e.drift.kind, e.state) == (kind, state), f"{kind} {state}"
+    )
+    assert isinstance(entry, DriftNoted)
+    return entry
+
+
+async def orphan(world: World) -> None:
+    """Both hold one; the leader leaves while broker of "a" refuses closes, and more than one of them."""
+    await world.send(side="buy", quantity=1)
+    await world.holds(a=1, b=1)
+    await world.sim("a").control("reject-next", count=2, text="refused by a test")
+    await world.send(action="exit")
+    await world.holds(a=1, b=0)
+
+
+async def test_r043_an_orphan_is_closed_by_a_repair_with_its_cause(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await orphan(world)
+        quick(world)
+        drift = await noted(world, "orphan")
+        assert (drift.drift.leader, drift.drift.qty) == ("lead", Decimal(-1))
+        await world.holds(a=0, b=0)
+        entry = await world.journalled(lambda e: isinstance(e, RepairPlanned), "the repair")
+        assert isinstance(entry, RepairPlanned)
+        assert (entry.plan.run_id, entry.who) == (drift.run_id, "gateway")
+        intent = entry.plan.intents[0]
+        assert intent.reduce_only
+        await world.journalled(
+            lambda e: isinstance(e, OrdersSent) and any(f.cl_ord_id == intent.cl_ord_id for f in e.sent),
+            "its write",
+        )
+        await noted(world, "orphan", "cleared")
+        await world.no_order_is_doubled()
+
+
+async def test_r045_a_repair_that_does_not_help_is_parked_after_three_attempts(dsn: str) -> None:
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1)
+        await world.sim("a").control("reject-next", count=50, text="refused by a test")
+        await world.send(action="exit")
+        quick(world)
+        parked = await noted(world, "orphan", "parked")
+        await world.alert("drift-parked", "a")
+        made = [e for e in await world.journal() if isinstance(e, RepairPlanned)]
+        assert len(made) == 3
+        assert len({e.plan.plan_id for e in made}) == 3
+        assert parked.drift.symbol == world.contract
+        await world.until(lambda: len(world.machine.comparison.compared_ns) == 1, "another comparison")
+        assert len([e for e in await world.journal() if isinstance(e, RepairPlanned)]) == 3
+
+
+async def test_r043_foreign_contracts_stop_the_entries_of_their_contract_until_they_are_gone(
+    dsn: str,
+) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        quick(world)
+        await world.sim("a").by_hand("a", world.contract, "buy", 2)
+        await noted(world, "external")
+        await world.alert("drift-external", "a")
+        assert "external 2" in world.machine.comparison.out_of_sync("a")
+        await world.send(side="buy", quantity=1)
+        await world.holds(b=1)
+        assert await world.sim("a").placements("a") == []
+        await world.sim("a").by_hand("a", world.contract, "sell", 2)
+        await world.journalled(
+            lambda e: isinstance(e, EntriesBlocked) and (e.symbol, e.reason) == (world.contract, ""),
+            "the lift",
+        )
+        assert world.machine.comparison.out_of_sync("a") == ""
+        await world.send(action="add", side="buy", quantity=1)
+        await world.holds(a=1, b=2)
+
+
+async def test_what_a_person_closed_is_not_closed_again_and_can_be_opened_again_on_request(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        await world.sim("a").by_hand("a", world.contract, "sell", 1)
+        await world.until(lambda: world.held("a") == 0, "the attribution")
+        repairs = world.machine.repairs
+        left = await repairs.preview(Asked(WORKSPACE, ("a",)))
+        assert [(s.drift.kind, s.verdict) for s in left.steps] == [("closed_by_hand", "left")]
+        plan = await repairs.preview(Asked(WORKSPACE, ("a", "b"), wish=Wish(None, True)))
+        assert [(s.drift.kind, s.verdict) for s in plan.steps] == [("closed_by_hand", "approved")]
+        done = await repairs.apply(WORKSPACE, plan.plan_id, "ann", None)
+        assert done.applied
+        await world.holds(a=1, b=1)
+        again = await repairs.apply(WORKSPACE, plan.plan_id, "ann", None)
+        assert again == done
+        await world.send(action="exit")
+        await world.holds(a=0, b=0)
+        assert len(await world.sim("a").placements("a")) == 3
+
+
+async def test_after_a_person_closed_the_leaders_exit_sends_nothing(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        await world.sim("a").by_hand("a", world.contract, "sell", 1)
+        await world.until(lambda: world.held("a") == 0, "the attribution")
+        await world.send(action="exit")
+        await world.holds(a=0, b=0)
+        assert len(await world.sim("a").placements("a")) == 1
+
+
+async def test_a_plan_of_another_world_is_refused_and_one_that_nobody_previewed_is_unknown(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await orphan(world)
+        repairs = world.machine.repairs
+        plan = await repairs.preview(Asked(WORKSPACE, ("a",)))
+        assert len(plan.intents) == 1
+        await world.sim("a").by_hand("a", world.contract, "sell", 1)
+        await world.until(lambda: world.held("a") == 0, "the attribution")
+        with pytest.raises(RepairChanged):
+            await repairs.apply(WORKSPACE, plan.plan_id, "ann", None)
+        for workspace, plan_id in ((WORKSPACE, "rp0"), ("other", plan.plan_id)):
+            with pytest.raises(NoSuchRepair):
+                await repairs.apply(workspace, plan_id, "ann", None)
+        assert len(await world.sim("a").placements("a")) == 3
+
+
+async def test_r042_an_execution_that_the_stream_lost_is_imported_and_counted(dsn: str) -> None:
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        quick(world)
+        await world.sim("a").settings(stream_silent=True)
+        children = await world.send(side="buy", quantity=1)
+        await world.until(lambda: children[0].state == "filled", "the import")
+        await world.holds(a=1)
+        lost = await world.alert("stream-loss", "a")
+        assert lost.cl_ord_id == children[0].intent.cl_ord_id
+        assert world.machine.supplies.metrics.stream_losses.counts == {FIRST: 1}
+
+
+async def test_r044_a_failed_or_partial_read_changes_nothing(dsn: str) -> None:
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1)
+        machine = world.machine
+        assert await machine.comparison.look("nobody") is None
+        session = machine.sessions.of("a")
+        assert session is not None
+        whole = await session.snapshot("a", None)
+        quick(world)
+        for partial in (replace(whole, positions=None), replace(whole, positions=(), orders=None)):
+            for _ in range(2):
+                machine.reconciler.look(
+                    replace(partial, started_ns=machine.state.clock.monotonic_ns() + 10**9)
+                )
+        assert world.held("a") == 1
+        assert machine.state.book.sync.drifts == {}
+        assert not [e for e in await world.journal() if isinstance(e, DriftNoted | RepairPlanned)]
