@@ -7,12 +7,14 @@ from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple, Protocol
 
+from kopitra.domain.errors import Unavailable
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.signals import Signal
 from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
 from kopitra.ports import Clock
 from kopitra.store.drafts import Committed, IdempotencyDraft, IdempotencyRecord
+from kopitra.wire.doubts import DoubtView
 from kopitra.wire.views import FlattenView, HealthView, SignalView, SnapshotView
 
 Network = IPv4Network | IPv6Network
@@ -187,6 +189,41 @@ class Control(Protocol):
     def flatten_progress(self, workspace: str, flatten_id: str) -> FlattenView | None: ...
 
 
+class Doubts(Protocol):
+    """Orders that nobody knows the fate of."""
+
+    def waiting(self, workspace: str, accounts: frozenset[str] | None) -> list[DoubtView]:
+        """Those in doubt, and those that a person has taken over."""
+        ...
+
+    def park(self, workspace: str, cl_ord_id: str, who: str, why: str) -> DoubtView:
+        """A person takes one over. Raises KeyError for one that is not in doubt."""
+        ...
+
+    def settle(self, workspace: str, cl_ord_id: str, who: str, why: str) -> DoubtView:
+        """A person says that the broker never had it. Raises KeyError likewise."""
+        ...
+
+
+class NoDoubts:
+    """A replica without the accounts knows of none and may decide of none: everything raises Unavailable."""
+
+    def waiting(self, workspace: str, accounts: frozenset[str] | None) -> list[DoubtView]:
+        raise _elsewhere()
+
+    def park(self, workspace: str, cl_ord_id: str, who: str, why: str) -> DoubtView:
+        raise _elsewhere()
+
+    def settle(self, workspace: str, cl_ord_id: str, who: str, why: str) -> DoubtView:
+        raise _elsewhere()
+
+
+def _elsewhere() -> Unavailable:
+    return Unavailable(
+        "This replica does not hold the accounts; ask the one that does, or again in a moment."
+    )
+
+
 class StreamItem(NamedTuple):
     """One journal entry on its way to a console; `payload` is its stored JSON."""
 
@@ -271,3 +308,4 @@ class Doors:
     metrics: Callable[[], bytes]
     settings: Settings = Settings()
     observe: Callable[[Served], None] = _ignore
+    doubts: Doubts = field(default_factory=NoDoubts)

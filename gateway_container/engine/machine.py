@@ -20,6 +20,7 @@ from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.control import Control
 from gateway_container.engine.equity import Equity
 from gateway_container.engine.exit_file import ExitFile, ExitLog, Owner
+from gateway_container.engine.doubts import Doubts
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.flatten import Flattener
 from gateway_container.engine.intake import Hooks, Intake
@@ -143,6 +144,7 @@ class Machine:
         away = Away(state, log, fanout, self.intake, self.reports.alert)
         self.leaders = LeaderFeed(state, self.intake, away, self.streams.snapshot, self.reports.alert)
         self.lookup = Lookup(state, log, self.sessions, self.reports, lambda: fanout.look.lease_is_over)
+        self.doubts = Doubts(state, log, self.lookup)
         self.quotes = Quotes(state, self.sessions)
         self.reports.attach(self.leaders, self.reconciler.look, self.lookup.ask, self.quotes.session)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)

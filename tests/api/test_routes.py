@@ -16,6 +16,7 @@ from tests.api.world import World
 Headers = list[tuple[str, str]]
 SWITCH = json.dumps({"scope": "account", "scopeId": "f1", "state": "halted", "reason": "x"}).encode()
 FLATTEN = json.dumps({"scope": "account", "scopeId": "f1", "reason": "x"}).encode()
+DOUBT = json.dumps({"verdict": "park", "reason": "x"}).encode()
 
 CALLERS = ("nobody", "wrong", "ea", "other ea", "viewer", "operator", "admin", "other admin")
 #: (method, path, body) -> statuses, one for each of CALLERS
@@ -33,6 +34,8 @@ TABLE: dict[tuple[str, str, bytes], tuple[int, ...]] = {
     ("POST", "/ops/v1/kill-switches", SWITCH): (401, 401, 401, 401, 403, 200, 200, 404),
     ("POST", "/ops/v1/flatten", FLATTEN): (401, 401, 401, 401, 403, 202, 202, 404),
     ("GET", "/ops/v1/flatten/fl1", b""): (401, 401, 401, 401, 200, 200, 200, 404),
+    ("GET", "/ops/v1/doubts", b""): (401, 401, 401, 401, 200, 200, 200, 200),
+    ("POST", "/ops/v1/doubts/kp-1-e", DOUBT): (401, 401, 401, 401, 403, 200, 200, 404),
     ("GET", "/metrics", b""): (200,) * 8,
     ("GET", "/openapi.json", b""): (200,) * 8,
 }
@@ -82,7 +85,7 @@ def test_the_table_knows_every_route(world: World) -> None:
     for route in application(world).routes:
         if isinstance(route, APIRoute):
             for method in route.methods or ():
-                path = route.path.format(signalId="s-known", hookId=f"h1_{SECRET}", flattenId="fl1")
+                path = route.path.format(signalId="s-known", hookId=f"h1_{SECRET}", flattenId="fl1", clOrdId="kp-1-e")
                 assert (method, path) in known
 
 

@@ -21,6 +21,7 @@ from gateway_container.api.doors import (
 )
 from gateway_container.app import build_app
 from tests.api.client import ENTER, SECRET, SIGNALS, Reply, call, digest, ea_headers
+from tests.api.doubted import Doubted
 from tests.api.stand_ins import NOW, Controls, Keyring, Ledger, News, Shown, TestClock
 
 
@@ -34,6 +35,7 @@ class World:
     shown: Shown = field(default_factory=Shown)
     controls: Controls = field(default_factory=Controls)
     news: News = field(default_factory=News)
+    doubted: Doubted = field(default_factory=Doubted)
     served: list[Served] = field(default_factory=list[Served])
     settings: Settings = field(default_factory=Settings)
 
@@ -68,6 +70,7 @@ class World:
                 metrics=lambda: b"kopitra_up 1\n",
                 settings=self.settings,
                 observe=self.served.append,
+                doubts=self.doubted,
             )
         )
         return self.app
