@@ -13,7 +13,7 @@ from brokers._kit.matching.events import OrderFilled
 from gateway_container.engine.machine import Machine
 from kopitra.domain.book import root_of
 from kopitra.domain.signals import sign
-from tests.faults.journal_view import JournalView, Known
+from tests.faults.journal_view import Bounds, JournalView, Known
 from tests.faults.people import Operator
 from tests.faults.rude_broker import RudeBroker
 from tests.faults.rude_words import Answer, Change, Place
@@ -41,6 +41,7 @@ class Checker:
     view: JournalView
     operator: Operator
     machine_of: Callable[[Process], Machine | None]
+    machine_now: Callable[[], Machine | None]
     epoch_now: Callable[[], int]
     now_s: Callable[[], float]
     #: (scope, id) pairs that cover an account under a leader
@@ -143,9 +144,24 @@ class Checker:
         bounds = self.view.bounds.get(line)
         if not leader or bounds is None or account_id in self.touched:
             return
-        if not bounds.low <= self.own[line] <= bounds.high:
+        low, high = self._with_exits(line, bounds)
+        if not low <= self.own[line] <= high:
             targets = f"targets were {bounds.low}..{bounds.high}"
             self.broken("I-09", f"{account_id} has {self.own[line]} {root} for {leader}, its {targets}")
+
+    def _with_exits(self, line: tuple[str, str, str], bounds: Bounds) -> tuple[int, int]:
+        """Bounds of a position: an exit that is still under way may be overtaken by the next entry."""
+        buys = sells = 0
+        account_id, leader, root = line
+        machine = self.machine_now()
+        children = machine.state.book.open_children(account_id, leader) if machine is not None else ()
+        for child in children:
+            if child.intent.reduce_only and root_of(child.intent.symbol) == root:
+                if child.intent.side == "buy":
+                    buys += int(child.leaves_qty)
+                else:
+                    sells += int(child.leaves_qty)
+        return int(bounds.low) - buys, int(bounds.high) + sells
 
     def _forget_flattened(self, account_id: str) -> None:
         """A flatten closed everything there, whoever had opened it."""

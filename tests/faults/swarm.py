@@ -89,11 +89,9 @@ class Plan:
 
     def without(self, kind: str) -> "Plan":
         """The same run without one class of faults."""
-        return make_plan(self.seed, self.classes - {kind}).with_acts(self.acts)
-
-    def with_acts(self, acts: tuple[Act, ...]) -> "Plan":
-        """The same run with other acts."""
-        return replace(self, acts=acts)
+        made = make_plan(self.seed, self.classes - {kind})
+        troubles = tuple(t for t in made.troubles if t in self.troubles)
+        return replace(made, acts=self.acts, troubles=troubles)
 
 
 def drawn_classes(seed: int) -> frozenset[str]:

@@ -79,6 +79,10 @@ class World:
     asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     healed: bool = False
     quiet_s: float = 0.0
+    #: kill the gateway before this step, counted from when it first served (T-22); 0: never
+    kill_before_step: int = 0
+    #: steps from when it first served to the end
+    steps: int = 0
     _names: int = 0
 
     def __post_init__(self) -> None:
@@ -89,7 +93,14 @@ class World:
         self.view = JournalView(self.store.tables, SHARD)
         self.operator = Operator(self.knock, dict(OPERATOR_HEADERS))
         self.checker = Checker(
-            self.view, self.operator, self.machine_of, self.epoch_now, loop.time, self._scopes, self.trace
+            self.view,
+            self.operator,
+            self.machine_of,
+            lambda: self.machine,
+            self.epoch_now,
+            loop.time,
+            self._scopes,
+            self.trace,
         )
         self.brokers = make_brokers(plan, Tools(loop, self.checker, self.count))
         self.config = make_config(plan, self.brokers)
@@ -159,9 +170,14 @@ class World:
         return Hand(self.brokers[self.broker_of(account_id)], account_id)
 
     def is_explained(self, account_id: str, symbol: str) -> bool:
-        """Somebody else traded there, and the difference is written down for a person."""
-        del symbol
-        return account_id in self.checker.touched and account_id in self.view.drift
+        """Somebody else traded there, and the house knows: it counted those fills, or wrote the difference down."""
+        if account_id not in self.checker.touched:
+            return False
+        machine, broker = self.machine, self.brokers[self.broker_of(account_id)]
+        position = machine.state.book.positions.get((account_id, symbol)) if machine is not None else None
+        counted = int(position.qty) if position is not None else 0
+        known = counted == broker.net(account_id).get(symbol, 0)
+        return known or account_id in self.view.drift or account_id in self.view.alerted
 
     async def knock(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """A request to whoever answers; a closed door answers 503 at once."""
@@ -224,6 +240,9 @@ class World:
         await self._until_up()
         for broker, manners in zip(self.brokers, self.plan.manners, strict=True):
             broker.behave(manners)
+        first_step = self.loop.steps
+        if self.kill_before_step:
+            self.loop.before_step = lambda number: self._met(number - first_step)
         begun_s = loop.time()
         todo = [(act.at_s, 0, act) for act in self.plan.acts]
         struck = [(trouble.at_s, 1, trouble) for trouble in self.plan.troubles]
@@ -236,8 +255,14 @@ class World:
         await asyncio.sleep(max(0.0, begun_s + self.plan.chaos_s - loop.time()))
         await self._heal()
         await self._become_quiet()
+        self.steps = self.loop.steps - first_step
         for task in background:
             task.cancel()
+
+    def _met(self, step: int) -> None:
+        if step == self.kill_before_step and self.gateways:
+            self.count("crash", f"{self.gateways[0].name} before step {step}")
+            self.kill(self.gateways[0])
 
     async def _until_up(self) -> None:
         while self.machine is None or any(
@@ -295,7 +320,7 @@ class World:
             self.plan.seed,
             tuple(self.checker.violations),
             dict(self.faults),
-            self.loop.steps,
+            self.steps,
             self.loop.time(),
             self.quiet_s,
             sum(self.checker.placements.values()),
@@ -304,14 +329,14 @@ class World:
         )
 
 
-def run_plan(plan: Plan) -> Outcome:
+def run_plan(plan: Plan, kill_before_step: int = 0) -> Outcome:
     """One run, from its first step to its judgement. No garbage is collected meanwhile: it has a mind of its own."""
     gc.collect()
     gc.disable()
     shuffle = Random(f"{plan.seed} order") if "shuffle" in plan.classes else None
     loop = VirtualLoop(shuffle)
     try:
-        world: World | None = loop.run_until_complete(_made(plan, loop))
+        world: World | None = loop.run_until_complete(_made(plan, loop, kill_before_step))
         assert world is not None
         return world.outcome()
     finally:
@@ -320,8 +345,8 @@ def run_plan(plan: Plan) -> Outcome:
         gc.enable()
 
 
-async def _made(plan: Plan, loop: VirtualLoop) -> World:
-    world = World(plan, loop)
+async def _made(plan: Plan, loop: VirtualLoop, kill_before_step: int) -> World:
+    world = World(plan, loop, kill_before_step=kill_before_step)
     await world.run()
     return world
 

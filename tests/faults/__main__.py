@@ -1,0 +1,120 @@
+"""The simulation by hand: `python -m tests.faults run`, `replay`, `sweep`, `same`; the Makefile knows them too."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from tests.faults.runs import Figures, commit, hashes, hush, run_many
+from tests.faults.shrink import shrink
+from tests.faults.swarm import Plan, make_plan
+from tests.faults.sweep import sweep
+from tests.faults.world import Outcome, run_plan
+
+
+def say(text: str) -> None:
+    """One line for whoever runs this."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """0: nothing broke."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("run", "hashes", "same"):
+        command = commands.add_parser(name)
+        command.add_argument("--first", type=int, default=1)
+        command.add_argument("--seeds", type=int, default=50)
+        command.add_argument("--jobs", type=int, default=2)
+        command.add_argument("--figures", type=Path)
+    replay = commands.add_parser("replay")
+    replay.add_argument("--seed", type=int, required=True)
+    replay.add_argument("--whole", action="store_true", help="do not make it smaller")
+    swept = commands.add_parser("sweep")
+    swept.add_argument("--every", type=int, default=1)
+    swept.add_argument("--offset", type=int, default=1)
+    swept.add_argument("--figures", type=Path)
+    options = parser.parse_args()
+    hush()
+    return _COMMANDS[options.command](options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    begun_s = time.perf_counter()
+    figures = Figures(commit(), "T-20", options.first)
+    seeds = range(options.first, options.first + options.seeds)
+    for outcome in run_many(seeds, options.jobs):
+        figures.take(outcome)
+        if outcome.violations:
+            _tell_failure(outcome)
+    took_s = time.perf_counter() - begun_s
+    _write(options.figures, figures)
+    say(
+        f"{figures.seeds} seeds in {took_s:.0f} s: {sum(figures.faults.values())} faults, {figures.placements} "
+        f"placements, {figures.doubles} doubled, {figures.lost} lost, broken: "
+        f"{ {name: len(found) for name, found in sorted(figures.broken.items())} }"
+    )
+    return int(bool(figures.broken))
+
+
+def _tell_failure(outcome: Outcome) -> None:
+    say(f"seed {outcome.seed} at {commit()}: {outcome.violations[0]}")
+    say(f"  replay: make chaos SEED={outcome.seed}")
+
+
+def _write(path: Path | None, figures: Figures) -> None:
+    if path is not None:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
+
+
+def _replay(options: argparse.Namespace) -> int:
+    plan = make_plan(options.seed)
+    outcome = run_plan(plan)
+    if outcome.violations and not options.whole:
+        plan, outcome = shrink(plan, outcome)
+    _show(plan, outcome)
+    return int(bool(outcome.violations))
+
+
+def _show(plan: Plan, outcome: Outcome) -> None:
+    say(f"seed {plan.seed} at {commit()}, faults: {', '.join(sorted(plan.classes)) or 'none'}")
+    for line in outcome.trace:
+        say(line)
+    for violation in outcome.violations:
+        say(f"BROKEN {violation}")
+    say(f"trace {outcome.trace_hash}; replay: make chaos SEED={plan.seed}")
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    figures = Figures(commit(), "T-22", options.offset)
+    for name, step, outcome in sweep(options.every, options.offset):
+        figures.take(outcome)
+        figures.crash_points += 1
+        if outcome.violations:
+            say(f"{name}, killed before step {step} at {figures.commit}: {outcome.violations[0]}")
+    _write(options.figures, figures)
+    say(f"{figures.crash_points} crash points, broken: { {n: len(f) for n, f in figures.broken.items()} }")
+    return int(bool(figures.broken))
+
+
+def _hashes(options: argparse.Namespace) -> int:
+    seeds = range(options.first, options.first + options.seeds)
+    for seed in seeds:
+        say(run_plan(make_plan(seed)).trace_hash)
+    return 0
+
+
+def _same(options: argparse.Namespace) -> int:
+    once, again = (hashes(options.first, options.seeds, number) for number in (1, 2))
+    differ = [options.first + n for n, (a, b) in enumerate(zip(once, again, strict=True)) if a != b]
+    say(f"{len(once)} seeds run twice, different: {differ or 'none'}")
+    return int(bool(differ))
+
+
+_COMMANDS = {"run": _run, "replay": _replay, "sweep": _sweep, "hashes": _hashes, "same": _same}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""The crash sweep: five small scenarios, killed before every single step, restarted, judged (T-22, R-022)."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from tests.faults.runs import hush
+from tests.faults.swarm import Act, Plan, make_plan
+from tests.faults.world import Outcome, run_plan
+
+#: name -> what happens in it; times in seconds
+SCENARIOS: Final[dict[str, tuple[Act, ...]]] = {
+    "in and out": (Act(0.2, "trade", "ES", 2), Act(0.8, "exit", "ES")),
+    "bracket": (
+        Act(0.2, "bracket", "ES", 2, 0.9),
+        Act(0.7, "trade", "ES", -1),
+        Act(1.0, "exit", "ES"),
+    ),
+    "resting order": (
+        Act(0.2, "rest", "ES", 1, 0.3),
+        Act(0.5, "move", "ES", 1, 0.1),
+        Act(0.8, "cancel", "ES", 1),
+    ),
+    "drop copy": (Act(0.2, "boss", "ES", 2), Act(0.6, "boss", "ES", -1), Act(0.9, "boss", "ES", -1)),
+    "reversal": (Act(0.2, "trade", "ES", 1), Act(0.6, "trade", "ES", -3), Act(1.0, "switch", "ES", 1, 0.0)),
+}
+#: a seed whose house has what the scenario needs: three followers of its leader
+_SEEDS: Final[dict[str, int]] = {
+    "in and out": 1,
+    "bracket": 2,
+    "resting order": 3,
+    "drop copy": 4,
+    "reversal": 5,
+}
+
+
+def scenario(name: str) -> Plan:
+    """The plan of one scenario: polite brokers, nothing goes wrong but the crash."""
+    base = make_plan(_SEEDS[name], frozenset())
+    return replace(base, chaos_s=1.2, followers=3, acts=SCENARIOS[name], troubles=())
+
+
+def points(name: str) -> int:
+    """How many steps a scenario has."""
+    hush()
+    return run_plan(scenario(name)).steps
+
+
+def crash_at(name: str, step: int) -> Outcome:
+    """One scenario, killed before one step."""
+    hush()
+    return run_plan(scenario(name), kill_before_step=step)
+
+
+def sweep(every: int, offset: int = 1) -> Iterator[tuple[str, int, Outcome]]:
+    """All scenarios at every n-th step."""
+    for name in SCENARIOS:
+        for step in range(offset, points(name) + 1, every):
+            yield name, step, crash_at(name, step)
