@@ -188,11 +188,12 @@ class Equity:
     def _standing(self, watched: Watched) -> PropStanding:
         """What plan and last look compare."""
         account_id, limits, look = watched.account.account_id, watched.limits, watched.look
-        measure = self._state.book.measures.get(account_id)
-        if measure is None:
-            return PropStanding(
-                limits, "limit_equity_unknown", f"the account's equity is not known yet: {look.text}"
-            )
+        held = self._held(account_id)
+        if held is not None and RANK[held.rung] >= RANK["reducing"]:
+            return PropStanding(limits, held.rule, held.text)
+        if not watched.ready:
+            text = f"the account's equity is not known yet: {look.text}"
+            return PropStanding(limits, "limit_equity_unknown", text)
         if look.age_ms > limits.stale_after_ms:
             why = look.text or "no newer price has come"
             age = f"its equity is {look.age_ms // 1000} s old ({limits.stale_after_ms / 1000:g} s allowed)"
@@ -202,10 +203,8 @@ class Equity:
 
     def _held(self, account_id: str) -> Standing | None:
         """Its standing, if it is of the present day and start."""
-        standing, measure = (
-            self._state.book.standings.get(account_id),
-            self._state.book.measures.get(account_id),
-        )
+        book = self._state.book
+        standing, measure = book.standings.get(account_id), book.measures.get(account_id)
         return standing if standing is not None and measure is not None and standing.holds(measure) else None
 
     def _close_out(self, watched: Watched) -> None:

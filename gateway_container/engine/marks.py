@@ -81,11 +81,31 @@ class Marks:
 
     def watch(self, account_ids: Iterable[str]) -> None:
         """These accounts from now on."""
-        before, now_ns = self._accounts, self._state.clock.monotonic_ns()
-        self._accounts = {a: before.get(a) or Money(fitted_ns=now_ns) for a in sorted(account_ids)}
+        before = self._accounts
+        self._accounts = {a: before.get(a) or self._begun(a) for a in sorted(account_ids)}
         for (account_id, contract), position in self._state.book.positions.items():
             if account_id in self._accounts:
                 self._accounts[account_id].realized.setdefault(contract, position.realized_points)
+
+    def _begun(self, account_id: str) -> Money:
+        """What the broker has told of an account that was not watched until now."""
+        facts, now_ns = self._state.facts_of(account_id), self._state.clock.monotonic_ns()
+        money = Money(fitted_ns=now_ns)
+        if not facts.live:
+            return money  # its session begins with a whole look
+        money.positions = {
+            contract: (qty, self._average(account_id, contract, qty))
+            for contract, qty in facts.positions.items()
+            if qty
+        }
+        if facts.balance is not None:
+            _balanced(money, facts.balance, now_ns)
+            money.equity = None  # nobody knows how old it is
+        return money
+
+    def _average(self, account_id: str, contract: str, qty: Decimal) -> Decimal | None:
+        counted = self._state.book.positions.get((account_id, contract))
+        return counted.avg_px if counted is not None and counted.qty == qty else None
 
     def heard(self, event: object) -> tuple[str, ...]:
         """Take an event; the watched accounts whose worth it may have changed."""
@@ -189,7 +209,9 @@ class Marks:
         oldest_ns = now_ns
         for contract, (qty, average) in positions.items():
             price = self._prices.get(contract)
-            if price is None or average is None or root_of(contract) not in INSTRUMENTS:
+            if average is None or root_of(contract) not in INSTRUMENTS:
+                return Look(None, 0, f"the broker has not told at what price {contract} is held")
+            if price is None:
                 return Look(None, 0, f"no price of {contract} is known")
             low, high = (price.bid, price.ask) if qty > 0 else (price.ask, price.bid)
             value = qty * INSTRUMENTS[root_of(contract)].point_value
