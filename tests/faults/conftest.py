@@ -9,6 +9,9 @@ from psycopg.conninfo import make_conninfo
 
 from cli.local.postgres import EmbeddedPostgres
 from tests.faults.store_rigs import Names, Rig, memory_rig, names, postgres_rig
+from tests.integration.conftest import dsn as dsn
+from tests.integration.conftest import faulty_dsn as faulty_dsn
+from tests.integration.conftest import line as line
 from tests.integration.conftest import postgres as postgres
 from tests.integration.conftest import template as template
 

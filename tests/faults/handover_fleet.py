@@ -1,0 +1,202 @@
+"""Several gateways of one shard in this process, composed as in production, and EAs that retry as an EA does.
+
+Each replica has its own connections, so its way to the database can be cut alone. `play` sends signals through all
+doors in turn until each is answered, and `Story` says afterwards what the journal and the brokers' ledgers know.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import httpx2
+
+from gateway_container.compose import _replica
+from gateway_container.engine.recovery import decode_row
+from gateway_container.replica import Replica
+from kopitra.domain.book import Book
+from kopitra.domain.fold import fold
+from kopitra.domain.journal import Entry, SignalPlanned
+from kopitra.domain.orders import ChildOrder
+from kopitra.settings import Settings
+from kopitra.store.journal_reader import replay
+from kopitra.store.pool import Database
+from tests.integration.gateway.process import ACCOUNT, House
+from tests.integration.gateway.world import FIRST, SECOND, Follower, street
+
+#: seconds that a test waits for a condition
+PATIENCE_S: Final = 20.0
+STEP_S: Final = 0.01
+#: seconds of a lease in these tests, and of the exit grace after it
+TTL_S: Final = 1.0
+GRACE_S: Final = 0.5
+#: seconds an EA waits before it sends the same again, and for an answer
+RETRY_S: Final = 0.05
+ANSWER_S: Final = 4.0
+
+_names = itertools.count(1)
+
+
+async def until(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Wait for a condition in memory."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    while not condition():
+        assert loop.time() < deadline, f"gave up waiting for {what}"
+        await asyncio.sleep(STEP_S)
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One replica; `life` ends with its exit code."""
+
+    name: str
+    replica: Replica
+    http: httpx2.AsyncClient
+    life: asyncio.Task[int]
+
+    @property
+    def leads(self) -> bool:
+        """It holds the lease and its doors lead to the machine."""
+        return self.replica._pump is not None and not self.replica._over.is_set()
+
+    async def stopped(self) -> int:
+        """SIGTERM, and its exit code."""
+        self.replica.stop()
+        return await self.life
+
+
+@asynccontextmanager
+async def gateway(dsn: str, folder: Path, **settings: object) -> AsyncGenerator[Gateway]:
+    """Start a replica; at the end it is stopped as by SIGTERM, if it still lives."""
+    name = f"g{next(_names)}"
+    values: dict[str, object] = {
+        "data_dir": folder, "holder": name, "lease_ttl_s": TTL_S, "exit_grace_s": GRACE_S, "drain_s": 1.0, **settings,
+    }  # fmt: skip
+    made = Settings.model_validate(values)
+    async with Database(dsn, f"kopitra {name}") as db, _replica(made, dsn, db) as (replica, app):
+        await replica.begin()
+        life = asyncio.get_running_loop().create_task(replica.run())
+        transport = httpx2.ASGITransport(app)  # pyright: ignore[reportArgumentType]
+        async with httpx2.AsyncClient(
+            transport=transport, base_url="http://gateway", timeout=ANSWER_S
+        ) as http:
+            yield Gateway(name, replica, http, life)
+            replica.stop()
+            await life
+
+
+@dataclass(slots=True)
+class Told:
+    """What an EA was answered, and when it had sent (loop seconds)."""
+
+    signal_id: str
+    action: str
+    status: str
+    sent_s: float
+    refusals: list[int]
+
+
+@dataclass(slots=True)
+class Fleet:
+    """A furnished house and the doors of its gateways."""
+
+    house: House
+    folder: Path
+    dsn: str
+    #: ways to the doors, in the order of trying; a test changes it
+    doors: list[tuple[httpx2.AsyncClient, str]] = field(default_factory=list[tuple[httpx2.AsyncClient, str]])
+    told: list[Told] = field(default_factory=list[Told])
+    sent: int = 0
+
+    async def send(self, signal_id: str = "", **fields: object) -> Told:
+        """Post one signal and retry with the same key, door after door, until it is answered 202."""
+        self.sent += 1
+        number = self.sent
+        name = signal_id or f"sig-{number}"
+        occurred = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        body = {"symbol": "ES", "occurredAt": occurred, "signalId": name, **fields}
+        headers = {
+            "Authorization": f"Bearer {self.house.token}",
+            "X-TradeAgent-Account": ACCOUNT,
+            "Idempotency-Key": f"key-{number}",
+        }
+        loop = asyncio.get_running_loop()
+        told = Told(name, str(fields.get("action", "")), "", loop.time(), [])
+        for attempt in itertools.count(number):
+            http, base = self.doors[attempt % len(self.doors)]
+            answer = None
+            with contextlib.suppress(httpx2.TransportError):
+                answer = await http.post(f"{base}/signals", json=body, headers=headers)
+            if answer is not None and answer.status_code == 202:
+                told.status = answer.json()["status"]
+                self.told.append(told)
+                return told
+            told.refusals.append(0 if answer is None else answer.status_code)
+            assert answer is None or answer.status_code in (409, 503), answer.text
+            assert loop.time() < told.sent_s + PATIENCE_S, f"{name} got {Counter(told.refusals)}"
+            await asyncio.sleep(RETRY_S)
+        raise AssertionError("not reached")
+
+    async def journal(self) -> list[Entry]:
+        """Everything that is durable."""
+        return [decode_row(row) async for row in replay(self.house.db, "main")]
+
+    async def book(self) -> Book:
+        """The book of the journal."""
+        book = Book()
+        async for row in replay(self.house.db, "main"):
+            fold(book, decode_row(row))
+            book.seq = row.seq
+        return book
+
+    async def children(self, signal_id: str) -> list[ChildOrder]:
+        """The child orders of a signal, by the journal."""
+        book = await self.book()
+        lists = [
+            e.plan.list_id
+            for e in await self.journal()
+            if isinstance(e, SignalPlanned) and e.signal.signal_id == signal_id
+        ]
+        return [book.orders[i] for name in lists for i in book.lists.get(name, [])]
+
+    async def planned(self) -> Counter[str]:
+        """How often each signal was planned."""
+        return Counter(e.signal.signal_id for e in await self.journal() if isinstance(e, SignalPlanned))
+
+    async def nothing_is_doubled_or_lost(self) -> None:
+        """Each signal that was answered is planned once; each id was placed once at its broker; what the brokers hold
+        is what the book says (I-01, I-02, I-08)."""
+        planned = await self.planned()
+        assert {told.signal_id: planned[told.signal_id] for told in self.told} == {
+            told.signal_id: 1 for told in self.told
+        }
+        assert max(planned.values(), default=1) == 1
+        asked: Counter[str] = Counter()
+        for sim in self.house.on.sims.values():
+            asked += Counter(row.cl_ord_id for row in await sim.placements() if row.cl_ord_id)
+        assert {name: count for name, count in asked.items() if count > 1} == {}
+        book = await self.book()
+        assert set(asked) <= set(book.orders)
+        for account in ("a", "b"):
+            net = sum(p.qty for (held, _), p in book.positions.items() if held == account)
+            assert await self.house.on.sim(account).net(account) == net
+
+
+@asynccontextmanager
+async def fleet(dsn: str, folder: Path) -> AsyncGenerator[Fleet]:
+    """Two followers at two brokers and a leader's key; no gateway yet."""
+    async with street({"a": Follower(FIRST), "b": Follower(SECOND)}) as on, Database(dsn) as db:
+        house = await House.furnish(db, on, folder)
+        for account in ("a", "b"):
+            await house.follow(account)
+        yield Fleet(house, folder, dsn)
+
+
+BASE: Final = "/trade-agent/v1"
