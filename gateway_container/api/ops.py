@@ -14,7 +14,7 @@ from gateway_container.api.stream import serve
 from gateway_container.api.tickets import TICKET_S, TicketBox
 from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
 from kopitra.wire.operators import FlattenBody, SwitchBody, TicketBody
-from kopitra.wire.views import FlattenView, SnapshotView, SwitchView, TicketView
+from kopitra.wire.views import FlattenView, HealthDetailView, SnapshotView, SwitchView, TicketView
 
 _STRICTNESS: Final[dict[SwitchState, int]] = {"active": 0, "reducing": 1, "halted": 2}
 
@@ -35,6 +35,11 @@ def _stream_routes(routes: APIRouter, doors: Doors, admission: Admission) -> Non
     async def get_snapshot(grant: Annotated[OperatorGrant, Depends(viewer)]) -> SnapshotView:
         """Accounts, positions, working orders and switches at one sequence number."""
         return doors.views.snapshot(grant.workspace, grant.accounts)
+
+    @routes.get("/health", response_model=HealthDetailView)
+    async def get_detail(grant: Annotated[OperatorGrant, Depends(viewer)]) -> HealthDetailView:
+        """How each account is served, what budgets are left for the next signal, and what the clocks say."""
+        return doors.views.detail(grant.workspace, grant.accounts)
 
     @routes.post(
         "/stream-tickets",
@@ -142,4 +147,5 @@ def _shown(switch: KillSwitch) -> SwitchView:
         reason=switch.reason,
         who=switch.who,
         epoch=switch.epoch,
+        lifting=switch.lifting,
     )

@@ -1,6 +1,8 @@
 """What operators do: kill switches, flattens, lifting a block. In force first, then written with who and why."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -41,6 +43,8 @@ class Control:
         self._shelf = shelf
         self._writes: set[asyncio.Task[None]] = set()
         self._requests = 0
+        #: told when a switch was lifted
+        self.on_lifted: Callable[[], None] = lambda: None
 
     def switches_read(self, read_ns: int) -> None:
         """The switches in force here were the newest at `read_ns` (monotonic): good for another while (R-093)."""
@@ -73,7 +77,7 @@ class Control:
         self, workspace: str, scope: SwitchScope, scope_id: str, state: SwitchState, reason: str, who: str
     ) -> KillSwitch:
         epoch = self._state.book.switches.epoch(scope, scope_id) + 1
-        switch = KillSwitch(scope, scope_id, state, reason, who, epoch)
+        switch = self._lifted(KillSwitch(scope, scope_id, state, reason, who, epoch))
         kept = self._throw(workspace, switch)
         if kept is not None:
             await kept
@@ -90,6 +94,46 @@ class Control:
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
         return kept
+
+    def _lifted(self, switch: KillSwitch) -> KillSwitch:
+        """What was stopped does not start again at once: reducing until its accounts were compared (R-098)."""
+        if (
+            switch.state != "active"
+            or self._state.book.switches.state(switch.scope, switch.scope_id) == "active"
+        ):
+            return switch
+        self.on_lifted()
+        return replace(switch, state="reducing", lifting=True)
+
+    def adopt(self, row: SwitchRow) -> None:
+        """A change that another process wrote into the table; an older one than ours changes nothing."""
+        if row.epoch > self._state.book.switches.epoch(row.scope, row.scope_id):
+            switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
+            self._log.note(row.workspace, SwitchChanged(self._lifted(switch)))
+
+    def covers(self, switch: KillSwitch) -> tuple[str, ...]:
+        """Active accounts under a switch, in all workspaces, sorted."""
+        config = self._state.config
+        workspaces = sorted({a.workspace for a in config.accounts.values()})
+        found = [
+            self.accounts_in(w, switch.scope, switch.scope_id)
+            for w in workspaces
+            if self._concerns(w, switch)
+        ]
+        return tuple(sorted(a for some in found for a in some if config.accounts[a].active))
+
+    def _concerns(self, workspace: str, switch: KillSwitch) -> bool:
+        return switch.scope != "workspace" or switch.scope_id == workspace
+
+    def throw(self, switch: KillSwitch) -> None:
+        """Put a switch in force and write it down, for those who act beside people."""
+        scope, scope_id = switch.scope, switch.scope_id
+        workspace = self._state.workspace_of(scope_id) if scope == "account" else ""
+        if scope == "workspace":
+            workspace = scope_id
+        elif scope == "leader" and (leader := self._state.config.leaders.get(scope_id)) is not None:
+            workspace = leader.workspace
+        self._throw(workspace, switch)
 
     def brake(self, account_id: str, reason: str) -> None:
         """Halt an account that runs away (R-099); once, until a person lifts it."""

@@ -18,15 +18,17 @@ from gateway_container.engine.callbacks import Callbacks
 from gateway_container.engine.comparison import Comparison
 from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.control import Control
+from gateway_container.engine.doubts import Doubts
 from gateway_container.engine.equity import Equity
 from gateway_container.engine.exit_file import ExitFile, ExitLog, Owner
-from gateway_container.engine.doubts import Doubts
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.flatten import Flattener
 from gateway_container.engine.intake import Hooks, Intake
 from gateway_container.engine.last_look import LastLook
 from gateway_container.engine.leader_feed import LeaderFeed
 from gateway_container.engine.leader_streams import LeaderStreams
+from gateway_container.engine.lifting import Lifting
+from gateway_container.engine.limits_desk import LimitsDesk
 from gateway_container.engine.log import Log
 from gateway_container.engine.lookup import Lookup
 from gateway_container.engine.observe import Observer
@@ -42,6 +44,7 @@ from gateway_container.engine.recovery import (
     doubt_unresolved,
     read_book,
 )
+from gateway_container.engine.repair_desk import RepairDesk
 from gateway_container.engine.repairs import Repairs
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.safety import Safety
@@ -54,11 +57,10 @@ from gateway_container.engine.views import Views
 from gateway_container.engine.watchdog import Watchdog
 from kopitra.domain.book import Book
 from kopitra.domain.fanout import FanoutPlan
-from kopitra.domain.journal import AlertRaised, Heartbeat, SwitchChanged
+from kopitra.domain.journal import AlertRaised, Heartbeat
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.signals import Signal
 from kopitra.domain.streams import numbered
-from kopitra.domain.switches import KillSwitch
 from kopitra.ports import BrokerAdapter, Clock
 from kopitra.store.drafts import JournalRow
 from kopitra.store.journal import JournalWriter, OnRows
@@ -149,6 +151,7 @@ class Machine:
         self.reports.attach(self.leaders, self.reconciler.look, self.lookup.ask, self.quotes.session)
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
         self.equity = Equity(state, log, self.flattener, self.quotes.also, self.reports.alert)
+        self.limits = LimitsDesk(state, self.equity)
         self.repairs = Repairs(state, log, fanout, self.reports.alert, supplies.metrics)
         self.comparison = comparison = Comparison(
             state, log, self.sessions, self.repairs, self.reports.alert, supplies.metrics
@@ -157,9 +160,15 @@ class Machine:
         comparison.attach(self.reconciler.look, self.reports.follow)
         self.reconciler.judge, self.reports.on_foreign = comparison.judge, comparison.foreign
         self.views = Views(state, supplies.shelf, self.sessions, self._ready)
-        self.views.epoch = lease.epoch
+        self.views.epoch, self.views.limits = lease.epoch, self.limits.view
         self.control = Control(state, log, self.flattener, self.views, supplies.shelf)
         self.fanout.brake.attach(self.control.brake)
+        self.repair_desk = RepairDesk(
+            state, self.repairs, lambda workspace: self.control.accounts_in(workspace, "workspace", workspace)
+        )
+        self.views.out_of_sync = comparison.out_of_sync
+        self.lifting = Lifting(state, comparison.look, self.control.covers, self.control.throw)
+        self.control.on_lifted = self.lifting.wake
         self.callbacks = Callbacks(state, log, self.reports, self.intake.remember)
         self.upkeep = Upkeep(supplies.shelf, supplies.clock, log, identity.shard)
         self.strays = Strays(self.reports.alert)
@@ -167,12 +176,22 @@ class Machine:
         self.snapshots = Snapshots(supplies.shelf, identity.shard, supplies.clock, lambda: writer.head.seq)
         self.watchdog = Watchdog(self)
         self.safety = Safety(
-            state, log, fanout, self.reports, self.sessions, supplies.adapters, supplies.shelf
+            state,
+            log,
+            fanout,
+            self.reports,
+            self.sessions,
+            supplies.adapters,
+            supplies.shelf,
+            self.observer,
+            supplies.metrics,
         )
+        self.views.health_of = self.safety.health
         #: what runs beside the signals, by the names of their tasks, from the open door to the stop
         self._beside = {
             "watchdog": self.watchdog.run,
             "brake": self.fanout.brake.run,
+            "lifting": self.lifting.run,
             "equity": self.equity.run,
             "comparison": self.comparison.run,
             "projector": self.projector.run,
@@ -338,9 +357,7 @@ class Machine:
     def _switched(self, switches: Sequence[SwitchRow]) -> None:
         """Switches that other processes have set."""
         for row in switches:
-            if row.epoch > self.state.book.switches.epoch(row.scope, row.scope_id):
-                switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
-                self.log.note(row.workspace, SwitchChanged(switch))
+            self.control.adopt(row)
 
     def _ready(self) -> tuple[bool, bool]:
         return self.writer.available, self.accepting and self.log.accepting and self.lease.valid

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
+from gateway_container.engine.admission import LoginForecast
+from gateway_container.engine.pulse import UNKNOWN_PULSE, Health
 from gateway_container.engine.recovery import decode_row
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
@@ -13,11 +15,15 @@ from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.switches import KillSwitch
 from kopitra.store.shelf import Shelf
+from kopitra.wire.limits import LimitsView
 from kopitra.wire.views import (
     AccountView,
+    ClockView,
     Condition,
     CopyCounts,
     Dependencies,
+    ForecastView,
+    HealthDetailView,
     HealthView,
     LegView,
     OrderView,
@@ -42,7 +48,13 @@ class Views:
         self._ready = ready
         #: what this process is, and the epoch of the lease that it holds or saw last
         self.role: ReplicaRole = "holder"
+        #: how accounts are served, where this process serves them
+        self.health_of: Health | None = None
+        #: what differs between an account and its broker, in words
+        self.out_of_sync: Callable[[str], str] = lambda _account_id: ""
         self.epoch = 0
+        #: where an account stands with its loss limits
+        self.limits: Callable[[str], LimitsView | None] = lambda _account_id: None
 
     async def signal(self, workspace: str, signal_id: str) -> SignalView | None:
         """One signal; None when the workspace has none of this id."""
@@ -108,6 +120,30 @@ class Views:
                 for child in children.values()
             ),
             switches=tuple(_switch(s) for s in self.switches(workspace)),
+            forecasts=self.forecasts(workspace, ids),
+        )
+
+    def forecasts(self, workspace: str, accounts: frozenset[str]) -> tuple[ForecastView, ...]:
+        """What the next signal of each leader costs each login that carries one of these accounts."""
+        if self.health_of is None:
+            return ()
+        config = self._state.config
+        logins = {config.accounts[account_id].login_id for account_id in accounts}
+        found = self.health_of.forecasts(workspace)
+        return tuple(_forecast(forecast) for forecast in found if forecast.login_id in logins)
+
+    def detail(self, workspace: str, accounts: frozenset[str] | None) -> HealthDetailView:
+        """Health for operators (R-055)."""
+        plain, picture = self.health(), self.snapshot(workspace, accounts)
+        ahead_ms = {} if self.health_of is None else self.health_of.ahead_ms
+        return HealthDetailView(
+            status=plain.status,
+            role=self.role,
+            epoch=self.epoch,
+            loop_lag_ms=0 if self.health_of is None else self.health_of.loop_lag_ms,
+            accounts=picture.accounts,
+            forecasts=picture.forecasts,
+            clocks=tuple(ClockView(clock=whose, ahead_ms=ms) for whose, ms in sorted(ahead_ms.items())),
         )
 
     def switches(self, workspace: str) -> tuple[KillSwitch, ...]:
@@ -126,6 +162,7 @@ class Views:
         state = self._state
         account = state.config.accounts[account_id]
         session = self._sessions.of(account_id)
+        pulse = UNKNOWN_PULSE if self.health_of is None else self.health_of.account(account_id)
         return AccountView(
             account_id=account_id,
             title=account.title,
@@ -133,7 +170,15 @@ class Views:
             session=session.state if session is not None else "closed",
             switch=state.switch(account),
             entries_blocked=state.book.blocked.get(account_id, ""),
+            blocked_symbols={c: why for (a, c), why in state.book.sync.blocked.items() if a == account_id},
+            out_of_sync=self.out_of_sync(account_id),
             equity=state.facts_of(account_id).equity,
+            limits=self.limits(account_id),
+            breaker=pulse.breaker,
+            queued=pulse.queued,
+            deadline_misses=pulse.deadline_misses,
+            service_us=pulse.service_us,
+            pending_exits=pulse.pending_exits,
         )
 
     def positions(self, account_ids: Iterable[str]) -> tuple[PositionView, ...]:
@@ -206,6 +251,22 @@ def order_view(child: ChildOrder) -> OrderView:
     )
 
 
+def _forecast(forecast: LoginForecast) -> ForecastView:
+    room = forecast.room
+    return ForecastView(
+        leader=forecast.leader,
+        login_id=forecast.login_id,
+        broker=forecast.broker,
+        followers=forecast.followers,
+        plain=forecast.plain,
+        with_bracket=forecast.protected,
+        left=room.entries,
+        limit=room.limit,
+        per_seconds=room.per_s,
+        paused_seconds=room.paused_s,
+    )
+
+
 def _switch(switch: KillSwitch) -> SwitchView:
     return SwitchView(
         scope=switch.scope,
@@ -214,4 +275,5 @@ def _switch(switch: KillSwitch) -> SwitchView:
         reason=switch.reason,
         who=switch.who,
         epoch=switch.epoch,
+        lifting=switch.lifting,
     )

@@ -20,6 +20,8 @@ class KillSwitch:
     who: str = ""
     #: grows with every change of this switch; an older change never overwrites a newer one
     epoch: int = 0
+    #: reducing for now: somebody lifted it, and it becomes active once its accounts were compared (R-098)
+    lifting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,10 @@ class SwitchBoard:
     def all(self) -> tuple[KillSwitch, ...]:
         """Every switch that was ever set."""
         return tuple(self._switches.values())
+
+    def get(self, scope: SwitchScope, scope_id: str) -> KillSwitch | None:
+        """One switch, None when it was never set."""
+        return self._switches.get((scope, scope_id))
 
     def state(self, scope: SwitchScope, scope_id: str) -> SwitchState:
         """What one switch says, active when it was never set."""

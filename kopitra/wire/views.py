@@ -8,6 +8,7 @@ from kopitra.domain.fanout import LegOutcome
 from kopitra.domain.orders import Role, State
 from kopitra.domain.signals import Action, OrdType, Side
 from kopitra.domain.switches import SwitchScope, SwitchState
+from kopitra.wire.limits import LimitsView
 from kopitra.wire.scalars import Answer, NumberOut, TimeOut
 
 
@@ -141,7 +142,55 @@ class AccountView(Answer):
     session: str
     switch: SwitchState
     entries_blocked: str = ""
+    #: contract -> why its entries are stopped
+    blocked_symbols: dict[str, str] = Field(default_factory=dict)
+    #: what differs from the broker, in words; "" when the last comparison found nothing
+    out_of_sync: str = ""
     equity: NumberOut | None = None
+    #: where it stands with its loss limits; null: it has none
+    limits: LimitsView | None = None
+    #: open: the broker does not answer, entries stop and exits leave one a second
+    breaker: Literal["closed", "open", "half_open"] = "closed"
+    queued: int = 0
+    deadline_misses: int = 0
+    #: mean microseconds from a write to the broker's answer
+    service_us: int | None = None
+    pending_exits: int = 0
+
+
+class ForecastView(Answer):
+    """What one signal of a leader costs one login, in requests, and what entries may still send there: `left` of
+    `limit` in `per_seconds`. `with_bracket`: an entry with stop and target."""
+
+    leader: str
+    login_id: str
+    broker: str
+    followers: int
+    plain: int
+    with_bracket: int
+    left: int
+    limit: int
+    per_seconds: float
+    paused_seconds: float = 0.0
+
+
+class ClockView(Answer):
+    """How far our clock is ahead of another one, milliseconds."""
+
+    clock: str
+    ahead_ms: int
+
+
+class HealthDetailView(Answer):
+    """For operators: how each account is served, what budgets are left, what the clocks say."""
+
+    status: Condition
+    role: ReplicaRole
+    epoch: int
+    loop_lag_ms: int
+    accounts: tuple[AccountView, ...]
+    forecasts: tuple[ForecastView, ...]
+    clocks: tuple[ClockView, ...]
 
 
 class SwitchView(Answer):
@@ -153,6 +202,8 @@ class SwitchView(Answer):
     reason: str
     who: str
     epoch: int
+    #: lifted, and reducing until its accounts were compared with their brokers
+    lifting: bool = False
 
 
 class SnapshotView(Answer):
@@ -164,6 +215,7 @@ class SnapshotView(Answer):
     positions: tuple[PositionView, ...]
     orders: tuple[OrderView, ...]
     switches: tuple[SwitchView, ...]
+    forecasts: tuple[ForecastView, ...] = ()
 
 
 FlattenState = Literal["requested", "pending", "flat_confirmed", "failed"]

@@ -3,7 +3,12 @@
 import pytest
 
 from gateway_container.api.doors import FlattenOrder
+from gateway_container.engine.brake import CHILDREN_PER_ENTRY
+from gateway_container.engine.control import SWITCHES_GOOD_S
+from gateway_container.engine.queue import Stamp
 from kopitra.domain.journal import FlattenNoted
+from kopitra.domain.limits import RiskLimits
+from kopitra.domain.switches import SwitchScope
 from kopitra.wire.views import FlattenView
 from tests.integration.faulty_line import FaultyLine
 from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, engine, house, street
@@ -28,7 +33,13 @@ async def flat(world: World, view: FlattenView) -> None:
         assert await world.sim(account).live(account) == []
 
 
+async def active(world: World, scope: SwitchScope, scope_id: str) -> None:
+    switches = world.machine.state.book.switches
+    await world.until(lambda: switches.state(scope, scope_id) == "active", f"{scope} {scope_id} to be lifted")
+
+
 async def test_a_kill_switch_stops_entries_lets_exits_pass_and_is_lifted(dsn: str) -> None:
+    """R-091, R-092, R-098: entries stop at accept; what was lifted starts in reducing."""
     async with house(dsn, ONE_EACH) as world:
         await world.send(side="buy", quantity=1)
         await world.holds(a=1, b=1)
@@ -39,9 +50,90 @@ async def test_a_kill_switch_stops_entries_lets_exits_pass_and_is_lifted(dsn: st
         await world.holds(a=0, b=0)
         assert [len(await world.sim(a).placements(a)) for a in ONE_EACH] == [2, 2]
 
-        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "active", "over", "ann")
+        lifted = await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "active", "over", "ann")
+        assert (lifted.state, lifted.lifting) == ("reducing", True)
+        await active(world, "workspace", WORKSPACE)
         await world.send(side="buy", quantity=1)
         await world.holds(a=1, b=1)
+
+
+async def test_a_lifted_scope_leaves_an_account_that_differs_behind(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-098: reconciliation is what lets an account go; one that does not pass holds nobody else back."""
+    monkeypatch.setattr("gateway_container.engine.lifting.WAIT_S", 0.1)
+    async with house(dsn, ONE_EACH) as world:
+        control, board = world.machine.control, world.machine.state.book.switches
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "halted", "news", "ann")
+        await world.sim("a").by_hand("a", world.contract, "buy", 1)
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "active", "over", "ann")
+        await active(world, "workspace", WORKSPACE)
+        behind = board.get("account", "a")
+        assert behind is not None
+        assert (behind.state, behind.lifting) == ("reducing", True)
+        assert "external" in behind.reason
+        assert board.state("account", "b") == "active"
+        await world.sim("a").by_hand("a", world.contract, "sell", 1)
+        await active(world, "account", "a")
+
+
+async def test_switches_that_cannot_be_read_count_as_reducing(dsn: str) -> None:
+    """R-093: entries stop, exits go on, and people see it; a good look ends it."""
+    async with house(dsn, ONE_EACH) as world:
+        control, clock = world.machine.control, world.machine.state.clock
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        control.switches_read(clock.monotonic_ns() - SWITCHES_GOOD_S * 1_000_000_000)
+        assert await world.send(side="buy", quantity=1) == []
+        shown = world.machine.views.snapshot(WORKSPACE, None)
+        assert {a.switch for a in shown.accounts} == {"reducing"}
+        await world.send(action="exit")
+        await world.holds(a=0, b=0)
+        control.switches_read(clock.monotonic_ns())
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+
+
+async def test_switches_that_become_unread_between_the_commit_and_the_write_stop_the_entry(dsn: str) -> None:
+    """R-092, R-093: the last look compares one number."""
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        pending = world.machine.intake.accept(world.signal(side="buy", quantity=1), None)
+        world.machine.control.switches_read(-SWITCHES_GOOD_S * 1_000_000_000)
+        await pending.committed
+        (child,) = world.children(pending.plan.list_id)
+        await world.until(lambda: child.state == "skipped", "the refusal")
+        assert child.reason == "switches_unread"
+        assert await world.sim("a").placements("a") == []
+
+
+async def test_an_account_that_runs_away_is_halted_at_once(dsn: str) -> None:
+    """R-099: orders go, the next is stopped, a person is told; the switch stays until a person lifts it."""
+    careful = Follower(FIRST, limits=RiskLimits(max_orders_per_minute=2))
+    async with house(dsn, {"a": careful}) as world:
+        brake = world.machine.fanout.brake
+        brake.wrote("a", 2 * CHILDREN_PER_ENTRY)
+        await world.send(side="buy", quantity=1)
+        await world.alert("runaway-brake", "a")
+        switch = world.machine.state.book.switches.get("account", "a")
+        assert switch is not None
+        assert (switch.state, switch.who) == ("halted", "runaway-brake")
+        assert await world.send(side="buy", quantity=1) == []
+        assert len(await world.sim("a").placements("a")) == 1
+
+
+async def test_an_order_that_is_dispatched_twice_is_written_once(dsn: str) -> None:
+    """I-01, I-05, R-099: orders out never exceed plan in, whatever goes wrong above the socket."""
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        fanout, clock = world.machine.fanout, world.machine.state.clock
+        pending = world.machine.intake.accept(world.signal(side="buy", quantity=1), None)
+        (child,) = world.children(pending.plan.list_id)
+        now_ns = clock.monotonic_ns()
+        again = fanout.encode([child.intent], Stamp(now_ns, now_ns, now_ns))
+        await pending.committed
+        fanout.dispatch(again, now_ns)
+        await world.holds(a=1)
+        await world.alert("runaway-brake", "a")
+        assert len(await world.sim("a").placements("a")) == 1
 
 
 async def test_a_halt_lets_no_copied_exit_out_but_a_flatten(dsn: str) -> None:
