@@ -14,7 +14,8 @@ from typing import Final
 
 import structlog
 
-from gateway_container.api.doors import Doors, NoDoubts
+from gateway_container.api.doors import Doors, NoDoubts, NoRepairs
+from gateway_container.api.limits_door import NoLimits
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.machine import Identity, Machine, Supplies
@@ -119,13 +120,15 @@ class Replica:
             self._doors.intake, self._doors.executions = self.intake, self.executions
             if self.machine is None:
                 self._doors.views, self._doors.control = self.standby.views, self.control
-                self._doors.doubts = NoDoubts()
+                self._doors.doubts, self._doors.repairs = NoDoubts(), NoRepairs()
+                self._doors.limits = NoLimits()
 
     def _lead(self, machine: Machine) -> None:
         if self._doors is not None and not self._over.is_set():
             self._doors.intake, self._doors.executions = machine.intake, machine.callbacks
             self._doors.views, self._doors.control = machine.views, machine.control
-            self._doors.doubts = machine.doubts
+            self._doors.doubts, self._doors.repairs = machine.doubts, machine.repair_desk
+            self._doors.limits = machine.limits
 
     # its life ----------------------------------------------------------------------------------------------
 

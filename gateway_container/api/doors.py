@@ -7,6 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple, Protocol
 
+from gateway_container.api.limits_door import LimitsDoor, NoLimits
 from kopitra.domain.errors import Unavailable
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.fanout import FanoutPlan
@@ -15,7 +16,8 @@ from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
 from kopitra.ports import Clock
 from kopitra.store.drafts import Committed, IdempotencyDraft, IdempotencyRecord
 from kopitra.wire.doubts import DoubtView
-from kopitra.wire.views import FlattenView, HealthView, SignalView, SnapshotView
+from kopitra.wire.repairs import RepairBody, RepairView
+from kopitra.wire.views import FlattenView, HealthDetailView, HealthView, SignalView, SnapshotView
 
 Network = IPv4Network | IPv6Network
 Role = Literal["viewer", "operator", "admin"]
@@ -149,6 +151,7 @@ class Views(Protocol):
     async def signal(self, workspace: str, signal_id: str) -> SignalView | None: ...
     def snapshot(self, workspace: str, accounts: frozenset[str] | None) -> SnapshotView: ...
     def health(self) -> HealthView: ...
+    def detail(self, workspace: str, accounts: frozenset[str] | None) -> HealthDetailView: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,39 @@ class NoDoubts:
         raise _elsewhere()
 
     def settle(self, workspace: str, cl_ord_id: str, who: str, why: str) -> DoubtView:
+        raise _elsewhere()
+
+
+class RepairDesk(Protocol):
+    """Drift repair: a preview, then the very same plan."""
+
+    async def preview(self, workspace: str, body: RepairBody, accounts: frozenset[str] | None) -> RepairView:
+        """Read the accounts (None: all of the workspace) and plan; nothing is sent."""
+        ...
+
+    async def apply(
+        self, workspace: str, plan_id: str, who: str, accounts: frozenset[str] | None
+    ) -> RepairView:
+        """Carry out a plan about these accounts; durable when it returns. Raises KopitraError for an unknown one."""
+        ...
+
+    def lift(self, workspace: str, account_id: str, symbol: str, who: str) -> None:
+        """Entries of the account, or of one contract there, go on."""
+        ...
+
+
+class NoRepairs:
+    """A replica without the accounts: everything raises Unavailable."""
+
+    async def preview(self, workspace: str, body: RepairBody, accounts: frozenset[str] | None) -> RepairView:
+        raise _elsewhere()
+
+    async def apply(
+        self, workspace: str, plan_id: str, who: str, accounts: frozenset[str] | None
+    ) -> RepairView:
+        raise _elsewhere()
+
+    def lift(self, workspace: str, account_id: str, symbol: str, who: str) -> None:
         raise _elsewhere()
 
 
@@ -309,3 +345,5 @@ class Doors:
     settings: Settings = Settings()
     observe: Callable[[Served], None] = _ignore
     doubts: Doubts = field(default_factory=NoDoubts)
+    limits: LimitsDoor = field(default_factory=NoLimits)
+    repairs: RepairDesk = field(default_factory=NoRepairs)

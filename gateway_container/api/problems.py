@@ -74,6 +74,8 @@ CODES: Final[dict[str, Told]] = {
     "body-incomplete": Told(400, _SYNTAX),
     "idempotency-in-progress": Told(409, "Still running"),
     "duplicate-signal": Told(409, "Known already"),
+    "repair-plan-changed": Told(409, "The world has changed"),
+    "flatten-under-way": Told(409, "Not now"),
     "body-too-large": Told(413, "The body is too large"),
     "unsupported-media-type": Told(415, "Wrong media type"),
     "idempotency-key-reused": Told(422, "The key was used for another body"),

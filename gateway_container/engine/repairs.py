@@ -20,7 +20,7 @@ from gateway_container.engine.queue import Stamp
 from gateway_container.engine.state import State
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.drift import Found
-from kopitra.domain.errors import KopitraError, QueueFull, StoreError
+from kopitra.domain.errors import QueueFull, Refusal, StoreError
 from kopitra.domain.fanout import PlanInputs
 from kopitra.domain.fold_sync import GATEWAY
 from kopitra.domain.journal import DriftNoted, EntriesBlocked, RepairPlanned
@@ -38,13 +38,13 @@ ACCOUNTS_MAX: Final = 500
 _log = structlog.get_logger("kopitra.repairs")
 
 
-class NoSuchRepair(KopitraError):
+class NoSuchRepair(Refusal):
     """Nobody previewed a plan of this id here (or long ago)."""
 
     code = "not-found"
 
 
-class RepairChanged(KopitraError):
+class RepairChanged(Refusal):
     """The world is not that of the preview any more: nothing was sent."""
 
     code = "repair-plan-changed"

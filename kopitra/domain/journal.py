@@ -317,7 +317,8 @@ Entry = (
     | OrdersSent | OrderNotSent | FollowUp | Reported | Doubted | AbsenceProved | OrderParked
     | StrangerSeen | RequestFailed | SwitchChanged
     | EquityMarked | LimitRung | ExitPending
-    | EntriesBlocked | SessionNoted | PositionDiffers | DriftNoted | RepairPlanned | ConfigChanged | AlertRaised | FlattenNoted | Heartbeat
+    | DriftNoted | RepairPlanned
+    | EntriesBlocked | SessionNoted | PositionDiffers | ConfigChanged | AlertRaised | FlattenNoted | Heartbeat
 )  # fmt: skip
 
 KINDS: Final[dict[type[Entry], Kind]] = {

@@ -16,6 +16,9 @@ from tests.api.world import World
 Headers = list[tuple[str, str]]
 SWITCH = json.dumps({"scope": "account", "scopeId": "f1", "state": "halted", "reason": "x"}).encode()
 FLATTEN = json.dumps({"scope": "account", "scopeId": "f1", "reason": "x"}).encode()
+REPAIR = json.dumps({"includeClosedByHand": True}).encode()
+LIFT = json.dumps({"accountId": "f1", "symbol": "ESZ6", "reason": "x"}).encode()
+RESTART = json.dumps({"reason": "x", "confirm": True}).encode()
 DOUBT = json.dumps({"verdict": "park", "reason": "x"}).encode()
 
 CALLERS = ("nobody", "wrong", "ea", "other ea", "viewer", "operator", "admin", "other admin")
@@ -29,6 +32,7 @@ TABLE: dict[tuple[str, str, bytes], tuple[int, ...]] = {
     ("POST", f"/trade-agent/v1/webhooks/h1_{SECRET}", b"long ES"): (202,) * 8,
     ("POST", "/trade-agent/v1/webhooks/h1_guess", b"long ES"): (404,) * 8,
     ("GET", "/ops/v1/snapshot", b""): (401, 401, 401, 401, 200, 200, 200, 200),
+    ("GET", "/ops/v1/health", b""): (401, 401, 401, 401, 200, 200, 200, 200),
     ("POST", "/ops/v1/stream-tickets", b"{}"): (401, 401, 401, 401, 201, 201, 201, 201),
     ("GET", "/ops/v1/kill-switches", b""): (401, 401, 401, 401, 200, 200, 200, 200),
     ("POST", "/ops/v1/kill-switches", SWITCH): (401, 401, 401, 401, 403, 200, 200, 404),
@@ -36,6 +40,10 @@ TABLE: dict[tuple[str, str, bytes], tuple[int, ...]] = {
     ("GET", "/ops/v1/flatten/fl1", b""): (401, 401, 401, 401, 200, 200, 200, 404),
     ("GET", "/ops/v1/doubts", b""): (401, 401, 401, 401, 200, 200, 200, 200),
     ("POST", "/ops/v1/doubts/kp-1-e", DOUBT): (401, 401, 401, 401, 403, 200, 200, 404),
+    ("POST", "/ops/v1/repairs", REPAIR): (401, 401, 401, 401, 403, 200, 200, 200),
+    ("POST", "/ops/v1/entry-blocks/lift", LIFT): (401, 401, 401, 401, 403, 200, 200, 404),
+    ("GET", "/ops/v1/limits", b""): (401, 401, 401, 401, 200, 200, 200, 200),
+    ("POST", "/ops/v1/limits/f1/restart", RESTART): (401, 401, 401, 401, 403, 403, 200, 404),
     ("GET", "/metrics", b""): (200,) * 8,
     ("GET", "/openapi.json", b""): (200,) * 8,
 }

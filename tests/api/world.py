@@ -22,6 +22,8 @@ from gateway_container.api.doors import (
 from gateway_container.app import build_app
 from tests.api.client import ENTER, SECRET, SIGNALS, Reply, call, digest, ea_headers
 from tests.api.doubted import Doubted
+from tests.api.limited import Limited
+from tests.api.repaired import Repaired
 from tests.api.stand_ins import NOW, Controls, Keyring, Ledger, News, Shown, TestClock
 
 
@@ -36,6 +38,8 @@ class World:
     controls: Controls = field(default_factory=Controls)
     news: News = field(default_factory=News)
     doubted: Doubted = field(default_factory=Doubted)
+    limited: Limited = field(default_factory=Limited)
+    repaired: Repaired = field(default_factory=Repaired)
     served: list[Served] = field(default_factory=list[Served])
     settings: Settings = field(default_factory=Settings)
 
@@ -71,6 +75,8 @@ class World:
                 settings=self.settings,
                 observe=self.served.append,
                 doubts=self.doubted,
+                limits=self.limited,
+                repairs=self.repaired,
             )
         )
         return self.app
