@@ -5,11 +5,13 @@ from dataclasses import replace
 import typer
 
 from cli.forcing import Force, forced
+from cli.forecast import forecast
 from cli.house import House, open_house
 from cli.rim import AsJson, Stop, Workspace, listing, run, say
 from kopitra.store.leaders import LeaderRow, change_leader, create_leader, get_leader, list_leaders
 
 app = typer.Typer(no_args_is_help=True, help="Leaders: signal sources that followers copy.")
+app.command()(forecast)
 
 
 @app.command()

@@ -46,6 +46,8 @@ class Fanout:
         self.brake = Brake(state)
         self.requests = Requests(state, log, links, look, self._retry_later)
         self._admission = Admission(links)
+        #: account -> entries that were not written in time
+        self.missed: dict[str, int] = {}
         self._queues: dict[str, AccountQueue] = {}
         self._timer: asyncio.TimerHandle | None = None
         #: orders that this process wrote, oldest leave first
@@ -204,6 +206,8 @@ class Fanout:
         return session.submit(place.encoded, place.intent.reduce_only)
 
     def _not_sent(self, place: Place, reason: str, detail: str) -> None:
+        if reason == "deadline":
+            self.missed[place.intent.account_id] = self.missed.get(place.intent.account_id, 0) + 1
         account = self._state.account(place.intent.account_id)
         workspace = account.workspace if account is not None else ""
         for intent in (place.intent, *place.attached):
@@ -279,6 +283,11 @@ class Fanout:
             return False
         self._not_sent(place, "withdrawn", "what was to be closed has changed")
         return True
+
+    def queued(self, account_id: str) -> int:
+        """Orders of one account that wait."""
+        queue = self._queues.get(account_id)
+        return 0 if queue is None else queue.waiting
 
     @property
     def waiting(self) -> int:

@@ -6,6 +6,7 @@ from typing import Final, get_args
 
 from opentelemetry.trace import Span, Tracer, set_span_in_context
 
+from gateway_container.engine.pulse import Pulses
 from gateway_container.engine.queue import Stamp
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.state import State
@@ -29,6 +30,7 @@ class Observer:
         self._tracer = tracer
         self._received: OrderedDict[str, int] = OrderedDict()  # finds its first key in constant time
         self._reports: Reports | None = None
+        self.pulses = Pulses()
         hops = metrics.hops
         self._plan = hops.of("plan").observe
         self._durable = hops.of("durable").observe
@@ -82,6 +84,7 @@ class Observer:
         if "acked" not in hops:
             since_us = hops["acked"] = (received_ns - base) // 1000
             self._ack(max(0, since_us - hops.get("sent", 0)) / 1e6)
+            self.pulses.answered(order)
         if state in TERMINAL:
             if state == "filled" and "filled" not in hops:
                 since_us = hops["filled"] = (received_ns - base) // 1000

@@ -36,6 +36,7 @@ from kopitra.wire.views import (
     Dependencies,
     FlattenAccountView,
     FlattenView,
+    HealthDetailView,
     HealthView,
     SignalView,
     SnapshotView,
@@ -235,6 +236,12 @@ class Shown:
     def snapshot(self, workspace: str, accounts: frozenset[str] | None) -> SnapshotView:
         del workspace, accounts
         return SnapshotView(sequence=41, at=NOW, accounts=(), positions=(), orders=(), switches=())
+
+    def detail(self, workspace: str, accounts: frozenset[str] | None) -> HealthDetailView:
+        del workspace, accounts
+        return HealthDetailView(
+            status="healthy", role="holder", epoch=1, loop_lag_ms=0, accounts=(), forecasts=(), clocks=()
+        )
 
     def health(self) -> HealthView:
         status = "healthy" if self.accepting else "unhealthy"

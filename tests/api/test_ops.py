@@ -107,3 +107,4 @@ async def test_the_switches_and_the_snapshot_are_shown(world: World) -> None:
     reply = await world.call("GET", SWITCHES, operator("v"))
     assert json.loads(reply.body)[0]["state"] == "halted"
     assert (await world.call("GET", "/ops/v1/snapshot", operator("v"))).json["sequence"] == 41
+    assert (await world.call("GET", "/ops/v1/health", operator("v"))).json["role"] == "holder"
