@@ -93,7 +93,13 @@ def test_the_table_knows_every_route(world: World) -> None:
     for route in application(world).routes:
         if isinstance(route, APIRoute):
             for method in route.methods or ():
-                path = route.path.format(signalId="s-known", hookId=f"h1_{SECRET}", flattenId="fl1", clOrdId="kp-1-e")
+                path = route.path.format(
+                    signalId="s-known",
+                    hookId=f"h1_{SECRET}",
+                    flattenId="fl1",
+                    clOrdId="kp-1-e",
+                    accountId="f1",
+                )
                 assert (method, path) in known
 
 
