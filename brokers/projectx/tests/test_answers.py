@@ -1,4 +1,4 @@
-"""What an answer proves: only what the tables list is definitive."""
+"""What an answer proves: only what the tables list is definitive (R-014, R-015)."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""R-019, R-022: what a process left undone when it died before what follows from a report, found from the book alone."""
+"""R-019, R-022: what a process left undone when it died before what follows from a report; from the book alone."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
