@@ -50,6 +50,8 @@ def rule_in_words(rule: CopyRule) -> str:
         said.append(f"order >= {plain(rule.min_order)}")
     if rule.delay_ms:
         said.append(f"{rule.delay_ms} ms later")
+    if rule.repair != "reduce":
+        said.append(f"drift: {rule.repair.replace('_', ' ')}")
     if rule.pace != "active":
         said.append(rule.pace.replace("_", " "))
     return ", ".join(said)
