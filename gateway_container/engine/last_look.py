@@ -3,6 +3,8 @@
 Everything here is a comparison in memory: it runs once per order, between the commit and the socket.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from gateway_container.engine.breakers import Breakers
@@ -17,6 +19,7 @@ from kopitra.domain.switches import Covered, SwitchState
 
 #: not a refusal: what became of the order meanwhile is in the book already
 SUPERSEDED: Final = "superseded"
+_NONE: Final[Mapping[str, ChildOrder]] = MappingProxyType({})
 #: not a refusal either: the lease is over but for the grace, and this broker must not be told twice (R-073)
 HELD_BACK: Final = "held_back"
 
@@ -91,8 +94,8 @@ class LastLook:
             return "take_over_wait"
         if now_ns >= place.deadline_ns:
             return "deadline"
-        if self._leader_left(intent):
-            return "leader_left"
+        if (overtaken := self._overtaken(intent)) is not None:
+            return overtaken
         account = self._state.account(intent.account_id)
         if account is None:
             return "account_inactive"
@@ -107,11 +110,16 @@ class LastLook:
             return standing.stop
         return None if self._switch(account, intent) == "active" else "kill_switch"
 
-    def _leader_left(self, intent: OrderIntent) -> bool:
-        """Between plan and write the leader closed or turned: nothing opens behind that (I-10)."""
-        key = (intent.leader, intent.account_id, root_of(intent.symbol))
-        episode = self._state.book.episodes.get(key)
-        return episode is None or episode.target * sign(intent.side) <= 0
+    def _overtaken(self, intent: OrderIntent) -> str | None:
+        """Since the plan the leader closed or turned (I-10), or another entry fell in doubt (R-013, I-13)."""
+        book = self._state.book
+        episode = book.episodes.get((intent.leader, intent.account_id, root_of(intent.symbol)))
+        if episode is None or episode.target * sign(intent.side) <= 0:
+            return "leader_left"
+        for entry in book.entries.get((intent.account_id, intent.symbol), _NONE).values():
+            if entry.state == "in_doubt":
+                return "in_doubt"
+        return None
 
     def _halted(self, intent: OrderIntent) -> str | None:
         """A halt lets nothing out but cancels and a flatten's own closes, which have no leader."""

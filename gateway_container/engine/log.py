@@ -130,13 +130,38 @@ class Log:
         return written
 
     def secure(self, workspace: str, entry: Entry) -> asyncio.Future[bool] | None:
-        """Fold a fact that must outlive this process: while the journal is away it goes to the local file too, and
-        the future says when it is there."""
-        if not self.takes_decisions:
-            with contextlib.suppress(StoreError, QueueFull):
-                return self.locally(workspace, entry)
+        """Fold a fact that must outlive this process; the future says when the journal or the local file has it.
+
+        None: neither takes it now; it waits in memory.
+        """
+        with contextlib.suppress(StoreError, QueueFull):
+            return self._surely(workspace, entry) if self.takes_decisions else self.locally(workspace, entry)
         self.note(workspace, entry)
         return None
+
+    def _surely(self, workspace: str, entry: Entry) -> asyncio.Future[bool]:
+        """Into the journal, or into the file when the commit turns out unclear: an outage begins unannounced."""
+        self._write_facts()
+        future = self._writer.append([self._draft(workspace, entry, None, None)])
+        self._unsettled += 1
+        fold(self._state.book, entry)
+        safe: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def settled(done: asyncio.Future[Committed]) -> None:
+            self._unsettled -= 1
+            if not done.cancelled() and done.exception() is None:
+                _tell(safe, told=True)
+                return
+            try:
+                written = self.locally(workspace, entry, folded=True)
+            except (StoreError, QueueFull):
+                self.keep(workspace, entry)
+                _tell(safe, told=False)
+                return
+            written.add_done_callback(lambda end: _tell(safe, told=not end.cancelled() and end.result()))
+
+        future.add_done_callback(settled)
+        return safe
 
     def found(self, rows: Sequence[JournalRow]) -> None:
         """Rows that are durable although their owner was told otherwise."""
@@ -250,3 +275,9 @@ class Log:
             self._facts = waiting
             self._drafts = [self._draft(w, e, None, None) for w, e in waiting]
             self._write_facts()
+
+
+def _tell(future: asyncio.Future[bool], *, told: bool) -> None:
+    """Unless nobody waits any more."""
+    if not future.done():
+        future.set_result(told)
