@@ -14,7 +14,7 @@ from gateway_container.engine.machine import Machine
 from kopitra.domain.book import root_of
 from kopitra.domain.signals import sign
 from tests.faults.journal_view import Bounds, JournalView, Known
-from tests.faults.people import Operator
+from tests.faults.people import Operator, Stopped
 from tests.faults.rude_broker import RudeBroker
 from tests.faults.rude_words import Answer, Change, Place
 from tests.faults.virtual_loop import Process
@@ -46,6 +46,8 @@ class Checker:
     now_s: Callable[[], float]
     #: (scope, id) pairs that cover an account under a leader
     scopes: Callable[[str, str], tuple[tuple[str, str], ...]]
+    #: a stop that one process confirmed is known to another: the store has it, or a disk that both know
+    must_know: Callable[[Process, tuple[str, str], Stopped], bool]
     trace: Callable[[str], None]
     violations: list[Violation] = field(default_factory=list[Violation])
     #: our order id -> how often it left
@@ -89,7 +91,7 @@ class Checker:
             return
         machine = self.machine_of(process)
         if machine is not None:
-            self._entry(request, known, machine)
+            self._entry(request, known, machine, process)
 
     def _epoch(self, request: Place) -> None:
         current = self.epoch_now()
@@ -100,13 +102,16 @@ class Checker:
             return
         self.broken("I-11", f"{request.cl_ord_id} left under epoch {request.epoch}, current is {current}")
 
-    def _entry(self, request: Place, known: Known, machine: Machine) -> None:
+    def _entry(self, request: Place, known: Known, machine: Machine, process: Process) -> None:
         closed = self.view.closed_since(known, machine.writer.head.seq)
         if closed:
             self.broken("I-10", f"{request.cl_ord_id} left after the leader's close in row {closed}")
         for scope in self.scopes(request.account_id, known.intent.leader):
-            if scope in self.operator.in_force:
+            stopped = self.operator.in_force.get(scope)
+            if stopped is not None and self.must_know(process, scope, stopped):
                 self.broken("I-06", f"{request.cl_ord_id} left although {scope} is stopped")
+            elif stopped is not None:
+                self.trace(f"a stop of {scope} died with {stopped.by} and its disk")
         doubtful = [
             name
             for (account, _), children in machine.state.book.open.items()

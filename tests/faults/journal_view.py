@@ -15,6 +15,7 @@ from kopitra.domain.journal import (
     FollowUp,
     PositionDiffers,
     SignalPlanned,
+    SwitchChanged,
 )
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.signals import Signal, sign
@@ -72,6 +73,8 @@ class JournalView:
     )
     #: account -> newest drift that was written down
     drift: dict[str, PositionDiffers] = field(default_factory=dict[str, PositionDiffers])
+    #: (scope, id) -> state
+    switches: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     #: how often an account was confirmed flat
     flats: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
 
@@ -95,6 +98,8 @@ class JournalView:
                 self.alerted[entry.cl_ord_id or entry.account_id].append(entry)
             case PositionDiffers():
                 self.drift[entry.report.account_id] = entry
+            case SwitchChanged(switch):
+                self.switches[switch.scope, switch.scope_id] = switch.state
             case FlattenNoted() if entry.state == "flat_confirmed":
                 self.flats[entry.account_id] += 1
             case _:
@@ -130,4 +135,6 @@ class JournalView:
         return 0
 
 
-_READ: Final = frozenset({"SignalPlanned", "FollowUp", "AlertRaised", "PositionDiffers", "FlattenNoted"})
+_READ: Final = frozenset(
+    {"SwitchChanged", "SignalPlanned", "FollowUp", "AlertRaised", "PositionDiffers", "FlattenNoted"}
+)

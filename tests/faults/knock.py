@@ -14,6 +14,8 @@ class Reply(NamedTuple):
 
     status: int
     body: bytes
+    #: the process that answered
+    by: str = ""
 
 
 #: (method, path, headers, body) -> answer; waits for ever when nobody answers
@@ -41,7 +43,7 @@ async def knock(
         "server": ("127.0.0.1", 8080),
         "state": {},
     }
-    task = loop.create_task(_serve(app, scope, body, answer), context=process.context.copy())
+    task = loop.create_task(_serve(app, scope, body, answer, process.name), context=process.context.copy())
     try:
         return await answer
     finally:
@@ -49,7 +51,7 @@ async def knock(
 
 
 async def _serve(
-    app: ASGIApp, scope: dict[str, object], body: bytes, answer: "asyncio.Future[Reply]"
+    app: ASGIApp, scope: dict[str, object], body: bytes, answer: "asyncio.Future[Reply]", by: str
 ) -> None:
     bodies = [body]
     status, parts = 0, list[bytes]()
@@ -66,6 +68,6 @@ async def _serve(
             return
         parts.append(message.get("body", b""))
         if not message.get("more_body", False) and not answer.done():
-            answer.set_result(Reply(status, b"".join(parts)))
+            answer.set_result(Reply(status, b"".join(parts), by))
 
     await app(scope, receive, send)

@@ -5,11 +5,11 @@ import json
 from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from brokers._kit.matching.orders import NewOrder
 from kopitra.domain.signals import Side
-from tests.faults.knock import Knock
+from tests.faults.knock import Knock, Reply
 from tests.faults.rude_broker import RudeBroker
 
 TICK: Final = Decimal("0.25")
@@ -107,15 +107,20 @@ class Hand:
             self.broker.happened(events)
 
 
+class Stopped(NamedTuple):
+    """A switch that a gateway said is in force."""
+
+    state: str
+    by: str
+
+
 @dataclass(slots=True)
 class Operator:
     """An admin at the console's door: sets switches, flattens, and knows what was confirmed to be in force."""
 
     knock: Knock
     headers: dict[str, str]
-    #: (scope, id) -> state that the gateway said is in force
-    in_force: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
-    lifting: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    in_force: dict[tuple[str, str], Stopped] = field(default_factory=dict[tuple[str, str], Stopped])
 
     async def set(self, scope: str, scope_id: str, state: str) -> None:
         """Try until it is in force."""
@@ -123,20 +128,21 @@ class Operator:
         if state == "active":
             self.in_force.pop(key, None)  # from the moment of asking nobody can tell which of the two holds
         body = {"scope": scope, "scopeId": scope_id, "state": state, "reason": "simulated", "confirm": True}
-        if await self._ask("/ops/v1/kill-switches", body) and state != "active":
-            self.in_force[key] = state
+        reply = await self._ask("/ops/v1/kill-switches", body)
+        if reply.status == 200 and state != "active":
+            self.in_force[key] = Stopped(state, reply.by)
 
     async def flatten(self, account_id: str) -> bool:
         """Close everything at one account."""
         body = {"scope": "account", "scopeId": account_id, "reason": "simulated", "halt": False}
-        return await self._ask("/ops/v1/flatten", body)
+        return (await self._ask("/ops/v1/flatten", body)).status == 202
 
     async def lift_all(self, scopes: list[tuple[str, str]]) -> None:
         """Everything may go on."""
         for scope, scope_id in scopes:
             await self.set(scope, scope_id, "active")
 
-    async def _ask(self, path: str, body: dict[str, object]) -> bool:
+    async def _ask(self, path: str, body: dict[str, object]) -> Reply:
         raw = json.dumps(body).encode()
         while True:
             try:
@@ -144,8 +150,6 @@ class Operator:
                     reply = await self.knock("POST", path, self.headers, raw)
             except TimeoutError:
                 continue
-            if reply.status in (200, 202):
-                return True
             if reply.status < 500 and reply.status not in (409, 429):
-                return False
+                return reply
             await asyncio.sleep(AGAIN_S)

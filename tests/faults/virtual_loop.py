@@ -135,7 +135,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if not self._closed and error is not None:
-            self.faults.append(f"{context.get('message')}: {error!r}")
+            task = context.get("task") or context.get("future")
+            name = task.get_name() if isinstance(task, asyncio.Task) else ""  # pyright: ignore[reportUnknownMemberType]
+            self.faults.append(f"{context.get('message')} {name}: {error!r}")
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)

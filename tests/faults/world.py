@@ -31,7 +31,7 @@ from tests.faults.journal_view import JournalView
 from tests.faults.knock import Reply, knock
 from tests.faults.memory_store import MemoryStore
 from tests.faults.memory_wire import Weather
-from tests.faults.people import Hand, Market, Operator
+from tests.faults.people import Hand, Market, Operator, Stopped
 from tests.faults.rude_broker import WORLD
 from tests.faults.rude_manners import POLITE
 from tests.faults.swarm import Plan
@@ -46,7 +46,8 @@ PRICE_S: Final = 0.5
 LOOK_S: Final = 0.5
 #: seconds until a killed process is started again, from .. to
 RESTART_S: Final = (0.3, 3.0)
-LEASE: Final = LeaseSettings(ttl_s=10.0, renew_s=3.0, margin_s=2.0, exit_grace_s=10.0)
+#: shorter than in production, so that a run has time for life after a take-over
+LEASE: Final = LeaseSettings(ttl_s=3.0, renew_s=0.9, margin_s=0.8, exit_grace_s=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class World:
             self.epoch_now,
             loop.time,
             self._scopes,
+            self._must_know,
             self.trace,
         )
         self.brokers = make_brokers(plan, Tools(loop, self.checker, self.count))
@@ -125,6 +127,14 @@ class World:
 
     def _scopes(self, account_id: str, leader: str) -> tuple[tuple[str, str], ...]:
         return self.covering(account_id, leader)
+
+    def _must_know(self, process: Process, scope: tuple[str, str], stopped: Stopped) -> bool:
+        """A stop is lost only with the process that confirmed it, when neither the store nor its disk has it."""
+        row = self.store.tables.switches.get(scope)
+        if self.view.switches.get(scope, "active") != "active" or (row is not None and row.state != "active"):
+            return True
+        disks = {g.name: g.disk for g in (*self.gateways, *self.graveyard)}
+        return stopped.by == process.name or disks.get(stopped.by) is disks.get(process.name)
 
     def _weather(self) -> Weather:
         rng = Random(f"{self.plan.seed} weather {self._names}")
