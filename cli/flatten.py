@@ -20,6 +20,7 @@ from kopitra.domain.errors import Conflict, Unavailable
 from kopitra.domain.switches import SwitchScope
 from kopitra.settings import Settings
 from kopitra.store.exit_records import read
+from kopitra.telemetry import configure_logging
 from kopitra.wire.views import FlattenAccountView
 
 #: the environment variable with an operator's key
@@ -182,6 +183,7 @@ async def _followed(http: httpx2.AsyncClient, view: _Run) -> bool:
 
 
 async def _by_hand(settings: Settings, order: Order, yes: bool) -> bool:
+    configure_logging("ERROR")  # a person reads along
     try:
         with database(settings) as dsn:
             async with opened(settings, dsn, order) as glass:

@@ -1,7 +1,7 @@
 """What operators do: kill switches, flattens, lifting a block. In force first, then written with who and why."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -105,11 +105,12 @@ class Control:
         self.on_lifted()
         return replace(switch, state="reducing", lifting=True)
 
-    def adopt(self, row: SwitchRow) -> None:
-        """A change that another process wrote into the table; an older one than ours changes nothing."""
-        if row.epoch > self._state.book.switches.epoch(row.scope, row.scope_id):
-            switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
-            self._log.note(row.workspace, SwitchChanged(self._lifted(switch)))
+    def adopt(self, rows: Sequence[SwitchRow]) -> None:
+        """Changes that other processes wrote into the table; one that is older than ours changes nothing."""
+        for row in rows:
+            if row.epoch > self._state.book.switches.epoch(row.scope, row.scope_id):
+                switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
+                self._log.note(row.workspace, SwitchChanged(self._lifted(switch)))
 
     def covers(self, switch: KillSwitch) -> tuple[str, ...]:
         """Active accounts under a switch, in all workspaces, sorted."""

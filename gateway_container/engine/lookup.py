@@ -75,6 +75,15 @@ class Lookup:
         #: orders that people were told of
         self._told: set[str] = set()
 
+    def oldest_ns(self) -> int | None:
+        """When the oldest doubt began (monotonic); None without one."""
+        open_since = [
+            doubt.since_ns
+            for name, doubt in self._doubts.items()
+            if (order := self._state.book.orders.get(name)) is not None and order.state == "in_doubt"
+        ]
+        return min(open_since, default=None)
+
     def ask(self, account_id: str) -> None:
         """An order of the account is in doubt; safe to repeat."""
         for order in self.doubtful(account_id):

@@ -47,6 +47,7 @@ from gateway_container.engine.recovery import (
 from gateway_container.engine.repair_desk import RepairDesk
 from gateway_container.engine.repairs import Repairs
 from gateway_container.engine.reports import Reports
+from gateway_container.engine.right_to_write import page
 from gateway_container.engine.safety import Safety
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.snapshots import Snapshots
@@ -57,7 +58,7 @@ from gateway_container.engine.views import Views
 from gateway_container.engine.watchdog import Watchdog
 from kopitra.domain.book import Book
 from kopitra.domain.fanout import FanoutPlan
-from kopitra.domain.journal import AlertRaised, Heartbeat
+from kopitra.domain.journal import Heartbeat
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.signals import Signal
 from kopitra.domain.streams import numbered
@@ -218,13 +219,6 @@ class Machine:
     def _take_up(self, orders: Sequence[ChildOrder]) -> None:
         self.reports.take_up(orders)
 
-    def _page(self, reason: str) -> None:
-        """The end of this process's right to write: a person must know what is left open (R-073)."""
-        held = sorted({account for (account, _), p in self.state.book.positions.items() if p.qty})
-        text = f"{reason}: nothing is written any more, resting orders stay; open at {', '.join(held) or 'no account'}"
-        self.exits.last_word(AlertRaised("exits-stopped", text))
-        _log.critical("exits_stopped", reason=reason, accounts=held)
-
     def _orphaned(self, rows: Sequence[JournalRow]) -> None:
         """Decisions that are durable although their owner was told otherwise: the book must hold them too."""
         self.log.found(rows)
@@ -283,7 +277,7 @@ class Machine:
             on_orphaned=lambda rows: _tell(orphaned, rows),
         )
         machine = cls(identity, supplies, lease, writer)
-        lost += [writer.fence, machine._page, *on_lost]
+        lost += [writer.fence, lambda reason: page(machine, reason), *on_lost]
         committed.append(machine.projector.committed)
         orphaned.append(machine._orphaned)
         try:
@@ -312,7 +306,7 @@ class Machine:
             _log.warning(
                 "dirty_take_over", entries_wait_s=wait_ns / _NS, previous=self.lease.taken.previous_holder
             )
-        self._switched(warm.switches)
+        self.control.adopt(warm.switches)
         await self.open(config)
         for text in left_behind:
             self.reports.alert("exit-file", text, "")
@@ -345,7 +339,7 @@ class Machine:
 
     async def reconfigure(self, config: GatewayConfig, switches: Sequence[SwitchRow]) -> None:
         """Take a new configuration: switches and rules at once, sessions as far as they changed."""
-        self._switched(switches)
+        self.control.adopt(switches)
         before, self.state.config = self.state.config, config
         self.strays.look(self.state.book, before, config)
         self.upkeep.wake()
@@ -353,11 +347,6 @@ class Machine:
         self.leaders.configure()
         await self.sessions.apply(config)
         self.quotes.configure()
-
-    def _switched(self, switches: Sequence[SwitchRow]) -> None:
-        """Switches that other processes have set."""
-        for row in switches:
-            self.control.adopt(row)
 
     def _ready(self) -> tuple[bool, bool]:
         return self.writer.available, self.accepting and self.log.accepting and self.lease.valid

@@ -25,6 +25,7 @@ from kopitra.wire.views import (
     ForecastView,
     HealthDetailView,
     HealthView,
+    JournalHealth,
     LegView,
     OrderView,
     PositionView,
@@ -53,6 +54,8 @@ class Views:
         #: what differs between an account and its broker, in words
         self.out_of_sync: Callable[[str], str] = lambda _account_id: ""
         self.epoch = 0
+        #: this process's right to write, where it holds the shard
+        self.journal: Callable[[], JournalHealth | None] = lambda: None
         #: where an account stands with its loss limits
         self.limits: Callable[[str], LimitsView | None] = lambda _account_id: None
 
@@ -144,6 +147,7 @@ class Views:
             accounts=picture.accounts,
             forecasts=picture.forecasts,
             clocks=tuple(ClockView(clock=whose, ahead_ms=ms) for whose, ms in sorted(ahead_ms.items())),
+            journal=self.journal(),
         )
 
     def switches(self, workspace: str) -> tuple[KillSwitch, ...]:

@@ -181,6 +181,25 @@ class ClockView(Answer):
     ahead_ms: int
 
 
+class JournalHealth(Answer):
+    """Whether this process may write, what waits, and what nobody knows yet; times in milliseconds.
+
+    `lease_left_ms` and `exits_left_ms` are below 0 when the right to write entries, or exits, has ended by the local
+    clock; `switches_good_ms` when kill switches were not read for so long that they count as reducing.
+    """
+
+    writable: bool
+    lease_left_ms: int
+    exits_left_ms: int
+    switches_good_ms: int | None
+    #: facts and exits that wait for the database, and rows that the tables for queries lack
+    backlog: int
+    exits_waiting: int
+    projections_behind: int
+    in_doubt: int
+    oldest_in_doubt_ms: int | None
+
+
 class HealthDetailView(Answer):
     """For operators: how each account is served, what budgets are left, what the clocks say."""
 
@@ -191,6 +210,8 @@ class HealthDetailView(Answer):
     accounts: tuple[AccountView, ...]
     forecasts: tuple[ForecastView, ...]
     clocks: tuple[ClockView, ...]
+    #: of the process that holds the shard; null on a standby
+    journal: JournalHealth | None = None
 
 
 class SwitchView(Answer):

@@ -1,0 +1,145 @@
+"""`kopitra flatten` on real processes: through a gateway that lives, without one that is dead, in spite of one."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway_container.engine.recovery import decode_row
+from gateway_container.operators import add_operator, make_operator
+from kopitra.domain.journal import Entry, FlattenNoted, SwitchChanged
+from kopitra.store.exit_records import ExitRecord, frame
+from kopitra.store.exposure import exposure_of
+from kopitra.store.journal_reader import replay
+from kopitra.store.lease_table import read_lease
+from kopitra.store.pool import Database
+from tests.integration.gateway.process import Ea, House, running
+from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE
+
+#: seconds for a command that has to wait out a lease
+PATIENCE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command ended, and what it said to the person."""
+
+    code: int
+    text: str
+
+
+async def flatten(dsn: str, folder: Path, *words: str, **environment: str) -> Said:
+    """Run the command as its own process."""
+    command = ("-m", "cli.main", "flatten", "--reason", "drill", "--workspace", WORKSPACE, "--yes", *words)
+    here = {"DATABASE_URL": dsn, "KOPITRA_DATA_DIR": str(folder), "COLUMNS": "200", "NO_PROXY": "127.0.0.1"}
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=PIPE, stderr=PIPE, env={**os.environ, **here, **environment}
+    )
+    out, err = await asyncio.wait_for(child.communicate(), PATIENCE_S)
+    return Said(child.returncode or 0, " ".join((out + err).decode().split()))
+
+
+@asynccontextmanager
+async def in_position(dsn: str, folder: Path) -> AsyncGenerator[tuple[House, Ea, Process]]:
+    """A gateway process whose two followers hold something."""
+    async with running(dsn, folder) as (house, ea, gateway):
+        try:
+            for account in ("a", "b"):
+                await house.follow(account)
+            wanted = {"a", "b"}
+            while 0 in [await house.on.sims[FIRST].net("a"), await house.on.sims[SECOND].net("b")]:
+                await ea.send(action="add", side="buy", quantity=1)
+            while {row.account_id for row in await exposure_of(house.db, sorted(wanted))} != wanted:
+                await asyncio.sleep(0.05)  # the rows for queries come behind the journal
+            yield house, ea, gateway
+        finally:
+            if gateway.returncode is None:
+                gateway.kill()
+            await gateway.communicate()
+
+
+def address(ea: Ea) -> str:
+    return ea.base.removesuffix("/trade-agent/v1")
+
+
+async def is_flat(house: House, account: str) -> bool:
+    sim = house.on.sim(account)
+    return await sim.net(account) == 0 and await sim.live(account) == []
+
+
+async def journal(db: Database) -> list[Entry]:
+    return [decode_row(row) async for row in replay(db, "main")]
+
+
+async def test_a_dead_gateway_is_replaced_by_the_command_which_hands_over_again(
+    dsn: str, tmp_path: Path
+) -> None:
+    """R-097: the lease is waited out, the scope and nothing else is closed, everything is journalled under a name."""
+    async with in_position(dsn, tmp_path) as (house, ea, gateway):
+        gateway.kill()
+        await gateway.wait()
+        said = await flatten(dsn, tmp_path, "--scope", "account", "--id", "a", "--url", address(ea))
+
+        assert said.code == 0, said.text
+        assert "a: flat confirmed" in said.text
+        assert house.on.contract in said.text  # what it held, shown first
+        assert (await is_flat(house, "a"), await is_flat(house, "b")) == (True, False)
+        told = [e for e in await journal(house.db) if isinstance(e, FlattenNoted | SwitchChanged)]
+        noted = [e for e in told if isinstance(e, FlattenNoted)]
+        assert {e.account_id for e in noted} == {"a"}
+        assert {e.who.split(":")[0] for e in noted} == {"break-glass"}
+        switches = [e.switch for e in told if isinstance(e, SwitchChanged)]
+        assert [(s.scope, s.scope_id, s.state, s.reason) for s in switches] == [
+            ("account", "a", "reducing", "drill")
+        ]
+        row = await read_lease(house.db, "main")
+        assert row is not None
+        assert (row.epoch, row.released) == (2, True)
+
+
+async def test_a_gateway_that_lives_is_asked_and_does_it_itself(dsn: str, tmp_path: Path) -> None:
+    """R-097: with the gateway alive the command goes through its door, as an operator."""
+    grant, token = make_operator(WORKSPACE, "ann", "admin", datetime.now(UTC))
+    add_operator(tmp_path / "operators.json", grant)
+    async with in_position(dsn, tmp_path) as (house, ea, _):
+        url = ("--url", address(ea))
+        refused = await flatten(dsn, tmp_path, "--scope", "workspace", *url)
+        assert (refused.code, "KOPITRA_OPERATOR_KEY" in refused.text) == (2, True)
+
+        asked = await flatten(dsn, tmp_path, "--scope", "global", *url, KOPITRA_OPERATOR_KEY=token)
+        assert (asked.code, "--take-over" in asked.text) == (2, True)
+        said = await flatten(dsn, tmp_path, "--scope", "workspace", *url, KOPITRA_OPERATOR_KEY=token)
+
+        assert said.code == 0, said.text
+        assert [await is_flat(house, a) for a in ("a", "b")] == [True, True]
+        row = await read_lease(house.db, "main")
+        assert row is not None
+        assert (row.epoch, row.released) == (1, False)
+
+
+async def test_a_gateway_that_does_not_obey_is_fenced(dsn: str, tmp_path: Path) -> None:
+    """R-097, R-083: the epoch goes up, the old holder's own deadline is waited out, then everything is closed."""
+    async with in_position(dsn, tmp_path) as (house, ea, gateway):
+        url = ("--url", address(ea))
+        said = await flatten(dsn, tmp_path, "--scope", "global", "--take-over", *url)
+        assert said.code == 0, said.text
+        assert [await is_flat(house, a) for a in ("a", "b")] == [True, True]
+        assert await asyncio.wait_for(gateway.wait(), PATIENCE_S) == 3
+        switches = [e.switch for e in await journal(house.db) if isinstance(e, SwitchChanged)]
+        assert [(s.scope, s.state) for s in switches] == [("global", "reducing")]
+
+
+async def test_without_gateway_and_database_it_says_what_a_person_must_do(tmp_path: Path) -> None:
+    """R-097: what is impossible is said, and what was sent without the database is not forgotten."""
+    record = ExitRecord("main", 1, 1, WORKSPACE, datetime.now(UTC), "trade.executions", "FollowUp", "{}")
+    (tmp_path / "exits-main.bin").write_bytes(frame(record))
+    nowhere = f"postgresql://nobody@/none?host={tmp_path}"
+    said = await flatten(nowhere, tmp_path, "--scope", "account", "--id", "a", "--url", "http://127.0.0.1:9")
+    assert said.code == 3
+    assert "broker's own screen" in said.text
+    assert "1 exits that a gateway sent without the database" in said.text
