@@ -23,8 +23,8 @@ def arm(point: Point) -> None:
     *classes, name = path.split(".")
     for part in classes:
         owner = getattr(owner, part)
-    found = inspect.getattr_static(owner, name)
-    if isinstance(found, classmethod):
+    found: Any = inspect.getattr_static(owner, name)
+    if type(found) is classmethod:
         setattr(owner, name, classmethod(_dying(found.__func__, point)))
     else:
         setattr(owner, name, _dying(found, point))
