@@ -1,14 +1,13 @@
 """`kopitra repairs` against a gateway process: preview, apply, lift, and what it says when it may not."""
 
 import asyncio
-import os
-import sys
-from asyncio.subprocess import PIPE
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+from typer.testing import CliRunner
 
+from cli.main import app
 from gateway_container.operators import add_operator, make_operator
 from tests.integration.gateway.process import running
 from tests.integration.gateway.world import FIRST, WORKSPACE
@@ -22,12 +21,9 @@ class _Plan(msgspec.Struct, rename="camel"):
 
 async def repairs(url: str, token: str, *words: str) -> tuple[int, str, str]:
     """(exit code, data, words for people)."""
-    here = {"KOPITRA_URL": url, "KOPITRA_OPERATOR_KEY": token, "COLUMNS": "200", "NO_PROXY": "127.0.0.1"}
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cli.main", "repairs", *words, stdout=PIPE, stderr=PIPE, env={**os.environ, **here}
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(child.communicate(), 60)
-    return child.returncode or 0, out.decode(), " ".join(err.decode().split())
+    here = {"KOPITRA_URL": url, "KOPITRA_OPERATOR_KEY": token, "COLUMNS": "200"}
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["repairs", *words], env=here)
+    return result.exit_code, result.stdout, " ".join(result.stderr.split())
 
 
 async def test_a_person_previews_applies_and_lifts_by_command(dsn: str, tmp_path: Path) -> None:
