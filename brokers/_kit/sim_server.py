@@ -27,6 +27,7 @@ import orjson
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from brokers._kit.sim_clock import SimClock
 from brokers._kit.sim_link import HttpLink, StreamLink, transport_of
 
 PATHS_COUNTED_MAX: Final = 1_000  #: paths whose requests are counted
@@ -165,6 +166,7 @@ class SimServer:
             ws_per_message_deflate=False,
         )
         self._state = ServerState()
+        self._clock = SimClock(self._state.default_headers)
         self._server: asyncio.Server | None = None
         self._address = ("", 0)
 
@@ -204,6 +206,7 @@ class SimServer:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._address = (host, cast("int", listener.getsockname()[1]))
         self._server = await asyncio.get_running_loop().create_server(self._connection, sock=listener)
+        self._clock.start()
         return self._address[1]
 
     @property
@@ -229,6 +232,7 @@ class SimServer:
         server, self._server = self._server, None
         if server is None:
             return
+        self._clock.stop()
         server.close()
         for _ in range(_STOP_TURNS):
             for connection in list(self._state.connections):
@@ -320,6 +324,8 @@ class SimServer:
         if name == "requests":
             return Response(orjson.dumps(self._asked))
         try:
+            if name == "clock":
+                return Response(orjson.dumps(self._clock.command(arguments)))
             return Response(orjson.dumps(self._control({**arguments, "command": name})))
         except ValueError as wrong:
             return Response(_error(str(wrong)), 400)

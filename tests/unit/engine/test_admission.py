@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import cast
 
@@ -9,10 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokers._kit.budget import GRANTED, Budget, BudgetPolicy, Lane, Window
-from gateway_container.engine.admission import Admission, followers_of, requests_of
+from gateway_container.engine.admission import Admission, Penalties, followers_of, requests_of
 from gateway_container.engine.queue import Place, Stamp
 from kopitra.domain.orders import OrderIntent
-from kopitra.ports import BrokerSession, Encoded, Forecast
+from kopitra.ports import BrokerSession, Encoded, Forecast, Penalized
+
+
+class HandClock:
+    """Time as the test says."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 20, tzinfo=UTC)
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
 
 
 class Login:
@@ -119,3 +133,19 @@ def test_r061_nobody_is_always_the_one_left_out(followers: int, room: int, round
         served.update(wrote)
     counts = [served[p.intent.account_id] for p in places]
     assert max(counts) - min(counts) <= 1
+
+
+def test_r062_two_penalties_of_a_login_in_ten_minutes_are_told_once() -> None:
+    clock, told = HandClock(), list[str]()
+    penalties = Penalties(clock, lambda code, text, _account: told.append(f"{code} {text}"))
+
+    def penalty(login: str, after_s: float) -> int:
+        clock.now_ns += int(after_s * 1e9)
+        penalties.heard(Penalized(login, 15, "429"))
+        return len(told)
+
+    assert [penalty("x", 0), penalty("y", 1), penalty("x", 601)] == [0, 0, 0]
+    assert [penalty("x", 599), penalty("x", 10)] == [1, 1]
+    assert "penalties-repeated login x" in told[0]
+    assert penalty("x", 590) == 1
+    assert penalty("x", 200) == 2, "ten minutes after it was told it is told again"

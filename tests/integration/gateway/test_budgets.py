@@ -1,0 +1,150 @@
+"""R-057, R-059 to R-063 on real wires: budgets that several followers share, moves that come too fast, silent streams."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import httpx2
+import pytest
+from prometheus_client import generate_latest
+
+from brokers import registry
+from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
+from kopitra.domain.instruments import front_month
+from kopitra.domain.limits import RiskLimits
+from kopitra.ports import SimAccount
+from tests.integration.gateway.simulated import PATIENCE_S, Simulated
+from tests.integration.gateway.world import (
+    FIRST,
+    LEADER,
+    SECOND,
+    WORKSPACE,
+    Follower,
+    Street,
+    World,
+    engine,
+    house,
+    rule,
+    street,
+)
+
+NAMES = ("a", "b", "c", "d", "e")
+QUICK = RiskLimits(max_orders_per_minute=1_000)
+
+
+@asynccontextmanager
+async def one_login(broker: str) -> AsyncGenerator[Street]:
+    """Five followers behind one login."""
+    adapter = registry()[broker]
+    async with AsyncExitStack() as stack:
+        wanted = {"user": [SimAccount(f"SIM{name}", Decimal(500_000), {}) for name in NAMES]}
+        running = await adapter.start_simulator(host="127.0.0.1", port=0, logins=wanted, seed=7)
+        stack.push_async_callback(running.stop)
+        http = httpx2.AsyncClient(
+            base_url=running.control_url, timeout=PATIENCE_S, trust_env=False, verify=False
+        )
+        stack.push_async_callback(http.aclose)
+        settings, credentials = running.login("user")
+        # A simulator that is meant for speed may hand out a budget without end.
+        settings = {key: "80" if key.endswith("per_minute") else value for key, value in settings.items()}
+        config = GatewayConfig(
+            1,
+            {n: AccountConfig(n, WORKSPACE, n, broker, "login", f"SIM{n}", limits=QUICK) for n in NAMES},
+            {LEADER: LeaderConfig(LEADER, WORKSPACE, "leader")},
+            {"login": LoginConfig("login", WORKSPACE, broker, settings, credentials)},
+            {LEADER: tuple(rule(n) for n in NAMES)},
+        )
+        contract = front_month("ES", datetime.now(UTC).date()).symbol
+        made = Street(config, {broker: Simulated(adapter, running, http)}, contract)
+        await made.price("6800", "6800.25")
+        yield made
+
+
+def left(world: World) -> int:
+    (forecast,) = world.machine.views.detail(WORKSPACE, None).forecasts
+    assert (forecast.leader, forecast.followers, forecast.plain) == (LEADER, 5, 5)
+    return forecast.left
+
+
+@pytest.mark.parametrize("broker", [FIRST, SECOND])
+async def test_r061_when_room_is_short_the_rest_is_told_at_once_and_nobody_is_always_last(
+    dsn: str, broker: str
+) -> None:
+    async with one_login(broker) as on, engine(dsn, on) as world:
+        served = dict.fromkeys(NAMES, 0)
+        for _ in range(60):
+            room = left(world)
+            children = await world.send(action="add", side="buy", quantity=1)
+            sent = [c.intent.account_id for c in children if c.state != "skipped"]
+            for name in sent:
+                served[name] += 1
+            if room < 5:
+                break
+        told = [c for c in children if c.state == "skipped"]
+        assert room < 5
+        assert 0 < len(told)
+        assert {c.reason for c in told} == {"rate_budget"}
+        assert max(served.values()) - min(served.values()) <= 1
+        # What is kept for exits is kept: all of them leave at once.
+        exits = await world.send(action="exit")
+        assert {c.state == "skipped" for c in exits} == {False}
+        await world.no_order_is_doubled()
+
+
+async def test_r063_moves_of_one_order_leave_once_a_second_and_the_newest_wins(dsn: str) -> None:
+    async with house(dsn, {"a": Follower(FIRST), "b": Follower(SECOND)}) as world:
+        limit = {"side": "buy", "quantity": 1, "ord_type": "limit", "leader_order_id": "L1"}
+        children = await world.send(price=Decimal(6780), **limit)
+        await world.until(lambda: all(c.state == "working" for c in children), "two working orders")
+        for price in range(6781, 6789):
+            await world.send(action="replace", leader_order_id="L1", price=Decimal(price))
+        await world.until(
+            lambda: all(c.price == 6788 and not c.replace_sent for c in children), "the newest price"
+        )
+        for sim in world.sims.values():
+            moves = [row for row in await sim.ledger("replace") if row.outcome == "accepted"]
+            assert len(moves) == 2, "the first at once, the newest a second later"
+
+
+async def test_r055_health_tells_operators_how_an_account_is_served(dsn: str) -> None:
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1)
+        (account,) = world.machine.views.detail(WORKSPACE, None).accounts
+        assert (account.breaker, account.queued, account.deadline_misses) == ("closed", 0, 0)
+        assert account.service_us is not None
+        assert account.service_us > 0
+        shown = generate_latest(world.machine.supplies.metrics.registry).decode()
+        assert 'kopitra_account_breaker_open{account="a"} 0.0' in shown
+        assert "kopitra_account_service_seconds" in shown
+
+
+async def test_r070_our_clock_is_compared_with_the_database_and_the_brokers(dsn: str) -> None:
+    async with house(dsn, {"a": Follower(FIRST), "b": Follower(SECOND)}) as world:
+        ahead_ms = world.machine.safety.clocks.ahead_ms
+        await world.until(
+            lambda: {"the database", FIRST, SECOND} <= set(ahead_ms), f"three clocks, not {ahead_ms}"
+        )
+        assert max(abs(ms) for ms in ahead_ms.values()) < 2_000
+        assert not world.machine.state.wall_clock_off
+
+
+async def test_r070_a_broker_clock_ten_minutes_off_is_contained_and_told(dsn: str) -> None:
+    async with street({"a": Follower(FIRST), "b": Follower(SECOND)}) as on:
+        await on.sims[FIRST].control("clock", skew_s=-600)
+        async with engine(dsn, on) as world:
+            await world.alert("clock-off")
+            ahead_ms = world.machine.safety.clocks.ahead_ms
+            await world.until(lambda: ahead_ms.get(FIRST, 0) > 590_000, "ten minutes")
+            # It dates the trades of leaders there, and of nobody else: an EA's entry goes to both.
+            await world.send(side="buy", quantity=1)
+            await world.holds(a=1, b=1)
+
+
+async def test_r057_an_order_of_which_nothing_is_heard_is_asked_for(dsn: str) -> None:
+    """The stream is up and silent: the fill is found by a read, long before anybody misses it."""
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        await world.sim("a").settings(stream_silent=True)
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1)
