@@ -75,8 +75,9 @@ def _parts(book: Book) -> Iterator[object]:
         if not isinstance(value, dict):
             yield name, value
             continue
-        items = iter(cast("dict[object, object]", value).items())
-        yield name, type(value)()
+        there = cast("dict[object, object]", value)
+        items = iter(there.items())
+        yield name, type(there)()
         while batch := list(islice(items, 1 if name == "exec_ids" else SLICE_ITEMS)):
             yield name, batch
     yield "", None

@@ -11,8 +11,8 @@ from tests.api.world import World
 
 DOUBTS = "/ops/v1/doubts"
 ONE = f"{DOUBTS}/kp-1-e"
-PARK = {"verdict": "park", "reason": "I call them"}
-GONE = {"verdict": "not_placed", "reason": "not on their screen"}
+PARK: dict[str, object] = {"verdict": "park", "reason": "I call them"}
+GONE: dict[str, object] = {"verdict": "not_placed", "reason": "not on their screen"}
 
 
 async def decide(

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from kopitra.domain.executions import ExecutionReport
+from kopitra.domain.executions import ExecutionReport, OrdStatus
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.journal import Doubted, Reported, StrangerSeen
 from kopitra.domain.news import is_news, strangers
@@ -12,12 +12,12 @@ from kopitra.domain.orders import ChildOrder
 from tests.unit.domain.copy_world import ESZ6, World, d, rule
 
 
-def listed(world: World, child: ChildOrder, status: str, **more: object) -> ExecutionReport:
+def listed(world: World, child: ChildOrder, status: OrdStatus, **more: object) -> ExecutionReport:
     """How a broker's list shows one of our orders."""
     name = child.intent.cl_ord_id
     report = ExecutionReport(
         "a1", f"b-{name}", "order_status", status, ESZ6, "buy", world.now, cl_ord_id=name
-    )  # pyright: ignore[reportArgumentType]
+    )
     return report._replace(**more)
 
 
