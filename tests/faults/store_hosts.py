@@ -1,0 +1,80 @@
+"""Where a state machine runs its steps: on virtual time over the store in memory, or on real time over PostgreSQL."""
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from tests.faults.store_rigs import Rig, memory_rig, postgres_rig
+from tests.faults.virtual_loop import VirtualLoop
+
+T = TypeVar("T")
+
+
+class Host(Protocol):
+    """Runs coroutines one after the other on one loop; between two of them nothing moves."""
+
+    def run(self, coro: Coroutine[Any, Any, T]) -> T: ...
+    def rig(self) -> Rig: ...
+
+
+class MemoryHost:
+    """A new store and a new clock for each example."""
+
+    def __init__(self) -> None:
+        self._loop = VirtualLoop()
+
+    def run(self, coro: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run_until_complete(coro)
+
+    def rig(self) -> Rig:
+        self._loop = VirtualLoop()
+        return self.run(AsyncExitStack().enter_async_context(memory_rig()))
+
+
+class PostgresHost:
+    """One loop and one database for all examples: each has names of its own."""
+
+    def __init__(self, runner: asyncio.Runner, rig: Rig) -> None:
+        self._runner = runner
+        self._rig = rig
+
+    def run(self, coro: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(coro)
+
+    def rig(self) -> Rig:
+        return self._rig
+
+
+class HostedMachine(RuleBasedStateMachine):
+    """A state machine whose steps run on a host."""
+
+    host: ClassVar[Host]
+
+
+def checked(machine: type[HostedMachine], host: Host, examples: int, steps: int) -> None:
+    """Run a machine on a host."""
+    run_state_machine_as_test(
+        type(machine.__name__, (machine,), {"host": host}),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
+@contextmanager
+def postgres_host(dsn: str) -> Generator[Host]:
+    """A host on a database that exists."""
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        rig = runner.run(stack.enter_async_context(postgres_rig(dsn)))
+        try:
+            yield PostgresHost(runner, rig)
+        finally:
+            runner.run(stack.aclose())
