@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
 from gateway_container.engine.fanout import Fanout
+from gateway_container.engine.following import Following
 from gateway_container.engine.leader_feed import LeaderFeed
 from gateway_container.engine.log import Log
-from gateway_container.engine.queue import Place, Stamp
+from gateway_container.engine.queue import Stamp
 from gateway_container.engine.state import State
-from kopitra.domain.errors import QueueFull, StoreError
+from gateway_container.engine.surprises import Surprises
 from kopitra.domain.executions import (
     AccountSnapshot,
     BalanceReport,
@@ -24,11 +25,9 @@ from kopitra.domain.executions import (
 from kopitra.domain.fold import Effect
 from kopitra.domain.journal import (
     AlertRaised,
-    Doubted,
     FollowUp,
     OrderNotSent,
     Reported,
-    RequestFailed,
     SessionNoted,
 )
 from kopitra.domain.orders import ChildOrder, OrderIntent
@@ -44,14 +43,9 @@ from kopitra.ports import (
     SessionEvent,
     Writable,
 )
-from kopitra.store.drafts import Committed
 
 #: seconds that a close waits for the cancels before it (R-038)
 CLOSE_WAIT_S: Final = 1.0
-#: children whose follow-up waits for the journal
-UNFOLLOWED_MAX: Final = 10_000
-#: seconds between looks whether the journal takes decisions again
-RETRY_S: Final = 0.25
 #: nothing is missing: we took it back ourselves, or nothing was left to close
 _EXPECTED: Final = frozenset({"canceled_before_send", "nothing_held", "withdrawn"})
 #: this process ends: its successor goes on from the journal
@@ -86,7 +80,6 @@ class Reports:
         fanout.attach(self.not_sent)
         self._leaders: LeaderFeed | None = None
         self._on_snapshot: Callable[[AccountSnapshot], None] = _unheard
-        self._lookup: Callable[[str], None] | None = None
         self._on_session: Callable[[SessionChanged], None] | None = None
         self._markets = fanout.look.markets
         #: True: the refused order is tried again from there
@@ -95,12 +88,9 @@ class Reports:
         self.on_notice: Callable[[LoginNotice], None] = _unnoticed
         #: who hears of executions of no order of ours
         self.on_foreign: Callable[[ExecutionReport], None] = lambda _report: None
-        #: reports that did not fit, counted for the metrics
-        self.faults: dict[str, int] = {}
+        self.surprises = Surprises(state, log, self._breakers, self.alert, self.react_to)
         self._closes: dict[str, asyncio.TimerHandle] = {}
-        #: children whose follow-up is not durable yet
-        self._unfollowed: dict[str, None] = {}
-        self._again: asyncio.TimerHandle | None = None
+        self._following = Following(state, log, fanout, self.alert)
 
     def attach(
         self,
@@ -112,7 +102,7 @@ class Reports:
         """Leaders need the intake and the intake needs the fan-out: the composition root closes the circle."""
         self._leaders = leaders
         self._on_snapshot = on_snapshot
-        self._lookup = lookup
+        self.surprises.lookup = lookup
         self._on_session = on_session
 
     def handle(self, event: SessionEvent) -> None:
@@ -125,13 +115,13 @@ class Reports:
             case AccountSnapshot():
                 self._on_snapshot(event)
             case OrderUnknown():
-                self._unknown(event)
+                self.surprises.unknown(event)
             case RequestUnknown():
-                self._request_unknown(event)
+                self.surprises.request_unknown(event)
             case SessionChanged():
                 self._session(event)
             case ProtocolAlert():
-                self.alert("broker-protocol", f"{event.text} {event.payload}".strip(), event.account_id or "")
+                self.surprises.told(event)
             case Writable():
                 self._fanout.drain(self._accounts_of(event.login_id))
             case Penalized() | BrokerTime():
@@ -169,7 +159,7 @@ class Reports:
         if effect.new_execution:
             self._executed(report, foreign=effect.order is None)
         if effect.fault or effect.before == "not_placed":
-            self._surprised(report, effect)
+            self.surprises.reported(report, effect)
         order = effect.order
         if order is None:
             return
@@ -203,15 +193,6 @@ class Reports:
         if order.intent.reduce_only and order.intent.leader:
             self._protection_missing(order.intent, "the broker rejected it", report.text)
 
-    def _surprised(self, report: ExecutionReport, effect: Effect) -> None:
-        """A report that its order's state does not allow (R-001), or of an order that was proved absent."""
-        name = report.cl_ord_id or ""
-        if effect.fault:
-            self.faults["report"] = self.faults.get("report", 0) + 1
-            self.alert("illegal-transition", effect.fault, report.account_id, name)
-        elif effect.order is not None and effect.order.state != "not_placed":
-            self.alert("absence-was-wrong", f"{name} is at the broker after all", report.account_id, name)
-
     def not_sent(self, intent: OrderIntent, reason: str, detail: str) -> None:
         """An order came to nothing before a byte left: people hear of it where something stays open, and what waited
         for it goes on, after the fan-out at hand."""
@@ -236,79 +217,7 @@ class Reports:
 
     def follow(self, follow: FollowUp, received_ns: int = 0) -> None:
         """Make durable what follows, then send it."""
-        if follow.is_empty:
-            return
-        clock = self._state.clock
-        stamp = Stamp(received_ns or clock.monotonic_ns(), clock.monotonic_ns(), 0)
-        try:
-            future = self._log.decide(self._state.workspace_of(follow.account_id), follow)
-        except (StoreError, QueueFull):
-            self._follow_locally(follow, stamp, folded=False)
-            return
-        places = self._fanout.encode(follow.released, stamp)
-
-        def committed(done: asyncio.Future[Committed]) -> None:
-            if done.cancelled():
-                return
-            if done.exception() is not None:
-                self._follow_locally(follow, stamp, folded=True)
-                return
-            self._leave(follow, places)
-
-        future.add_done_callback(committed)
-
-    def _leave(self, follow: FollowUp, places: list[Place]) -> None:
-        self._fanout.dispatch(places, self._state.clock.monotonic_ns())
-        for request in (*follow.cancels, *follow.replaces):
-            self._fanout.requests.send(self._state.book.orders.get(request.orig_cl_ord_id))
-
-    def _follow_locally(self, follow: FollowUp, stamp: Stamp, *, folded: bool) -> None:
-        """The journal is away: the local exit file makes durable what follows (R-072), or it waits."""
-        account_id = follow.account_id
-        if not follow.only_shrinks or not self._fanout.look.may_exit(account_id):
-            self._react_later(follow.cause)
-            return
-        try:
-            written = self._log.locally(self._state.workspace_of(account_id), follow, folded=folded)
-        except (StoreError, QueueFull) as error:
-            self.alert("follow-up-not-durable", f"{error.message} {follow.cause} waits.", account_id)
-            self._react_later(follow.cause)
-            return
-        places = self._fanout.encode(follow.released, stamp)
-
-        def kept(done: asyncio.Future[bool]) -> None:
-            if done.cancelled():
-                return
-            if done.result():
-                self._leave(follow, places)
-                return
-            self.alert("exit-file-failed", f"the disk refused; {follow.cause} waits", account_id)
-            for intent in follow.released:
-                detail = "neither the database nor the local exit file could take it"
-                entry = OrderNotSent(intent.cl_ord_id, account_id, "not_durable", detail)
-                self._log.note(self._state.workspace_of(account_id), entry)
-            self._react_later(follow.cause)
-
-        written.add_done_callback(kept)
-
-    def _react_later(self, cause: str) -> None:
-        """What follows could not be made durable: worked out anew once the journal takes decisions."""
-        if len(self._unfollowed) < UNFOLLOWED_MAX:
-            self._unfollowed[cause] = None
-        if self._again is None:
-            self._again = asyncio.get_running_loop().call_later(RETRY_S, self._react_again)
-
-    def _react_again(self) -> None:
-        self._again = None
-        if not self._log.takes_decisions:
-            self._again = asyncio.get_running_loop().call_later(RETRY_S, self._react_again)
-            return
-        waiting, self._unfollowed = self._unfollowed, {}
-        for cause in waiting:
-            order = self._state.book.orders.get(cause)
-            if order is not None:
-                held = order.state == "planned"
-                self.follow((overdue if held else react)(self._state.book, order), 0)
+        self._following.follow(follow, received_ns)
 
     def take_up(self, orders: Sequence[ChildOrder]) -> None:
         """After the book was read anew. `orders` are claimed in it, and this process knows that it never wrote them:
@@ -346,35 +255,6 @@ class Reports:
         if held is not None and held.state == "planned":
             self.follow(overdue(self._state.book, held), 0)
 
-    def _unknown(self, event: OrderUnknown) -> None:
-        effect = self._log.note(
-            self._state.workspace_of(event.account_id),
-            Doubted(event.cl_ord_id, event.account_id, event.reason),
-        )
-        if (
-            effect.order is None or not effect.order.attached
-        ):  # what travels with its entry is one call with it
-            self._breakers.failed(event.account_id, event.cl_ord_id)
-        text = f"the fate of {event.cl_ord_id} is unknown ({event.reason}): it is looked up, never sent again"
-        if effect.order is not None and effect.order.state != "in_doubt":
-            return  # its fate was told already
-        self.alert("order-in-doubt", effect.fault or text, event.account_id, event.cl_ord_id)
-        if self._lookup is not None:
-            self._lookup(event.account_id)
-
-    def _request_unknown(self, event: RequestUnknown) -> None:
-        self._breakers.failed(event.account_id, event.cl_ord_id)
-        child = self._state.book.orders.get(event.cl_ord_id)
-        is_cancel = (
-            child is not None and child.cancel is not None and child.cancel.cl_ord_id == event.request_id
-        )
-        kind = "cancel" if is_cancel else "replace"
-        failed = RequestFailed(event.cl_ord_id, event.account_id, kind, event.reason)
-        self._log.note(self._state.workspace_of(event.account_id), failed)
-        self.alert(f"{kind}-unknown", event.reason, event.account_id, event.cl_ord_id)
-        if child is not None and child.intent.leader:
-            self.follow(react(self._state.book, child), 0)
-
     # accounts ----------------------------------------------------------------------------------------------
 
     def _session(self, event: SessionChanged) -> None:
@@ -411,6 +291,4 @@ class Reports:
         for timer in self._closes.values():
             timer.cancel()
         self._closes.clear()
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        self._following.stop()
