@@ -12,6 +12,7 @@ import psycopg
 from psycopg import AsyncConnection, pq, sql
 from psycopg.rows import TupleRow, class_row
 
+from kopitra.domain.errors import StoreError
 from kopitra.store.append_sql import STATEMENTS, Batch, statement
 from kopitra.store.pool import Parameters, SessionSettings, connect, translated
 from kopitra.store.shelf import OnDown, OnReply, Reply, SqlError
@@ -54,6 +55,7 @@ class JournalLink:
         connection = await connect(dsn, SessionSettings(name, _SETTINGS))
         try:
             with translated():
+                await _check_straight(connection)
                 for named, (types, text) in STATEMENTS.items():
                     called = sql.Identifier(named)
                     await connection.execute(
@@ -137,6 +139,17 @@ class JournalLink:
         if self._open:
             self.abandon()
             self._on_down(reason.strip())
+
+
+async def _check_straight(connection: AsyncConnection[TupleRow]) -> None:
+    """A pooler in front answers with a process id of its own, and keeps neither prepared statements nor settings."""
+    row = await (await connection.execute("select pg_backend_pid()")).fetchone()
+    if row is None or row[0] != connection.info.backend_pid:
+        raise StoreError(
+            "The journal's connection goes through a pooler (PgBouncer): let DATABASE_URL name the server itself, on "
+            "Azure port 5432 and not 6432.",
+            code="journal-behind-pooler",
+        )
 
 
 def _reply(result: pq.abc.PGresult) -> Reply:

@@ -16,6 +16,8 @@ from kopitra.ports import Clock
 from kopitra.store.shelf import LeaseTable, TakeTry
 
 _NS: Final = 1_000_000_000
+#: attempts to hand over; each may meet one connection that a restart of the server has left dead
+RELEASE_TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,17 @@ class Lease:
         return self._clock.monotonic_ns() < self.valid_until_ns
 
     async def release(self, note: str) -> None:
-        """Hand over: a successor may start at once. Close the broker sessions first."""
+        """Hand over: a successor may start at once. Close the broker sessions first.
+
+        While the database is away nobody can be told: then a successor waits for the lease to end, as after a crash.
+        """
         await self._stop()
         was_held = self.valid_until_ns
         self._end()
-        if was_held:
-            await self._table.release_lease(self.shard, self.epoch, self.holder, note)
+        for _ in range(RELEASE_TRIES if was_held else 0):
+            with contextlib.suppress(Unavailable):  # a pool's connections of before a restart
+                await self._table.release_lease(self.shard, self.epoch, self.holder, note)
+                return
 
     async def abandon(self) -> None:
         """Stop renewing without a word, as a crash would."""

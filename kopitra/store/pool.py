@@ -30,11 +30,17 @@ T = TypeVar("T")
 #: values of a statement's parameters
 Parameters = Sequence[object] | Mapping[str, object]
 
-#: `-c` settings of every session; milliseconds
+#: `-c` settings of every session; milliseconds, but for the keepalives (seconds)
 _SESSION: Final = {
     "statement_timeout": "1000",
     "lock_timeout": "500",
     "idle_in_transaction_session_timeout": "5000",
+    # The server's side of noticing a peer that is gone: by default it does at the next write, or in hours.
+    "client_connection_check_interval": "2000",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "5000",
     "timezone": "UTC",
 }
 #: what libpq is told, so that a dead server is noticed in seconds and not in hours
