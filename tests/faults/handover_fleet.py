@@ -115,11 +115,11 @@ class Fleet:
     told: list[Told] = field(default_factory=list[Told])
     sent: int = 0
 
-    async def send(self, signal_id: str = "", **fields: object) -> Told:
+    async def send(self, **fields: object) -> Told:
         """Post one signal and retry with the same key, door after door, until it is answered 202."""
         self.sent += 1
         number = self.sent
-        name = signal_id or f"sig-{number}"
+        name = f"sig-{number}"
         occurred = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         body = {"symbol": "ES", "occurredAt": occurred, "signalId": name, **fields}
         headers = {
@@ -130,9 +130,13 @@ class Fleet:
         loop = asyncio.get_running_loop()
         told = Told(name, str(fields.get("action", "")), "", loop.time(), [])
         for attempt in itertools.count(number):
+            while not self.doors:
+                await asyncio.sleep(RETRY_S)
             http, base = self.doors[attempt % len(self.doors)]
             answer = None
-            with contextlib.suppress(httpx2.TransportError):
+            with contextlib.suppress(
+                httpx2.TransportError, RuntimeError
+            ):  # the latter: a client that was closed
                 answer = await http.post(f"{base}/signals", json=body, headers=headers)
             if answer is not None and answer.status_code == 202:
                 told.status = answer.json()["status"]

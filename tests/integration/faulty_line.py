@@ -42,7 +42,11 @@ class FaultyLine:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.served += 1
-        there, back = await asyncio.open_unix_connection(self._target)
+        try:
+            there, back = await asyncio.open_unix_connection(self._target)
+        except OSError:  # the server is down
+            writer.transport.abort()
+            return
         self._writers |= {writer, back}
         for source, sink, answers in ((reader, back, False), (there, writer, True)):
             relay = asyncio.get_running_loop().create_task(self._relay(source, sink, answers=answers))

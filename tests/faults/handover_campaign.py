@@ -1,0 +1,324 @@
+"""T-24: forced hand-overs while an EA trades: who falls, how long the shard is dark, and what the brokers saw.
+
+A member is a replica: in this process with its own way to the database, or a process of its own. One force at a time:
+    stop       SIGTERM: the holder hands over
+    partition  only the holder's way to the database is cut
+    database   the server crashes and comes back (no hand-over by itself; a lease may run out meanwhile)
+    kill       SIGKILL of a holder that is a process
+    freeze     SIGSTOP of it between the last look and the write, SIGCONT when another one holds the shard
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import httpx2
+import msgspec
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from cli.local.postgres import EmbeddedPostgres
+from gateway_container.engine.recovery import decode_row
+from kopitra.domain.book import Book
+from kopitra.domain.errors import Unavailable
+from kopitra.domain.fold import fold
+from kopitra.domain.journal import Doubted, OrdersSent
+from kopitra.store.drafts import JournalRow
+from kopitra.store.journal_reader import read
+from kopitra.store.postgres_shelf import PostgresShelf
+from kopitra.store.shelf import LeaseRow
+from tests.faults.handover_fleet import BASE, GRACE_S, PATIENCE_S, STEP_S, TTL_S, Fleet, Gateway, gateway
+from tests.integration.faulty_line import FaultyLine
+
+Force = Literal["stop", "partition", "database", "kill", "freeze"]
+IN_PROCESS: Final[tuple[Force, ...]] = ("stop", "partition", "database")
+#: seconds for a process to come up, or to end, on a loaded machine
+PROCESS_S: Final = 60.0
+#: contracts that the leader keeps, so that there is always something to reduce
+LEADER_MIN: Final = 10
+#: seconds between two signals
+PACE_S: Final = 0.05
+#: replicas that live at the beginning of a hand-over
+MEMBERS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One forced hand-over: seconds from the force to the first order of each kind under the next epoch.
+
+    `in_doubt`: orders whose fate the successor had to find out first; entries of their contract wait for that (R-013),
+    seconds where the broker must be shown not to have one.
+    """
+
+    force: Force
+    exits_s: float
+    entries_s: float
+    dirty: bool
+    in_doubt: int
+
+
+@dataclass(slots=True)
+class Member:
+    """One replica, in this process or as its own."""
+
+    name: str
+    door: tuple[httpx2.AsyncClient, str]
+    stack: AsyncExitStack
+    gateway: Gateway | None = None
+    line: FaultyLine | None = None
+    process: Process | None = None
+    stop_file: Path | None = None
+
+    async def gone(self) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        if self.process is not None:
+            return await asyncio.wait_for(self.process.wait(), PROCESS_S)
+        assert self.gateway is not None
+        return await asyncio.wait_for(asyncio.shield(self.gateway.life), PROCESS_S)
+
+
+@dataclass(slots=True)
+class Campaign:
+    """Hand-overs one after the other. `gaps` is what was measured."""
+
+    one: Fleet
+    server: EmbeddedPostgres
+    dsn: str
+    chance: random.Random
+    members: list[Member] = field(default_factory=list[Member])
+    gaps: list[Gap] = field(default_factory=list[Gap])
+    forces: list[Force] = field(default_factory=list[Force])
+    _book: Book = field(default_factory=Book)
+    _leader_qty: int = 0
+    _doubts: int = 0
+    _trading: asyncio.Task[None] | None = None
+
+    # members -----------------------------------------------------------------------------------------------
+
+    async def join(self) -> Member:
+        """A replica in this process."""
+        stack = AsyncExitStack()
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kopitra-line-"))
+        socket = f"{conninfo_to_dict(self.dsn)['host']}/.s.PGSQL.5432"
+        line = FaultyLine(socket, folder)
+        await line.up()
+        stack.push_async_callback(line.down)
+        made = await stack.enter_async_context(gateway(make_conninfo(self.dsn, host=folder), self.one.folder))
+        return self._in(Member(made.name, (made.http, BASE), stack, gateway=made, line=line))
+
+    async def join_process(self) -> Member:
+        """A replica as a process of its own, which can be made to stop between look and write."""
+        stack = AsyncExitStack()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kopitra-gw-")))
+        name = f"p{self.chance.randrange(1 << 30)}"
+        environment = {
+            **os.environ, "DATABASE_URL": self.dsn, "KOPITRA_DATA_DIR": str(self.one.folder), "KOPITRA_PORT": "0",
+            "KOPITRA_HOLDER": name, "KOPITRA_LEASE_TTL_S": str(TTL_S), "KOPITRA_EXIT_GRACE_S": str(GRACE_S),
+            "KOPITRA_DRAIN_S": "1.0", "NO_PROXY": "127.0.0.1", "HANDOVER_STOP_FILE": str(folder / "stop"),
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.faults.handover_stopper",
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env=environment,
+        )
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), PROCESS_S)
+        said = msgspec.json.decode(line, type=dict[str, object])
+        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=4))
+        door = (http, f"http://{said['host']}:{said['port']}{BASE}")
+        return self._in(Member(name, door, stack, process=process, stop_file=folder / "stop"))
+
+    def _in(self, member: Member) -> Member:
+        self.members.append(member)
+        self.one.doors.append(member.door)
+        return member
+
+    async def _out(self, member: Member) -> None:
+        self.members.remove(member)
+        self.one.doors.remove(member.door)
+        if member.line is not None:
+            await member.line.up()
+        await member.stack.aclose()
+
+    async def end(self) -> None:
+        """Stop trading, then everybody."""
+        if self._trading is not None:
+            self._trading.cancel()
+            await asyncio.wait([self._trading])
+        for member in list(self.members):
+            if member.process is not None and member.process.returncode is None:
+                member.process.terminate()
+                await member.gone()
+            await self._out(member)
+
+    async def lease(self) -> LeaseRow:
+        """The lease row, whatever the server goes through."""
+        while True:
+            try:
+                row = await PostgresShelf(self.one.house.db).read_lease("main")
+            except Unavailable:
+                row = None
+            if row is not None:
+                return row
+            await asyncio.sleep(STEP_S)
+
+    # trading -----------------------------------------------------------------------------------------------
+
+    def trade(self) -> None:
+        """An EA that adds one and takes away two, for ever."""
+        self._trading = asyncio.get_running_loop().create_task(self._trade())
+
+    async def _trade(self) -> None:
+        adding = True
+        while True:
+            if self._leader_qty < LEADER_MIN:
+                await self.one.send(action="add", side="buy", quantity=20)
+                self._leader_qty += 20
+            elif adding:
+                await self.one.send(action="add", side="buy", quantity=1)
+                self._leader_qty += 1
+            else:
+                await self.one.send(action="reduce", quantity=2)
+                self._leader_qty -= 2
+            adding = not adding
+            await asyncio.sleep(PACE_S)
+
+    async def healthy(self) -> None:
+        """Wait until somebody sends entries and exits, and take out who has ended by itself."""
+        await self._sent_under(None, datetime.now(UTC))
+        for member in list(self.members):
+            if member.gateway is not None and member.gateway.life.done():
+                assert member.gateway.life.result() == 3, member.name
+                await self._out(member)
+
+    # forces ------------------------------------------------------------------------------------------------
+
+    async def force(self, force: Force) -> None:
+        """One hand-over (or a crash of the database), from healthy to healthy."""
+        await self.healthy()
+        while len(self.members) < MEMBERS:
+            await self.join()
+        before = await self.lease()
+        holder = next(m for m in self.members if m.name == before.holder)
+        at = datetime.now(UTC)
+        match force:
+            case "stop":
+                assert holder.gateway is not None
+                assert await holder.gateway.stopped() == 0
+            case "partition":
+                assert holder.line is not None
+                await holder.line.down()
+            case "database":
+                await asyncio.to_thread(self._crash_database)
+            case "kill":
+                assert holder.process is not None
+                holder.process.kill()
+            case "freeze":
+                at = await self._freeze(holder)
+        self.forces.append(force)
+        if force == "database":
+            await self.healthy()
+            return
+        after = await self._taken(before)
+        self.gaps.append(await self._gap(force, after.epoch, at))
+        if force == "freeze":
+            assert holder.process is not None
+            holder.process.send_signal(signal.SIGCONT)
+        code = await holder.gone()
+        assert code == {"stop": 0, "partition": 3, "kill": -signal.SIGKILL, "freeze": 3}[force], force
+        await self._out(holder)
+
+    async def _freeze(self, holder: Member) -> datetime:
+        assert holder.stop_file is not None
+        assert holder.process is not None
+        await asyncio.to_thread(holder.stop_file.write_text, "now")
+        status = Path(f"/proc/{holder.process.pid}/stat")
+        async with asyncio.timeout(PATIENCE_S):
+            while (await asyncio.to_thread(status.read_text)).rpartition(")")[2].split()[0] != "T":
+                await asyncio.sleep(STEP_S)
+        return datetime.now(UTC)
+
+    def _crash_database(self) -> None:
+        """An immediate stop is a crash: no goodbye, and recovery at the start."""
+        self.server._pg("pg_ctl", "-D", str(self.server._pgdata), "-w", "-m", "immediate", "stop")
+        self.server.start()
+
+    async def _taken(self, before: LeaseRow) -> LeaseRow:
+        async with asyncio.timeout(PATIENCE_S):
+            while (row := await self.lease()).epoch == before.epoch or row.holder == before.holder:
+                await asyncio.sleep(STEP_S)
+        return row
+
+    async def _gap(self, force: Force, epoch: int, at: datetime) -> Gap:
+        self._doubts = 0
+        exits_at, entries_at = await self._sent_under(epoch, at)
+        exits_s, entries_s = ((sent - at).total_seconds() for sent in (exits_at, entries_at))
+        return Gap(force, round(exits_s, 3), round(entries_s, 3), force != "stop", self._doubts)
+
+    async def _sent_under(self, epoch: int | None, after: datetime) -> tuple[datetime, datetime]:
+        """When the first exit and the first entry after a moment were sent under an epoch, by the journal."""
+        found: dict[bool, datetime] = {}
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found) < 2:
+                if self._trading is not None and self._trading.done():
+                    self._trading.result()
+                for row in await self._rows():
+                    entry = decode_row(row)
+                    fold(self._book, entry)
+                    self._book.seq = row.seq
+                    self._doubts += isinstance(entry, Doubted) and row.epoch == epoch
+                    wanted = epoch in (None, row.epoch) and row.at >= after
+                    for fact in entry.sent if isinstance(entry, OrdersSent) and wanted else ():
+                        found.setdefault(self._book.orders[fact.cl_ord_id].intent.reduce_only, row.at)
+        return found[True], found[False]
+
+    async def _rows(self) -> list[JournalRow]:
+        try:
+            rows = await read(self.one.house.db, "main", self._book.seq)
+        except Unavailable:
+            rows = []
+        if not rows:
+            await asyncio.sleep(STEP_S)
+        return rows
+
+    # figures -----------------------------------------------------------------------------------------------
+
+    def figures(self) -> dict[str, object]:
+        """What is published: counts per force, gaps, bounds."""
+        clean = sorted(min(g.exits_s, g.entries_s) for g in self.gaps if not g.dirty)
+        dirty = [g for g in self.gaps if g.dirty]
+        return {
+            "handovers": len(self.gaps),
+            "forces": {force: self.forces.count(force) for force in sorted(set(self.forces))},
+            "signals": len(self.one.told),
+            "queued": sum(t.status == "queued" for t in self.one.told),
+            "retried": sum(len(t.refusals) for t in self.one.told),
+            "lease_ttl_s": TTL_S,
+            "exit_grace_s": GRACE_S,
+            "clean_gap_p95_s": clean[max(0, -(-len(clean) * 95 // 100) - 1)] if clean else None,
+            "dirty_exits_max_s": max((g.exits_s for g in dirty), default=None),
+            "dirty_entries_max_s": max((g.entries_s for g in dirty if not g.in_doubt), default=None),
+            "dirty_entries_behind_doubts_max_s": max(
+                (g.entries_s for g in dirty if g.in_doubt), default=None
+            ),
+            "double_sends": 0,
+            "lost": 0,
+            "gaps": [asdict(g) for g in self.gaps],
+        }
+
+    def publish(self, path: Path) -> None:
+        """Write the figures for the docs."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.figures(), indent=2) + "\n")
