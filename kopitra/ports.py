@@ -199,12 +199,14 @@ class SessionChanged:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolAlert:
-    """The broker said something that does not parse; `payload` is bounded and free of secrets."""
+    """The broker said something that does not parse; `payload` is bounded and free of secrets. `unmodelled`: a state or
+    word of an order of this account that the adapter's tables do not have."""
 
     login_id: str
     account_id: str | None
     text: str
     payload: str = ""
+    unmodelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from gateway_container.engine.pulse import Pulses
 from gateway_container.engine.queue import Stamp
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.state import State
+from gateway_container.engine.surprises import FAULTS
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.fanout import FanoutPlan, LegOutcome
 from kopitra.domain.orders import TERMINAL, ChildOrder
@@ -44,11 +45,11 @@ class Observer:
         self._outcomes.update(dict.fromkeys(get_args(LegOutcome), 0))
         self._signals = metrics.signals.counts
         self._faults = metrics.faults.counts
-        self._faults.update(dict.fromkeys(("report", "state"), 0))
+        self._faults.update(dict.fromkeys(FAULTS, 0))
 
     def attach(self, reports: Reports) -> None:
         """Held closes get their timers from the reports."""
-        reports.faults = self._faults
+        reports.surprises.faults = self._faults
         self._reports = reports
 
     def planned(self, signal: Signal, plan: FanoutPlan, stamp: Stamp) -> None:
