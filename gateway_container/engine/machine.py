@@ -15,7 +15,6 @@ from opentelemetry.trace import Tracer
 from gateway_container.engine.away import Away
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.callbacks import Callbacks
-from gateway_container.engine.comparison import Comparison
 from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.control import Control
 from gateway_container.engine.doubts import Doubts
@@ -44,8 +43,7 @@ from gateway_container.engine.recovery import (
     doubt_unresolved,
     read_book,
 )
-from gateway_container.engine.repair_desk import RepairDesk
-from gateway_container.engine.repairs import Repairs
+from gateway_container.engine.repair_desk import watch_drift
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.right_to_write import page
 from gateway_container.engine.safety import Safety
@@ -153,22 +151,15 @@ class Machine:
         self.flattener = Flattener(state, log, fanout, self.sessions, self.reports.alert)
         self.equity = Equity(state, log, self.flattener, self.quotes.also, self.reports.alert)
         self.limits = LimitsDesk(state, self.equity)
-        self.repairs = Repairs(state, log, fanout, self.reports.alert, supplies.metrics)
-        self.comparison = comparison = Comparison(
-            state, log, self.sessions, self.repairs, self.reports.alert, supplies.metrics
+        self.comparison, self.repair_desk = watch_drift(
+            state, log, self.sessions, fanout, self.reports, self.reconciler, supplies.metrics
         )
-        self.repairs.attach(comparison.look)
-        comparison.attach(self.reconciler.look, self.reports.follow)
-        self.reconciler.judge, self.reports.on_foreign = comparison.judge, comparison.foreign
         self.views = Views(state, supplies.shelf, self.sessions, self._ready)
         self.views.epoch, self.views.limits = lease.epoch, self.limits.view
         self.control = Control(state, log, self.flattener, self.views, supplies.shelf)
         self.fanout.brake.attach(self.control.brake)
-        self.repair_desk = RepairDesk(
-            state, self.repairs, lambda workspace: self.control.accounts_in(workspace, "workspace", workspace)
-        )
-        self.views.out_of_sync = comparison.out_of_sync
-        self.lifting = Lifting(state, comparison.look, self.control.covers, self.control.throw)
+        self.views.out_of_sync, self.views.journal = self.comparison.out_of_sync, lambda: journal_health(self)
+        self.lifting = Lifting(state, self.comparison.look, self.control.covers, self.control.throw)
         self.control.on_lifted = self.lifting.wake
         self.callbacks = Callbacks(state, log, self.reports, self.intake.remember)
         self.upkeep = Upkeep(supplies.shelf, supplies.clock, log, identity.shard)
@@ -176,18 +167,7 @@ class Machine:
         self.projector = Projector(lambda: state.book, supplies.shelf, identity.shard)
         self.snapshots = Snapshots(supplies.shelf, identity.shard, supplies.clock, lambda: writer.head.seq)
         self.watchdog = Watchdog(self)
-        self.safety = Safety(
-            state,
-            log,
-            fanout,
-            self.reports,
-            self.sessions,
-            supplies.adapters,
-            supplies.shelf,
-            self.observer,
-            supplies.metrics,
-        )
-        self.views.health_of = self.safety.health
+        self.safety = Safety(self)
         #: what runs beside the signals, by the names of their tasks, from the open door to the stop
         self._beside = {
             "watchdog": self.watchdog.run,

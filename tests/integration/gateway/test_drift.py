@@ -102,7 +102,7 @@ async def test_what_a_person_closed_is_not_closed_again_and_can_be_opened_again_
         await world.holds(a=1, b=1)
         await world.sim("a").by_hand("a", world.contract, "sell", 1)
         await world.until(lambda: world.held("a") == 0, "the attribution")
-        repairs = world.machine.repairs
+        repairs = world.machine.repair_desk.repairs
         left = await repairs.preview(Asked(WORKSPACE, ("a",)))
         assert [(s.drift.kind, s.verdict) for s in left.steps] == [("closed_by_hand", "left")]
         plan = await repairs.preview(Asked(WORKSPACE, ("a", "b"), wish=Wish(None, True)))
@@ -131,7 +131,7 @@ async def test_after_a_person_closed_the_leaders_exit_sends_nothing(dsn: str) ->
 async def test_a_plan_of_another_world_is_refused_and_one_that_nobody_previewed_is_unknown(dsn: str) -> None:
     async with house(dsn, ONE_EACH) as world:
         await orphan(world)
-        repairs = world.machine.repairs
+        repairs = world.machine.repair_desk.repairs
         plan = await repairs.preview(Asked(WORKSPACE, ("a",)))
         assert len(plan.intents) == 1
         await world.sim("a").by_hand("a", world.contract, "sell", 1)
