@@ -1,46 +1,35 @@
 """The safeguards that run beside the signals, put together: the machine starts them and knows nothing more of them."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING
 
 from gateway_container.engine.admission import Penalties
 from gateway_container.engine.breakers import Probes
 from gateway_container.engine.clocks import Clocks
-from gateway_container.engine.fanout import Fanout
-from gateway_container.engine.log import Log
 from gateway_container.engine.market_state import PendingExits
-from gateway_container.engine.observe import Observer
 from gateway_container.engine.pulse import Health
-from gateway_container.engine.reports import Reports
-from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.silence import SilenceWatch
-from gateway_container.engine.state import State
-from kopitra.ports import BrokerAdapter, BrokerTime, LoginNotice
-from kopitra.store.shelf import Shelf
-from kopitra.telemetry import Metrics
+from kopitra.ports import BrokerTime, LoginNotice
+
+if TYPE_CHECKING:
+    from gateway_container.engine.machine import Machine
 
 
 class Safety:
     """`beside` names what runs."""
 
-    def __init__(
-        self,
-        state: State,
-        log: Log,
-        fanout: Fanout,
-        reports: Reports,
-        sessions: Sessions,
-        adapters: Mapping[str, BrokerAdapter],
-        shelf: Shelf,
-        observer: Observer,
-        metrics: Metrics,
-    ) -> None:
+    def __init__(self, machine: "Machine") -> None:
+        state, sessions, reports = machine.state, machine.sessions, machine.reports
+        fanout, supplies = machine.fanout, machine.supplies
         look = fanout.look
         self._probes = Probes(look.breakers, sessions, reports.handle, state.clock)
         self._silence = SilenceWatch(state, sessions, reports.handle)
         self._penalties = Penalties(state.clock, reports.alert)
-        self.exits = PendingExits(state, log, look.markets, sessions, adapters, reports)
-        self.clocks = Clocks(state, shelf.server_time, reports.alert)
-        self.health = Health(state, fanout, sessions, observer.pulses, self.clocks.ahead_ms, metrics.registry)
+        self.exits = PendingExits(state, machine.log, look.markets, sessions, supplies.adapters, reports)
+        self.clocks = Clocks(state, supplies.shelf.server_time, reports.alert)
+        pulses = machine.observer.pulses
+        self.health = Health(state, fanout, sessions, pulses, self.clocks.ahead_ms, supplies.metrics.registry)
+        machine.views.health_of = self.health
         reports.on_refused = self.exits.refused
         reports.on_notice = self._notice
         self.beside: Mapping[str, Callable[[], Coroutine[object, object, None]]] = {
