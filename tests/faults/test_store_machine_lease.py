@@ -268,6 +268,45 @@ class Holders(HostedMachine):
 
         self.host.run(back())
 
+    @rule(
+        who=WHO,
+        other=WHO,
+        after_s=st.sampled_from([0.1, 1.7, 3.5, 5.0]),
+        fault=st.sampled_from(["down", "hold"]),
+    )
+    def a_holder_is_cut_off_and_replaced(self, who: int, other: int, after_s: float, fault: str) -> None:
+        """At any moment of a renewal; what it had sent arrives after its successor has started."""
+        old, successor = self.processes[who], self.processes[other]
+        if old.lease is None or successor is old:
+            return
+
+        async def replaced() -> None:
+            await asyncio.sleep(after_s)
+            self._send_unheard(old)
+            await asyncio.sleep(0)
+            old.shelf.wire.down() if fault == "down" else old.shelf.wire.hold()
+            for _ in range(250):
+                await asyncio.sleep(0.1)
+                self._one_at_most()
+                if successor.lease is None and await successor.take() and successor.writer is not None:
+                    self.found.append((successor.writer.head.seq, successor.writer.epoch))
+                    break
+            old.shelf.wire.up()
+            await asyncio.sleep(1.0)
+            self._one_at_most()
+
+        self.host.run(replaced())
+
+    def _send_unheard(self, process: Process) -> None:
+        """An append that nobody waits for."""
+        self.facts += 1
+        try:
+            future = process.writer.append([fact(self.at, self.facts)]) if process.writer else None
+        except StoreError:
+            return
+        if future is not None:
+            future.add_done_callback(lambda done: done.exception())
+
     @rule(torn=st.booleans())
     def the_server_restarts(self, torn: bool) -> None:
         async def restart() -> None:
