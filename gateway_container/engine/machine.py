@@ -45,7 +45,7 @@ from gateway_container.engine.recovery import (
 )
 from gateway_container.engine.repair_desk import watch_drift
 from gateway_container.engine.reports import Reports
-from gateway_container.engine.right_to_write import page
+from gateway_container.engine.right_to_write import journal_health, page
 from gateway_container.engine.safety import Safety
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.snapshots import Snapshots
