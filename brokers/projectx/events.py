@@ -1,6 +1,7 @@
 """User hub events to domain reports: decoded once, reported in the order of the wire."""
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -9,7 +10,10 @@ from brokers.projectx.reading import AccountReader, Books
 from brokers.projectx.tracker import OrderTracker
 from brokers.projectx.wire import WireTrade, read_account, read_order, read_position, read_trade
 from kopitra.domain.errors import ProtocolViolation
-from kopitra.ports import Clock, EventSink
+from kopitra.ports import Clock, EventSink, ProtocolAlert
+
+#: bytes of an event that are shown with an alert
+_PAYLOAD_MAX: Final = 500
 
 
 class UserEvents:
@@ -53,8 +57,13 @@ class UserEvents:
         account = self._accounts.theirs(wire.account_id)
         if account is None:
             return
-        for report in self._tracker.order(wire, account.account_id, self._clock.now(), received_ns):
-            self._sink(report)
+        try:
+            for report in self._tracker.order(wire, account.account_id, self._clock.now(), received_ns):
+                self._sink(report)
+        except ProtocolViolation as error:
+            # Its number parsed and its words do not: what this account's orders do next is anybody's guess.
+            shown = bytes(raw)[:_PAYLOAD_MAX].decode(errors="replace")
+            self._sink(ProtocolAlert("", account.account_id, error.message, shown, unmodelled=True))
 
     def _trade(self, raw: msgspec.Raw, received_ns: int) -> None:
         wire: WireTrade = read_trade(raw)

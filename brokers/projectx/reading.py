@@ -24,7 +24,7 @@ from brokers.projectx.wire import (
     utc,
     word,
 )
-from kopitra.domain.errors import BrokerRejected
+from kopitra.domain.errors import BrokerRejected, ProtocolViolation
 from kopitra.domain.executions import AccountSnapshot, BalanceReport, ExecutionReport, PositionReport
 from kopitra.ports import Clock, EventSink, ProtocolAlert
 
@@ -168,7 +168,11 @@ class AccountReader:
             before = found.get(order_id)
             if before is None or _at(row, now) >= _at(before, now):
                 found[order_id] = row
-        return tuple(self._tracker.describe(row, account_id, now) for row in found.values())
+        try:
+            return tuple(self._tracker.describe(row, account_id, now) for row in found.values())
+        except ProtocolViolation as error:  # a list that cannot be read whole is no evidence
+            self._sink(ProtocolAlert(self._login_id, account_id, error.message, unmodelled=True))
+            return None
 
     def position(self, row: WirePosition, account_id: str) -> PositionReport:
         """A position of the list or of the hub."""

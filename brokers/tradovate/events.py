@@ -45,6 +45,13 @@ _LOOK_UPS: Final = {
 }
 
 
+class _Owned(msgspec.Struct, rename="camel"):
+    account_id: int
+
+
+_owned: Final = msgspec.json.Decoder(_Owned).decode
+
+
 class Events:
     """The entity events of one login. Under `hold` they wait, so that the snapshot comes first."""
 
@@ -167,7 +174,15 @@ class Events:
 
     def _alert(self, text: str, payload: bytes) -> None:
         shown = payload[:_PAYLOAD_MAX].decode(errors="replace")
-        self._sink(ProtocolAlert(self._login_id, None, text, shown))
+        account_id = self._owner(payload) if text.startswith("order:") else None
+        self._sink(ProtocolAlert(self._login_id, account_id, text, shown, unmodelled=account_id is not None))
+
+    def _owner(self, payload: bytes) -> str | None:
+        """Whose order it is whose words we do not know: that account stops, the others of the login go on."""
+        try:
+            return self._accounts.ours.get(_owned(payload).account_id)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
 
 
 def _reading(shape: type[E], use: Callable[[E, int], None]) -> Callable[[Entity, int], None]:

@@ -9,9 +9,10 @@ import pytest
 
 from kopitra.domain.executions import AccountSnapshot
 from kopitra.domain.orders import OrderIntent
+from kopitra.ports import ProtocolAlert
 from tests.contract.card import card
 from tests.contract.desk import Desk
-from tests.contract.logins import A1, ALPHA
+from tests.contract.logins import A1, A2, ALPHA
 from tests.contract.relay import Relay
 from tests.contract.rig import SimBroker
 
@@ -178,3 +179,19 @@ async def test_an_answer_lost_on_the_way_means_one_placement_through_every_recon
         await desk.close()
     finally:
         await relay.stop()
+
+
+@card("KC-680")
+async def test_a_state_of_no_known_word_is_told_for_its_account_and_the_neighbour_trades_on_r_001(
+    broker: SimBroker, desk: Desk
+) -> None:
+    await broker.quirks(odd_state_next=1)
+    await desk.send(desk.intent("buy", 1, "limit", price="6700", account=A1))
+
+    alerts = await desk.ear.until(
+        lambda: [a for a in desk.ear.of(ProtocolAlert) if a.unmodelled], "the alert of the account"
+    )
+
+    assert {alert.account_id for alert in alerts} == {A1}
+    await desk.hold("buy", 1, account=A2)
+    assert desk.session.state == "live"

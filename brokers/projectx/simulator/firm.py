@@ -45,6 +45,8 @@ class Quirks:
     fail_next: int = 0
     #: the next so many placements are executed and their connection closed without an answer
     hang_up_next: int = 0
+    #: the next so many order events of the hub tell a status that no page knows
+    odd_state_next: int = 0
 
     def with_changes(self, changes: Mapping[str, object]) -> "Quirks":
         """A changed copy; ValueError names an unknown quirk or a wrong type."""

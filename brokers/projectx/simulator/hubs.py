@@ -150,6 +150,9 @@ class Hubs:
         data = event.data
         if quirks.string_ids:
             data = {**data, "id": str(data["id"])}
+        if quirks.odd_state_next and event.target == "GatewayUserOrder":
+            self._firm.quirks = quirks.with_changes({"odd_state_next": quirks.odd_state_next - 1})
+            data = {**data, "status": 77}
         payload: object = data if quirks.bare_payloads else {"action": event.action, "data": data}
         return _invocation(event.target, [payload])
 

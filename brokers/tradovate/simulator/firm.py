@@ -240,7 +240,12 @@ class Firm:
     @property
     def has_event_quirks(self) -> bool:
         """Whether events leave otherwise than plainly."""
-        return self.quirks.array_props or self.quirks.double_fill_next > 0
+        quirks = self.quirks
+        return quirks.array_props or quirks.double_fill_next > 0 or quirks.odd_state_next > 0
+
+    def take_odd_state(self) -> bool:
+        """Whether an order that is told now is in a state of its own."""
+        return self._take("odd_state_next")
 
     def take_double_fill(self) -> bool:
         """Whether a fill that leaves now is told twice."""

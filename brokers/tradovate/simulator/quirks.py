@@ -38,6 +38,8 @@ class Quirks:
     swallow_next: int = 0
     #: the next so many fills are told twice
     double_fill_next: int = 0
+    #: the next so many order entities are told in a state that no page knows
+    odd_state_next: int = 0
     #: the next so many connections are accepted and say nothing
     deaf_next: int = 0
 

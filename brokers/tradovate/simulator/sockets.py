@@ -1,6 +1,7 @@
 """What happens on the simulated sockets: frames, authorize, requests, snapshots, events, quotes."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +21,8 @@ BEAT_S: Final = 2.5
 _FIELDS: Final = 4  #: endpoint, id, query, body
 _MS_PER_S: Final = 1_000
 _NS_PER_S: Final = 1_000_000_000
+
+_ODD = re.compile(r'"ordStatus":"\w+"')
 
 
 class _Sync(msgspec.Struct, rename="camel"):
@@ -117,7 +120,10 @@ class Sockets:
         if dice.hits(settings.drop_event_ratio):
             return []
         row, arrays = change.row, self._firm.quirks.array_props
-        text = _event(change, f"[{row.text}]" if arrays else row.text, arrays=arrays)
+        told = row.text
+        if row.kind == "order" and self._firm.take_odd_state():
+            told = _ODD.sub('"ordStatus":"Hibernating"', told)
+        text = _event(change, f"[{told}]" if arrays else told, arrays=arrays)
         twice = row.kind == "fill" and self._firm.take_double_fill()
         return [text, text] if twice or dice.hits(settings.duplicate_event_ratio) else [text]
 

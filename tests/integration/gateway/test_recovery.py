@@ -195,3 +195,24 @@ async def test_a_parked_order_is_left_to_its_person_until_evidence_comes_r_001(d
         await world.send(action="exit")
         await world.holds(a=0, b=0)
 
+
+
+async def test_a_state_that_we_do_not_model_stops_its_account_and_no_other_r_001(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        await world.sim("a").control("quirks", odd_state_next=1)
+        resting = {"side": "buy", "quantity": 1, "ord_type": "limit", "price": Decimal(6700)}
+        await world.send(**resting)
+        await world.alert("broker-protocol", "a")
+        book = world.machine.state.book
+        await world.until(lambda: "a" in book.blocked, "the block of the account")
+        assert "b" not in book.blocked
+        assert world.machine.reports.surprises.faults["state"] == 1
+        again = await world.send(side="buy", quantity=1)
+        assert {c.intent.account_id for c in again} == {"b"}
+        await world.send(action="exit")
+        await world.holds(a=0, b=0)
+        world.machine.control.unblock("ws1", "a")
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
