@@ -6,6 +6,7 @@ import typer
 
 from cli.forcing import Force, forced
 from cli.forecast import forecast
+from cli.graph import check_graph
 from cli.house import House, open_house
 from cli.rim import AsJson, Stop, Workspace, listing, run, say
 from kopitra.store.leaders import LeaderRow, change_leader, create_leader, get_leader, list_leaders
@@ -75,6 +76,7 @@ async def _change(
             account_id=row.account_id if account is None else (account or None),
             active=row.active if active is None else active,
         )
+        await check_graph(house, workspace, leader=changed)
         await forced(lambda sure: change_leader(house.db, changed, force=sure), force)
     say(f"leader {leader} changed; a running gateway takes it up within a second")
 

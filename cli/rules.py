@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from cli.forcing import Force, forced
+from cli.graph import check_graph
 from cli.house import House, open_house
 from cli.rim import AsJson, Stop, Workspace, give, listing, pairs, run, say
 from cli.typed import RULE_FIELDS, changed_rule, rule_from
 from cli.words import rule_in_words
-from kopitra.domain.copy_rules import CopyRule, InvalidRule, check_acyclic
+from kopitra.domain.copy_rules import CopyRule
 from kopitra.store.encoding import encode
-from kopitra.store.leaders import list_leaders
 from kopitra.store.rules import RuleRow, change_rule, create_rule, current_rule, list_rules, rule_versions
 
 app = typer.Typer(no_args_is_help=True, help="Copy rules: what a follower copies of a leader, and how large.")
@@ -49,27 +49,11 @@ def rule_id_of(leader: str, account: str) -> str:
 
 async def store_rule(house: House, rule: CopyRule) -> RuleRow:
     """Create a rule. Raises Stop for a circle in the copy graph, Conflict when the pair has one already."""
-    await _check_graph(house, rule)
     row = RuleRow(
         rule.workspace, rule.rule_id, rule.leader, rule.account_id, encode(rule), house.clock.now(), house.who
     )
+    await check_graph(house, rule.workspace, rule=row)
     return await create_rule(house.db, row)
-
-
-async def _check_graph(house: House, rule: CopyRule) -> None:
-    sources = {row.leader_id: row.account_id for row in await list_leaders(house.db, rule.workspace)}
-    edges = [
-        (source, row.account_id)
-        for row in await list_rules(house.db, rule.workspace)
-        if row.active and (source := sources.get(row.leader_id)) is not None
-    ]
-    mine = sources.get(rule.leader)
-    if mine is not None:
-        edges.append((mine, rule.account_id))
-    try:
-        check_acyclic(edges)
-    except InvalidRule as error:
-        raise Stop(f"{error.message}.") from None
 
 
 async def the_rule(house: House, workspace: str, rule_id: str) -> RuleRow:
@@ -98,6 +82,8 @@ async def change_fields(
         created_at=house.clock.now(),
         created_by=house.who,
     )
+    if changed.active and not row.active:
+        await check_graph(house, workspace, rule=changed)
     return await forced(lambda sure: change_rule(house.db, changed, force=sure), force)
 
 

@@ -13,7 +13,7 @@ import structlog
 
 from gateway_container.api.doors import HookGrant, KeyGrant, OperatorGrant
 from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
-from kopitra.domain.copy_rules import CopyRule, InvalidRule
+from kopitra.domain.copy_rules import CopyRule, InvalidRule, check_acyclic
 from kopitra.domain.errors import StoreError
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.measuring import NewStart
@@ -56,7 +56,7 @@ def gateway_config(snapshot: ConfigSnapshot, sealer: Sealer) -> GatewayConfig:
     logins = _each([r for r in snapshot.logins if r.active], lambda row: _login(row, sealer), "login")
     leaders = _each([r for r in snapshot.leaders if r.active], _leader, "leader")
     rules: dict[str, tuple[CopyRule, ...]] = {}
-    for rule in _each([r for r in snapshot.rules if r.active], _copy_rule, "rule"):
+    for rule in acyclic(leaders, _each([r for r in snapshot.rules if r.active], _copy_rule, "rule")):
         rules[rule.leader] = (*rules.get(rule.leader, ()), rule)
     return GatewayConfig(
         snapshot.version,
@@ -77,6 +77,32 @@ def config_digest(snapshot: ConfigSnapshot) -> str:
         [(s.scope, s.scope_id, s.epoch, s.state) for s in snapshot.switches],
     ]
     return sha256(encode(rows)).hexdigest()[:16]
+
+
+def acyclic(leaders: Sequence[LeaderConfig], rules: Sequence[CopyRule]) -> list[CopyRule]:
+    """The rules without those that would let an account follow itself (R-047); in the order of their ids, so that
+    every start leaves out the same."""
+    sources = {leader.leader_id: leader.account_id for leader in leaders}
+    edges = [(s, r.account_id) for r in rules if (s := sources.get(r.leader)) is not None]
+    try:
+        check_acyclic(edges)
+    except InvalidRule:
+        pass
+    else:
+        return list(rules)
+    kept: list[CopyRule] = []
+    edges = list[tuple[str, str]]()
+    for rule in sorted(rules, key=lambda r: r.rule_id):
+        source = sources.get(rule.leader)
+        more = [*edges, (source, rule.account_id)] if source is not None else edges
+        try:
+            check_acyclic(more)
+        except InvalidRule as error:
+            _log.error("row_left_out", what="rule", row=rule.rule_id, error=str(error))
+            continue
+        kept.append(rule)
+        edges = more
+    return kept
 
 
 def _each(rows: Sequence[R], make: Callable[[R], T], what: str) -> list[T]:
