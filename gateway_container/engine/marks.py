@@ -70,6 +70,10 @@ class Money:
     moved_ns: int = 0
     fitted_ns: int = 0
 
+    def moves(self, now_ns: int) -> None:
+        """Something is another: equity that was told before is of the account as it was."""
+        self.moved_ns, self.equity = now_ns, None
+
 
 class Marks:
     """Money of the accounts with loss limits, and the prices of what they hold."""
@@ -143,7 +147,8 @@ class Marks:
         if points not in (ZERO, money.realized.get(report.symbol)):
             money.closed_ns = now_ns  # something was won or lost: the balance has to follow
         money.realized[report.symbol] = points
-        money.fill_ns[report.symbol] = money.moved_ns = now_ns
+        money.fill_ns[report.symbol] = now_ns
+        money.moves(now_ns)
 
     def money(self, account_id: str) -> Money | None:
         """What the broker told of a watched account."""
@@ -189,17 +194,9 @@ class Marks:
             return _closed_only(balance)
         marked = self._marked(positions, balance, now_ns)
         told_ms = (now_ns - money.equity_ns) // _MS
-        # Equity that the broker told before the last fill or position is of another account, so to speak.
-        if (
-            money.equity is None
-            or money.equity_ns < money.moved_ns
-            or (marked.reading is not None and marked.age_ms <= told_ms)
-        ):
-            return (
-                marked
-                if marked.reading is not None
-                else marked._replace(age_ms=(now_ns - money.fitted_ns) // _MS)
-            )
+        if money.equity is None or (marked.reading is not None and marked.age_ms <= told_ms):
+            since_ms = (now_ns - money.fitted_ns) // _MS
+            return marked if marked.reading is not None else marked._replace(age_ms=since_ms)
         return Look(Reading(balance, money.equity, money.equity), told_ms)
 
     def _marked(
@@ -227,7 +224,7 @@ def _closed_only(balance: Decimal) -> Look:
 
 def _balanced(money: Money, report: BalanceReport, now_ns: int) -> None:
     if report.balance != money.balance:
-        money.moved_ns = now_ns
+        money.moves(now_ns)
     money.balance, money.balance_ns = report.balance, now_ns
     if report.equity is not None:
         money.equity, money.equity_ns = report.equity, now_ns
@@ -243,7 +240,7 @@ def _positioned(money: Money, reports: Iterable[PositionReport], now_ns: int) ->
         if report.net_qty:
             money.positions[report.symbol] = (report.net_qty, report.avg_px)
         if before != money.positions.get(report.symbol):
-            money.moved_ns = now_ns
+            money.moves(now_ns)
 
 
 def _shown(money: Money, snapshot: AccountSnapshot, now_ns: int) -> None:
@@ -252,7 +249,7 @@ def _shown(money: Money, snapshot: AccountSnapshot, now_ns: int) -> None:
     if snapshot.positions is not None and newest:
         told = {p.symbol: (p.net_qty, p.avg_px) for p in snapshot.positions if p.net_qty}
         if told != money.positions:
-            money.moved_ns = now_ns
+            money.moves(now_ns)
         money.positions, money.fill_ns = told, {}
         if snapshot.balance is not None:
             money.closed_ns = 0
