@@ -45,9 +45,11 @@ IN_PROCESS: Final[tuple[Force, ...]] = ("stop", "partition", "database")
 PROCESS_S: Final = 60.0
 #: contracts that the leader keeps, so that there is always something to reduce
 LEADER_MIN: Final = 10
+#: seconds that an EA waits for an answer before it asks the next door (R-034)
+EA_S: Final = 1.0
 #: seconds between two signals
 PACE_S: Final = 0.05
-#: replicas that live at the beginning of a hand-over
+#: replicas that live at the beginning of a hand-over; one more at every second one
 MEMBERS: Final = 2
 
 
@@ -136,7 +138,7 @@ class Campaign:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), PROCESS_S)
         said = msgspec.json.decode(line, type=dict[str, object])
-        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=4))
+        http = await stack.enter_async_context(httpx2.AsyncClient(trust_env=False, timeout=EA_S))
         door = (http, f"http://{said['host']}:{said['port']}{BASE}")
         return self._in(Member(name, door, stack, process=process, stop_file=folder / "stop"))
 
@@ -148,8 +150,6 @@ class Campaign:
     async def _out(self, member: Member) -> None:
         self.members.remove(member)
         self.one.doors.remove(member.door)
-        if member.line is not None:
-            await member.line.up()
         await member.stack.aclose()
 
     async def end(self) -> None:
@@ -208,7 +208,7 @@ class Campaign:
     async def force(self, force: Force) -> None:
         """One hand-over (or a crash of the database), from healthy to healthy."""
         await self.healthy()
-        while len(self.members) < MEMBERS:
+        while len(self.members) < MEMBERS + len(self.forces) % 2:
             await self.join()
         before = await self.lease()
         holder = next(m for m in self.members if m.name == before.holder)
