@@ -15,7 +15,7 @@ import typer
 
 from cli.house import database, who_asks
 from cli.rim import BROKEN, NO, WRONG_ARGUMENTS, Stop, Yes, listing, run, say
-from gateway_container.break_glass import Order, opened
+from gateway_container.break_glass import Glass, Order, opened
 from kopitra.domain.errors import Conflict, Unavailable
 from kopitra.domain.switches import SwitchScope
 from kopitra.settings import Settings
@@ -187,18 +187,7 @@ async def _by_hand(settings: Settings, order: Order, yes: bool) -> bool:
     try:
         with database(settings) as dsn:
             async with opened(settings, dsn, order) as glass:
-                if not glass.accounts:
-                    raise Stop(
-                        f"There is no active account in {order.scope} {order.scope_id}: check --id.", NO
-                    )
-                rows = await glass.preview()
-                _preview(
-                    [(r.account_id, r.symbol, str(r.net_qty), str(r.open_orders)) for r in rows], order, yes
-                )
-                say(
-                    f"taking the shard for {len(glass.accounts)} accounts; a dead gateway's lease is waited out"
-                )
-                return await glass.flatten(_told)
+                return await _broken(glass, order, yes)
     except Conflict as held:
         if held.code != Conflict.code:
             raise
@@ -207,6 +196,15 @@ async def _by_hand(settings: Settings, order: Order, yes: bool) -> bool:
         ) from None
     except Unavailable as away:
         raise Stop(f"{_impossible(settings)} [{away.message}]", BROKEN) from None
+
+
+async def _broken(glass: Glass, order: Order, yes: bool) -> bool:
+    if not glass.accounts:
+        raise Stop(f"There is no active account in {order.scope} {order.scope_id}: check --id.", NO)
+    rows = await glass.preview()
+    _preview([(r.account_id, r.symbol, str(r.net_qty), str(r.open_orders)) for r in rows], order, yes)
+    say(f"taking the shard for {len(glass.accounts)} accounts; a dead gateway's lease is waited out")
+    return await glass.flatten(_told)
 
 
 def _impossible(settings: Settings) -> str:

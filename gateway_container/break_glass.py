@@ -6,7 +6,6 @@ scope, follows no leader, stops entries of the scope, closes until each broker s
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -89,7 +88,7 @@ class Glass:
         timers = LeaseSettings(exit_grace_s=settings.exit_grace_s)
         if self._order.take_over:
             await fence_lease(self._db, settings.shard, f"fenced by {self._order.who}: {self._order.reason}")
-        holder = f"{self._order.who}@{socket.gethostname()}-{os.getpid()}"
+        holder = f"{self._order.who}@{os.uname().nodename}-{os.getpid()}"
         supplies = Supplies(
             shelf,
             SystemClock(),

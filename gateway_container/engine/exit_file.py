@@ -131,7 +131,8 @@ class ExitLog:
     def found(self, rows: Sequence[JournalRow]) -> None:
         """Rows that turned out to be durable after all: they need not be taken in again."""
         payloads = {row.payload for row in rows}
-        self._waiting = deque(k for k in self._waiting if k.record.payload.encode() not in payloads)
+        left = (kept for kept in self._waiting if kept.record.payload.encode() not in payloads)
+        self._waiting = deque(left, maxlen=RECORDS_MAX)
 
     async def bring(self, append: Append) -> None:
         """Take everything into the journal, in order. Raises Unavailable or LeaseLost; what is left stays."""
