@@ -58,6 +58,9 @@ class Callbacks:
             self._running[name] = future
             future.add_done_callback(lambda _done: self._running.pop(name, None))
         self._reports.after(report, effect)
+        if effect.order is None and effect.new_execution:
+            text = f"{report.exec_id} is of no order of ours; it is kept, and {report.symbol} is compared"
+            self._reports.alert("orphan-execution", text, account_id)
         return Recorded(future)
 
     def _is_known(self, report: ExecutionReport) -> bool:

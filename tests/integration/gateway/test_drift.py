@@ -7,8 +7,17 @@ import pytest
 
 from gateway_container.engine.comparison import Pace
 from gateway_container.engine.repairs import Asked, NoSuchRepair, RepairChanged
-from kopitra.domain.journal import DriftNoted, EntriesBlocked, OrdersSent, RepairPlanned
+from kopitra.domain.executions import ExecutionReport
+from kopitra.domain.journal import (
+    DriftNoted,
+    EntriesBlocked,
+    OrdersSent,
+    PositionDiffers,
+    RepairPlanned,
+    Reported,
+)
 from kopitra.domain.repairing import Wish
+from kopitra.store.drafts import IdempotencyDraft
 from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, house
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
@@ -174,3 +183,43 @@ async def test_r044_a_failed_or_partial_read_changes_nothing(dsn: str) -> None:
         assert world.held("a") == 1
         assert machine.state.book.sync.drifts == {}
         assert not [e for e in await world.journal() if isinstance(e, DriftNoted | RepairPlanned)]
+
+
+async def test_r040_a_posted_fill_of_no_order_of_ours_is_kept_and_starts_a_comparison(dsn: str) -> None:
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        quick(world)
+        machine = world.machine
+        now = machine.state.clock.now()
+        fill = ExecutionReport(
+            "a", "b-9", "trade", "filled", world.contract, "buy", now,
+            exec_id="x-9", last_qty=Decimal(1), last_px=Decimal(6800),
+        )  # fmt: skip
+        before_ns = machine.comparison.compared_ns.get("a", 0)
+        draft = IdempotencyDraft("ea", "executions", "k-1", b"0" * 32, 200, lambda _seq: b"{}")
+        await machine.callbacks.record(WORKSPACE, "a", fill, draft).committed
+        alert = await world.alert("orphan-execution", "a")
+        assert "x-9" in alert.text
+        # The broker has no such position: the difference is evidence, and nothing is sent because of it.
+        differs = await world.journalled(lambda e: isinstance(e, PositionDiffers), "the comparison")
+        assert isinstance(differs, PositionDiffers)
+        assert (differs.book_qty, differs.report.net_qty) == (1, 0)
+        assert machine.comparison.compared_ns["a"] > before_ns
+        assert await world.sim("a").placements("a") == []
+
+
+async def test_r040_a_fill_told_with_two_quantities_blocks_its_contract_only(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+        told = await world.journalled(
+            lambda e: isinstance(e, Reported) and e.report.exec_type == "trade", "a fill"
+        )
+        assert isinstance(told, Reported)
+        world.machine.reports.handle(told.report._replace(last_qty=Decimal(7)))
+        account_id = told.report.account_id
+        await world.alert("illegal-transition", account_id)
+        shown = {x.account_id: x for x in world.machine.views.snapshot(WORKSPACE, None).accounts}[account_id]
+        assert (shown.entries_blocked, list(shown.blocked_symbols)) == ("", [world.contract])
+        world.machine.repair_desk.lift(WORKSPACE, account_id, world.contract, "ann: compared")
+        assert world.machine.state.book.sync.blocked == {}
+        assert world.held(account_id) == 1
