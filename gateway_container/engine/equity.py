@@ -8,7 +8,9 @@ relied on is in the journal before it is acted upon: a new highest value before 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from datetime import date
+from decimal import Decimal
+from typing import Final, NamedTuple
 
 from gateway_container.engine.config import AccountConfig
 from gateway_container.engine.flatten import BLOCKED, Flattener, FlattenRun
@@ -16,7 +18,7 @@ from gateway_container.engine.log import Log
 from gateway_container.engine.marks import Look, Marks
 from gateway_container.engine.state import State
 from kopitra.domain.journal import EquityMarked, LimitRung
-from kopitra.domain.loss_ladder import RANK, Standing, Use, money, stands, uses
+from kopitra.domain.loss_ladder import RANK, Standing, quiet_between, stands, uses
 from kopitra.domain.measuring import Measure, NewStart, Reading, begun, begun_anew, observed
 from kopitra.domain.prop_limits import PropLimits, PropStanding, limits_at
 from kopitra.domain.reset_clock import TradingDay
@@ -31,6 +33,33 @@ _NOTHING: Final = Look(None, 0, "nothing is known yet")
 _ALERTS: Final = {"warned": "limit-warned", "reducing": "limit-reducing", "locked": "limit-locked"}
 
 
+class Quiet(NamedTuple):
+    """What the last judgement was made of, and the equity up and down to which it would be the same."""
+
+    measure: Measure
+    standing: Standing | None
+    limits: PropLimits
+    day: date
+    balance: Decimal
+    low: Decimal
+    high: Decimal
+
+    def holds(
+        self, watched: "Watched", measure: Measure | None, standing: Standing | None, now: Reading
+    ) -> bool:
+        """Nothing that matters has changed: most prices end here."""
+        return (
+            measure is self.measure
+            and standing is self.standing
+            and watched.limits is self.limits
+            and watched.today.day == self.day
+            and now.balance == self.balance
+            and self.low < now.equity < self.high
+            and now.best <= self.measure.day_peak
+            and now.best <= self.measure.peak
+        )
+
+
 @dataclass(slots=True)
 class Watched:
     """One account with limits."""
@@ -41,7 +70,7 @@ class Watched:
     look: Look = _NOTHING
     #: this process has read it
     ready: bool = False
-    found: tuple[Use, ...] = ()
+    quiet: "Quiet | None" = None
     asked: NewStart | None = None
     run: FlattenRun | None = None
     flattens: int = 0
@@ -140,36 +169,38 @@ class Equity:
         """Marks first, then the rung that they lead to."""
         book, account, limits = self._state.book, watched.account, watched.limits
         account_id, now = account.account_id, self._state.clock.now()
-        known = book.measures.get(account_id)
-        measure, asked = self._measured(watched, known, reading)
+        known, before = book.measures.get(account_id), book.standings.get(account_id)
+        asked = self._asked(watched, known)
+        if (
+            asked is None
+            and watched.quiet is not None
+            and watched.quiet.holds(watched, known, before, reading)
+        ):
+            return
+        measure = _measured(watched, known, reading, asked)
         if measure is not known:
             who, reason = (asked.who, asked.reason) if asked is not None else ("", "")
             mark = EquityMarked(account_id, measure, reading.balance, reading.equity, now, who, reason)
             self._log.note(account.workspace, mark)
             measure = self._state.book.measures[account_id]
-        watched.found = uses(limits, measure, reading)
-        before = book.standings.get(account_id)
-        standing = stands(limits, measure, watched.found, before)
+        found = uses(limits, measure, reading)
+        standing = stands(limits, measure, found, before)
+        low, high = quiet_between(limits, found)
+        watched.quiet = Quiet(measure, before, limits, watched.today.day, reading.balance, low, high)
         if standing == before or (before is None and standing.rung == "clear"):
             return
         self._log.note(
             account.workspace, LimitRung(account_id, standing, reading.equity, limits.version, now)
         )
+        watched.quiet = watched.quiet._replace(standing=book.standings[account_id])
         self._tell(watched, measure, before, standing)
 
-    def _measured(
-        self, watched: Watched, known: Measure | None, reading: Reading
-    ) -> tuple[Measure, NewStart | None]:
-        limits, day = watched.limits, watched.today.day
+    def _asked(self, watched: Watched, known: Measure | None) -> NewStart | None:
+        """The new start that somebody asked for and that was not begun yet."""
         asked, watched.asked = watched.asked, None
         stored = watched.account.new_start
-        if stored is not None and stored.start_id > (known.start_id if known is not None else 0):
-            asked = stored
-        if asked is not None:
-            return begun_anew(limits, day, reading, known, asked), asked
-        if known is None:
-            return begun(limits, day, reading), None
-        return observed(known, limits, day, reading), None
+        done = known.start_id if known is not None else 0
+        return stored if stored is not None and stored.start_id > done else asked
 
     def _tell(self, watched: Watched, measure: Measure, before: Standing | None, standing: Standing) -> None:
         held = before if before is not None and before.holds(measure) else None
@@ -261,8 +292,8 @@ class Equity:
         return ""
 
 
-def reading_words(look: Look) -> str:
-    """Equity and its age for people."""
-    if look.reading is None:
-        return f"not known: {look.text}"
-    return f"{money(look.reading.equity)}, {look.age_ms / 1000:.1f} s old"
+def _measured(watched: Watched, known: Measure | None, reading: Reading, asked: NewStart | None) -> Measure:
+    limits, day = watched.limits, watched.today.day
+    if asked is not None:
+        return begun_anew(limits, day, reading, known, asked)
+    return begun(limits, day, reading) if known is None else observed(known, limits, day, reading)

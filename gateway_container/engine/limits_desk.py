@@ -2,6 +2,7 @@
 
 from gateway_container.engine.equity import Equity, Watched
 from gateway_container.engine.state import State
+from kopitra.domain.loss_ladder import uses
 from kopitra.domain.measuring import NewStart
 from kopitra.wire.limits import LimitRuleView, LimitsView
 
@@ -42,6 +43,7 @@ class LimitsDesk:
             book.standings.get(account_id),
         )
         rung = held.rung if held is not None and measure is not None and held.holds(measure) else "clear"
+        found = () if measure is None or reading is None else uses(limits, measure, reading)
         return LimitsView(
             account_id=account_id,
             version=limits.version,
@@ -64,6 +66,6 @@ class LimitsDesk:
                     rule=use.rule, used_percent=use.used_percent, value=use.value,
                     floor=use.floor, room=use.room, text=use.text,
                 )
-                for use in watched.found
+                for use in found
             ),
         )  # fmt: skip

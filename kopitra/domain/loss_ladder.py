@@ -20,6 +20,7 @@ RANK: Final[dict[Rung, int]] = {"clear": 0, "warned": 1, "reducing": 2, "locked"
 Until = Literal["reset", "new_start"]
 
 _HUNDRED: Final = Decimal(100)
+_THOUSAND: Final = Decimal(1000)
 _CENT: Final = Decimal("0.01")
 _TENTH: Final = Decimal("0.1")
 ZERO: Final = Decimal(0)
@@ -33,11 +34,22 @@ class Use(NamedTuple):
     value: Decimal
     floor: Decimal
     amount: Decimal
-    #: the rule and its numbers in words
-    text: str
+    #: the rule in words; with its numbers where the usual ones do not say it
+    words: str
     until: Until = "reset"
     #: the highest rung that the rule may lead to
     top: Rung = "locked"
+    #: it moves with equity; else with the balance only
+    open_profit: bool = True
+
+    @property
+    def text(self) -> str:
+        """The rule and its numbers in words."""
+        if self.rule == "limit_consistency":
+            return self.words
+        lost = max(ZERO, self.amount - self.room)
+        now = f"now {money(self.value)}, the floor is {money(self.floor)}"
+        return f"{self.words}: {money(lost)} of {money(self.amount)} used; {now}"
 
     @property
     def room(self) -> Decimal:
@@ -76,17 +88,20 @@ def uses(limits: PropLimits, measure: Measure, reading: Reading) -> tuple[Use, .
     return tuple(use for use in found if use is not None)
 
 
-def _value(counts: Counts, reading: Reading) -> Decimal:
-    return reading.equity if counts == "equity" else reading.balance
-
-
 def _use(
-    rule: str, value: Decimal, floor: Decimal, amount: Decimal, words: str, until: Until = "reset"
+    rule: str,
+    reading: Reading,
+    floor: Decimal,
+    amount: Decimal,
+    words: str,
+    counts: Counts,
+    until: Until = "reset",
 ) -> Use:
+    value = reading.equity if counts == "equity" else reading.balance
     used = max(ZERO, _HUNDRED * (1 - (value - floor) / amount))
-    lost = max(ZERO, amount - (value - floor))
-    text = f"{words}: {money(lost)} of {money(amount)} used; now {money(value)}, the floor is {money(floor)}"
-    return Use(rule, used.quantize(_TENTH), value, floor, amount, text, until)
+    return Use(
+        rule, used.quantize(_TENTH), value, floor, amount, words, until, open_profit=counts == "equity"
+    )
 
 
 def _daily(limits: PropLimits, measure: Measure, reading: Reading) -> Use | None:
@@ -103,7 +118,7 @@ def _daily(limits: PropLimits, measure: Measure, reading: Reading) -> Use | None
         of = measure.start if rule.percent_of == "start" else begins
         amount = (rule.percent or ZERO) / _HUNDRED * of
     words = "daily loss" if rule.counts == "equity" else "daily loss (closed trades)"
-    return _use("limit_daily_loss", _value(rule.counts, reading), begins - amount, amount, words)
+    return _use("limit_daily_loss", reading, begins - amount, amount, words, rule.counts)
 
 
 def _maximum(limits: PropLimits, measure: Measure, reading: Reading) -> Use | None:
@@ -118,7 +133,7 @@ def _maximum(limits: PropLimits, measure: Measure, reading: Reading) -> Use | No
     floor = below - rule.amount
     if rule.lock_at is not None:
         floor = min(floor, measure.start + rule.lock_at)
-    return _use("limit_max_loss", _value(rule.counts, reading), floor, rule.amount, words, "new_start")
+    return _use("limit_max_loss", reading, floor, rule.amount, words, rule.counts, "new_start")
 
 
 def _given_back(limits: PropLimits, measure: Measure, reading: Reading) -> Use | None:
@@ -130,7 +145,7 @@ def _given_back(limits: PropLimits, measure: Measure, reading: Reading) -> Use |
         return None
     amount = profit * rule.percent / _HUNDRED
     words = f"profit give-back ({plain(rule.percent)} % of the day's highest profit {money(profit)})"
-    return _use("limit_give_back", reading.equity, measure.day_peak - amount, amount, words)
+    return _use("limit_give_back", reading, measure.day_peak - amount, amount, words, "equity")
 
 
 def _consistent(limits: PropLimits, measure: Measure, reading: Reading) -> Use | None:
@@ -148,7 +163,7 @@ def _consistent(limits: PropLimits, measure: Measure, reading: Reading) -> Use |
     )
     used = (_HUNDRED * today / allowed).quantize(_TENTH)
     top: Rung = "reducing" if rule.stops else "warned"
-    return Use("limit_consistency", used, -today, -allowed, allowed, text, "reset", top)
+    return Use("limit_consistency", used, -today, -allowed, allowed, text, "reset", top, open_profit=False)
 
 
 def rung_of(limits: PropLimits, use: Use) -> Rung:
@@ -161,6 +176,23 @@ def rung_of(limits: PropLimits, use: Use) -> Rung:
     else:
         asked = "warned" if use.used_percent >= ladder.warn else "clear"
     return asked if RANK[asked] <= RANK[use.top] else use.top
+
+
+def quiet_between(limits: PropLimits, found: Iterable[Use]) -> tuple[Decimal, Decimal]:
+    """Equity strictly between these two moves no rule to another rung, as long as balance and measure stay the same:
+    what comes several times a second need not be judged each time."""
+    low, high = Decimal("-Infinity"), Decimal("Infinity")
+    for use in found:
+        if not use.open_profit:
+            continue
+        margin = use.amount / _THOUSAND  # percents are rounded to a tenth
+        for percent in (limits.ladder.warn, limits.ladder.reduce, limits.ladder.lock):
+            at = use.floor + use.amount * (1 - percent / _HUNDRED)
+            if use.used_percent < percent:
+                low = max(low, at + margin)
+            else:
+                high = min(high, at - margin)
+    return low, high
 
 
 def worst(limits: PropLimits, found: Iterable[Use]) -> Use | None:
@@ -181,7 +213,6 @@ def stands(limits: PropLimits, measure: Measure, found: Sequence[Use], before: S
     held = before if before is not None and before.holds(measure) else None
     use = worst(limits, found)
     rung: Rung = rung_of(limits, use) if use is not None else "clear"
-    text = "" if use is None else f"{use.text}. {consequence(limits, use, rung)}"
     if held is not None:
         if held.rung == "locked" and not _outlasts(use, rung, held):
             return held
@@ -192,6 +223,7 @@ def stands(limits: PropLimits, measure: Measure, found: Sequence[Use], before: S
     told = max((held.told if held is not None else "clear", rung), key=lambda one: RANK[one])
     if use is None or rung == "clear":
         return Standing(measure.number, measure.day, "clear", told=told)
+    text = f"{use.text}. {consequence(limits, use, rung)}"
     return Standing(measure.number, measure.day, rung, use.rule, text, use.until, told)
 
 

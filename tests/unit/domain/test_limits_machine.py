@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kopitra.domain.fold import fold
+from kopitra.domain.loss_ladder import quiet_between
 from kopitra.domain.measuring import NewStart
 from kopitra.domain.prop_limits import DailyLoss, GiveBack, MaxLoss, PropLimits
 from tests.unit.domain.limits_world import Account, d, limits
@@ -171,3 +172,18 @@ class Limits(RuleBasedStateMachine):
 
 TestLimits = Limits.TestCase
 TestLimits.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+
+
+@given(by=RULES, path=st.lists(MONEY, min_size=1, max_size=6), then=MONEY)
+def test_between_its_quiet_bounds_equity_changes_nothing(by: PropLimits, path: list[int], then: int) -> None:
+    """The prices that are not judged would have been judged the same."""
+    account = Account(by)
+    account.look(50_000)
+    for profit in path:
+        account.look(50_000, 50_000 + profit)
+    low, high = quiet_between(by, account.found)
+    before = account.measure
+    if low < 50_000 + then < high and 50_000 + then <= min(before.day_peak, before.peak):
+        steps = len(account.journal)
+        account.look(50_000, 50_000 + then)
+        assert (account.measure, len(account.journal)) == (before, steps)
