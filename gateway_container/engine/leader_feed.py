@@ -15,7 +15,7 @@ from gateway_container.engine.intake import Intake
 from gateway_container.engine.state import State
 from kopitra.domain.book import root_of
 from kopitra.domain.errors import QueueFull, SignalRefused, StoreError, Unavailable
-from kopitra.domain.executions import AccountSnapshot, ExecutionReport
+from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
 from kopitra.domain.leader import LeaderTracker
 from kopitra.domain.leader_snapshot import LeaderSnapshot, reductions
 from kopitra.domain.orders import ZERO
@@ -94,7 +94,7 @@ class LeaderFeed:
         held = {p.symbol: p.net_qty for p in snapshot.positions if p.net_qty}
         for tracker in trackers:
             if first or self._stood_still(tracker, held, snapshot.started_ns):
-                self._reset(tracker, held, executions)
+                self._reset(tracker, held, executions, _live(snapshot) if first else None)
 
     def _stood_still(self, tracker: LeaderTracker, held: dict[str, Decimal], read_ns: int) -> bool:
         """The same difference in two reads QUIET_S apart, and nothing told of in between: an event is not late, it
@@ -110,15 +110,28 @@ class LeaderFeed:
         return read_ns - seen.since_ns >= QUIET_S * 1_000_000_000
 
     def _reset(
-        self, tracker: LeaderTracker, held: dict[str, Decimal], executions: Sequence[ExecutionReport]
+        self,
+        tracker: LeaderTracker,
+        held: dict[str, Decimal],
+        executions: Sequence[ExecutionReport],
+        live: dict[str, ExecutionReport] | None,
     ) -> None:
-        """The leader is where its broker says. Followers shrink with it; they open nothing late (R-033, R-043)."""
+        """The leader is where its broker says. Followers shrink with it; they open nothing late (R-033, R-043).
+
+        `live`: its working orders at our first look: what an earlier process told of and is not there is canceled.
+        """
+        first = tracker.account_id not in self._based
         roots: dict[str, Decimal] = {}
         for symbol, qty in held.items():
             roots[root_of(symbol)] = roots.get(root_of(symbol), ZERO) + qty
         now, book = self._state.clock.now(), self._state.book
         told = LeaderSnapshot(
-            tracker.workspace, tracker.leader, "drop_copy", now, tuple(sorted(roots.items()))
+            tracker.workspace,
+            tracker.leader,
+            "drop_copy",
+            now,
+            tuple(sorted(roots.items())),
+            None if live is None else frozenset(live),
         )
         try:
             if reductions(told, book, now):
@@ -128,6 +141,19 @@ class LeaderFeed:
         tracker.baseline(held.items(), executions)
         self._differs.pop((tracker.account_id, tracker.leader), None)
         self._based.add(tracker.account_id)
+        if first:
+            self._resume(tracker, live or {})
+
+    def _resume(self, tracker: LeaderTracker, live: dict[str, ExecutionReport]) -> None:
+        """Go on with the resting orders that an earlier process told of: their moves and ends are to be copied."""
+        for (leader, _), position in list(self._state.book.leaders.items()):
+            if leader != tracker.leader:
+                continue
+            for order_id, order in list(position.working.items()):
+                report = live.get(order_id)
+                tracker.resume(order_id, order, ZERO if report is None else report.cum_qty or ZERO)
+                if report is not None:
+                    self.observe(report)
 
     def observe(self, report: ExecutionReport) -> None:
         """Copy what the leader did."""
@@ -203,3 +229,10 @@ class LeaderFeed:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _live(snapshot: AccountSnapshot) -> dict[str, ExecutionReport] | None:
+    """Working orders by id; None when the read does not tell."""
+    if snapshot.orders is None:
+        return None
+    return {o.order_id: o for o in snapshot.orders if o.ord_status not in TERMINAL_STATUS}

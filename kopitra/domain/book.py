@@ -44,6 +44,9 @@ class LeaderOrder:
     side: Side
     leaves: Decimal
     counts: bool
+    #: as its leader last told them
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
 
     @property
     def signed(self) -> Decimal:

@@ -21,7 +21,8 @@ def leader_moved(book: Book, signal: Signal, act: LeaderAct) -> None:
         case "resting_entry" | "resting_exit":
             if len(working) < LEADER_ORDERS_MAX and signal.side is not None and loid not in working:
                 counts = act.exposure_after != act.exposure_before
-                working[loid] = LeaderOrder(signal.side, signal.quantity or abs(position.qty), counts)
+                quantity = signal.quantity or abs(position.qty)
+                working[loid] = LeaderOrder(signal.side, quantity, counts, signal.price, signal.stop_price)
         case "cancel":
             working.pop(loid, None)
         case "replace":
@@ -73,6 +74,8 @@ def _leader_replaced(book: Book, signal: Signal, working: dict[str, LeaderOrder]
     if known is not None:
         if signal.quantity is not None:
             known.leaves = signal.quantity
+        known.price = known.price if signal.price is None else signal.price
+        known.stop_price = known.stop_price if signal.stop_price is None else signal.stop_price
         working[new] = known
     if new != old:
         moved = book.mirrors.pop((signal.leader, old), [])

@@ -8,11 +8,11 @@ twice makes one signal. Orders that this house placed at the account are never c
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from kopitra.domain.book import root_of
+from kopitra.domain.book import LeaderOrder, root_of
 from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport
 from kopitra.domain.ids import derived_signal_id, is_own
 from kopitra.domain.orders import ZERO
@@ -22,6 +22,8 @@ from kopitra.domain.signals import Action, OrdType, Signal, sign
 RESTING_MAX: Final = 2_000
 #: execution ids, and orders with fills or an end, remembered to recognise repeats
 EXECUTIONS_MAX: Final = 20_000
+#: older than any report
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -62,6 +64,13 @@ class LeaderTracker:
         for report in executions:
             if report.exec_id is not None:
                 _remember(self._executions, report.exec_id, None, EXECUTIONS_MAX)
+
+    def resume(self, order_id: str, order: LeaderOrder, filled: Decimal) -> None:
+        """A resting order that followers were told of before this tracker was there; `filled`: of it, by a read."""
+        known = _Resting(order.leaves, order.price, order.stop_price, _LONG_AGO)
+        _remember(self._resting, order_id, known, RESTING_MAX)
+        if filled:
+            _remember(self._filled, order_id, filled, EXECUTIONS_MAX)
 
     @property
     def counted(self) -> dict[str, Decimal]:

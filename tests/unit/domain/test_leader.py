@@ -252,3 +252,27 @@ def test_old_news_of_a_move_moves_nothing_back() -> None:
     moved = _rest("o", "buy", 1, at=4991, transact_time=NOW + timedelta(seconds=1))
     assert lead.hear(moved) == ["replace"]
     assert lead.hear(_rest("o", "buy", 1, at=4990)) == []
+
+
+def test_a_resting_order_outlives_the_process_that_told_of_it() -> None:
+    """After a hand-over the new tracker copies the end and the moves of orders that it never saw (simulation)."""
+    before = Leader()
+    before.hear(_rest("o-1", "buy", 2))
+    working = before.world.book.leader("L", "ES").working["o-1"]
+    after = Leader()
+    after.tracker.resume("o-1", working, ZERO)
+    assert after.hear(_rest("o-1", "buy", 2)) == []
+    assert after.hear(_rest("o-1", "buy", 2, at=4980)) == ["replace"]
+    gone = _report("o-1", "canceled", ord_status="canceled", ord_type="limit", order_qty=d(2))
+    assert after.hear(gone) == ["cancel"]
+
+
+def test_what_filled_of_a_resumed_order_is_no_move() -> None:
+    """The read says how much has filled; the rest is what was told."""
+    leader = Leader()
+    leader.hear(_rest("o-1", "buy", 3))
+    working = leader.world.book.leader("L", "ES").working["o-1"]
+    working.leaves = d(2)
+    after = Leader()
+    after.tracker.resume("o-1", working, d(1))
+    assert after.hear(_rest("o-1", "buy", 3)) == []
