@@ -62,6 +62,8 @@ class Checker:
     touched: set[str] = field(default_factory=set[str])
     #: epochs of writes, of processes that were not current any more (exits within the grace, R-073)
     stale_exits: int = 0
+    #: accounts of which a stream kept something to itself: until it was read again the house may be wrong
+    blind: set[str] = field(default_factory=set[str])
     _flats: Counter[str] = field(default_factory=Counter[str])
 
     def broken(self, invariant: str, text: str) -> None:
@@ -147,12 +149,16 @@ class Checker:
         line = (account_id, leader, root)
         self.own[line] += fill.qty * sign(fill.side)
         bounds = self.view.bounds.get(line)
-        if not leader or bounds is None or account_id in self.touched:
+        if not leader or bounds is None or account_id in self.touched or account_id in self.blind:
             return
         low, high = self._with_exits(line, bounds)
         if not low <= self.own[line] <= high:
             targets = f"targets were {bounds.low}..{bounds.high}"
             self.broken("I-09", f"{account_id} has {self.own[line]} {root} for {leader}, its {targets}")
+
+    def unheard(self, account_id: str) -> None:
+        """An event of this account reached nobody."""
+        self.blind.add(account_id)
 
     def _with_exits(self, line: tuple[str, str, str], bounds: Bounds) -> tuple[int, int]:
         """Bounds of a position: an exit that is still under way may be overtaken by the next entry."""

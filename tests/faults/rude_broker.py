@@ -48,6 +48,7 @@ class Judge(Protocol):
     def left(self, broker: "RudeBroker", request: Place | Change, process: Process) -> None: ...
     def placed(self, broker: "RudeBroker", request: Place, answer: Answer) -> None: ...
     def traded(self, broker: "RudeBroker", account_id: str, event: OrderFilled) -> None: ...
+    def unheard(self, account_id: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -269,11 +270,16 @@ class RudeBroker:
         self.happened(self.core.advance(self.now_ns))
 
     def _stream(self, event: Event) -> None:
-        for line in self.lines.get(self.logins[event.account_id], ()):
-            if line.streams and not self.lucky(self.manners.drop_event, "dropped event", _said(event)):
+        lines = [line for line in self.lines.get(self.logins[event.account_id], ()) if line.streams]
+        for line in lines:
+            if self.lucky(self.manners.drop_event, "dropped event", _said(event)):
+                self.judge.unheard(event.account_id)
+                continue
+            self._tell(line, event)
+            if self.lucky(self.manners.duplicate_event, "duplicate event", _said(event)):
                 self._tell(line, event)
-                if self.lucky(self.manners.duplicate_event, "duplicate event", _said(event)):
-                    self._tell(line, event)
+        if not lines or any(line.deaf for line in lines):
+            self.judge.unheard(event.account_id)
 
     def _tell(self, line: Line, event: Event) -> None:
         now_s = asyncio.get_running_loop().time()
