@@ -32,7 +32,6 @@ from kopitra.domain.book import Book
 from kopitra.domain.errors import Unavailable
 from kopitra.domain.fold import fold
 from kopitra.domain.journal import Doubted, OrdersSent
-from kopitra.store.drafts import JournalRow
 from kopitra.store.journal_reader import read
 from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.shelf import LeaseRow
@@ -274,24 +273,27 @@ class Campaign:
             while len(found) < 2:
                 if self._trading is not None and self._trading.done():
                     self._trading.result()
-                for row in await self._rows():
-                    entry = decode_row(row)
-                    fold(self._book, entry)
-                    self._book.seq = row.seq
-                    self._doubts += isinstance(entry, Doubted) and row.epoch == epoch
-                    wanted = epoch in (None, row.epoch) and row.at >= after
-                    for fact in entry.sent if isinstance(entry, OrdersSent) and wanted else ():
-                        found.setdefault(self._book.orders[fact.cl_ord_id].intent.reduce_only, row.at)
+                for reduces, at in await self._sent(epoch, after):
+                    found.setdefault(reduces, at)
+                await asyncio.sleep(STEP_S)
         return found[True], found[False]
 
-    async def _rows(self) -> list[JournalRow]:
+    async def _sent(self, epoch: int | None, after: datetime) -> list[tuple[bool, datetime]]:
+        """Orders sent by the new rows of the journal: whether each reduces, and when."""
         try:
             rows = await read(self.one.house.db, "main", self._book.seq)
         except Unavailable:
-            rows = []
-        if not rows:
-            await asyncio.sleep(STEP_S)
-        return rows
+            return []
+        sent: list[tuple[bool, datetime]] = []
+        for row in rows:
+            entry = decode_row(row)
+            fold(self._book, entry)
+            self._book.seq = row.seq
+            self._doubts += isinstance(entry, Doubted) and row.epoch == epoch
+            if isinstance(entry, OrdersSent) and epoch in (None, row.epoch) and row.at >= after:
+                orders = self._book.orders
+                sent += [(orders[fact.cl_ord_id].intent.reduce_only, row.at) for fact in entry.sent]
+        return sent
 
     # figures -----------------------------------------------------------------------------------------------
 

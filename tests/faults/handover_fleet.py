@@ -83,7 +83,7 @@ async def gateway(dsn: str, folder: Path, **settings: object) -> AsyncGenerator[
     async with Database(dsn, f"kopitra {name}") as db, _replica(made, dsn, db) as (replica, app):
         await replica.begin()
         life = asyncio.get_running_loop().create_task(replica.run())
-        transport = httpx2.ASGITransport(app)  # pyright: ignore[reportArgumentType]
+        transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://gateway", timeout=ANSWER_S
         ) as http:
