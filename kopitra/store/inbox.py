@@ -87,11 +87,6 @@ class _Id:
     inbox_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Fate:
-    outcome: str
-
-
 async def put(db: Database, draft: InboxDraft, at: datetime) -> Put:
     """Hand over, once. Raises Duplicate with the first answer or the signal, Unavailable (nothing was taken)."""
     record = draft.record
@@ -130,13 +125,6 @@ async def answers(db: Database, inbox_ids: Sequence[int]) -> list[IdempotencyRec
 async def settle(db: Database, outcomes: Sequence[Outcome]) -> None:
     """Mark rows as done; their replicas are told."""
     await db.run(_SETTLE_SQL, ([o.inbox_id for o in outcomes], [o.text for o in outcomes]))
-
-
-async def fate(db: Database, workspace: str, signal_id: str) -> str | None:
-    """Outcome of a handed over signal, "" while it waits; None for one that was never handed over."""
-    text = "select outcome from inbox where workspace = %s and name = %s and kind = 'signal'"
-    row = await db.row(_Fate, text, (workspace, signal_id))
-    return None if row is None else row.outcome
 
 
 async def purge_inbox(session: Session) -> int:
