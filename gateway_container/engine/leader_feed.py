@@ -89,6 +89,9 @@ class LeaderFeed:
         if not first:
             for report in sorted(executions, key=lambda report: report.transact_time):
                 self.observe(report)
+            for order in snapshot.orders or ():
+                if any(tracker.rests(order.order_id) for tracker in trackers):
+                    self.observe(order)  # its move or its end, if the stream lost it
         if snapshot.positions is None:
             return
         held = {p.symbol: p.net_qty for p in snapshot.positions if p.net_qty}

@@ -22,6 +22,8 @@ from kopitra.domain.signals import Action, OrdType, Signal, sign
 RESTING_MAX: Final = 2_000
 #: execution ids, and orders with fills or an end, remembered to recognise repeats
 EXECUTIONS_MAX: Final = 20_000
+#: ends without a fill, as a list of orders shows them
+_GONE: Final = frozenset({"canceled", "expired", "rejected"})
 #: older than any report
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -72,6 +74,10 @@ class LeaderTracker:
         if filled:
             _remember(self._filled, order_id, filled, EXECUTIONS_MAX)
 
+    def rests(self, order_id: str) -> bool:
+        """Followers were told of this order and not yet of its end."""
+        return order_id in self._resting
+
     @property
     def counted(self) -> dict[str, Decimal]:
         """What the account holds by its reports, flat contracts left out."""
@@ -89,6 +95,8 @@ class LeaderTracker:
             case "replaced":
                 return self._working(report, received_at)
             case "canceled" | "expired" | "rejected":
+                return self._gone(report, received_at)
+            case "order_status" if report.ord_status in _GONE:
                 return self._gone(report, received_at)
             case _:
                 return ()

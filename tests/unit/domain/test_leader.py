@@ -276,3 +276,15 @@ def test_what_filled_of_a_resumed_order_is_no_move() -> None:
     after = Leader()
     after.tracker.resume("o-1", working, d(1))
     assert after.hear(_rest("o-1", "buy", 3)) == []
+
+
+@pytest.mark.parametrize("status", ["canceled", "expired"])
+def test_an_end_that_the_stream_lost_is_read_from_the_list(status: str) -> None:
+    """The line was down when the leader took its order back: the next read copies that (simulation)."""
+    leader = Leader()
+    leader.hear(_rest("o-1", "buy", 2))
+    assert leader.tracker.rests("o-1")
+    shown = _report("o-1", "order_status", ord_status=status, ord_type="limit", order_qty=d(2))
+    assert leader.hear(shown) == ["cancel"]
+    assert leader.hear(shown) == []
+    assert not leader.tracker.rests("o-1")
