@@ -25,6 +25,8 @@ from kopitra.domain.reset_clock import TradingDay
 
 #: seconds between two looks at every account: age, days and locks move without any event
 LOOK_EVERY_S: Final = 0.25
+#: seconds between two looks whether there is an account to look at
+IDLE_S: Final = 1.0
 #: flattens of one lock; what opens again after that is a person's
 FLATTENS_MAX: Final = 5
 #: nanoseconds between two alerts of one account that its equity is stale
@@ -124,7 +126,7 @@ class Equity:
     async def run(self) -> None:
         """Look at everything again and again."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S if self._watched else IDLE_S)
             self._take_up_versions()
             for watched in tuple(self._watched.values()):
                 self._look(watched)

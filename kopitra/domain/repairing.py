@@ -200,7 +200,9 @@ def _checked(drift: Drift, case: Case, entry: OrderIntent) -> RepairStep:
     """An order that opens passes the same check as every entry; its stretch gets the scale it would have had."""
     # Market, whatever: a repair has no price of its own, and no follower's delay.
     entry = entry._replace(time_in_force="day", delay_ms=0)
-    decision = check_entry(entry, risk_inputs(case, entry), case.account.limits)
+    prop = case.account.prop
+    limits = None if prop is None else prop.limits
+    decision = check_entry(entry, risk_inputs(case, entry), case.account.limits, limits)
     if isinstance(decision, Refused):
         return RepairStep(drift, "refused", decision.reason, decision.detail, checks=decision.checks)
     episode = case.scene.book.episodes.get((drift.leader, drift.account_id, drift.root))
