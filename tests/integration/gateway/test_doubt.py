@@ -53,7 +53,7 @@ async def test_an_answer_that_does_not_parse_is_doubt_and_other_accounts_go_on(d
         assert len(await world.sim("a").placements("a")) == 1
 
 
-async def test_exits_pass_while_an_entry_is_in_doubt_and_close_its_late_fill(dsn: str) -> None:
+async def test_exits_pass_while_an_entry_is_in_doubt_and_close_its_late_fill_r_013(dsn: str) -> None:
     async with house(dsn, ONE_EACH) as world:
         child = await in_doubt(world)
         await world.send(action="exit")
@@ -64,7 +64,7 @@ async def test_exits_pass_while_an_entry_is_in_doubt_and_close_its_late_fill(dsn
         await world.no_order_is_doubled()
 
 
-async def test_a_broker_that_is_down_at_start_stops_only_its_own_accounts(dsn: str) -> None:
+async def test_a_broker_that_is_down_at_start_stops_only_its_own_accounts_r_020(dsn: str) -> None:
     async with street(ONE_EACH) as on:
         await on.sims[FIRST].running.stop()
         async with engine(dsn, on, live=["b"]) as world:

@@ -7,14 +7,14 @@ from decimal import Decimal
 
 import pytest
 
-from gateway_container.engine.recovery import read_book, saved_book
+from gateway_container.engine.recovery import decode_row, read_book, saved_book
 from gateway_container.engine.snapshots import Snapshots
 from kopitra.clock import SystemClock
 from kopitra.domain.book import Book
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.errors import Corrupt
 from kopitra.domain.executions import AccountSnapshot, PositionReport
-from kopitra.domain.journal import OrderNotSent, OrderParked, PositionDiffers
+from kopitra.domain.journal import OrderNotSent, OrderParked, PositionDiffers, SignalPlanned
 from kopitra.domain.orders import ChildOrder
 from kopitra.store.pool import Database
 from kopitra.store.postgres_shelf import PostgresShelf
@@ -140,7 +140,11 @@ async def test_an_entry_that_waited_for_a_close_is_not_sent_late_after_a_restart
             late = [e for e in await world.journal() if isinstance(e, OrderNotSent) and e.cl_ord_id in held]
             assert {e.reason for e in late} == {"stale_after_restart"}
             sides = [row.side for row in await world.sim("a").placements("a")]
-            assert sides == ["buy", "sell", "sell"]  # entry, its stop, the close that was planned before the crash
+            assert sides == [
+                "buy",
+                "sell",
+                "sell",
+            ]  # entry, its stop, the close that was planned before the crash
 
 
 async def test_a_snapshot_older_than_the_newest_fill_says_nothing_of_quantities_r_004(dsn: str) -> None:
@@ -196,7 +200,6 @@ async def test_a_parked_order_is_left_to_its_person_until_evidence_comes_r_001(d
         await world.holds(a=0, b=0)
 
 
-
 async def test_a_state_that_we_do_not_model_stops_its_account_and_no_other_r_001(dsn: str) -> None:
     async with house(dsn, ONE_EACH) as world:
         await world.send(side="buy", quantity=1)
@@ -215,4 +218,21 @@ async def test_a_state_that_we_do_not_model_stops_its_account_and_no_other_r_001
         await world.holds(a=0, b=0)
         world.machine.control.unblock("ws1", "a")
         await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=1)
+
+
+async def test_one_row_holds_a_signal_its_plan_and_all_claims_before_anything_leaves_r_016_r_017(
+    dsn: str,
+) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        pending = world.machine.intake.accept(world.signal(side="buy", quantity=1), None)
+        for account in ONE_EACH:  # the commit is in flight: nothing may have left
+            assert await world.sim(account).placements(account) == [] or pending.committed.done()
+        committed = await pending.committed
+        assert len(committed.rows) == 1
+        planned = decode_row(committed.rows[0])
+        assert isinstance(planned, SignalPlanned)
+        claimed = {a.intent.account_id for leg in planned.plan.legs for a in leg.orders if not a.intent.after}
+        assert claimed == set(ONE_EACH)
+        assert all(leg.orders[0].checks is not None for leg in planned.plan.legs)
         await world.holds(a=1, b=1)

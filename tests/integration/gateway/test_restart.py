@@ -49,7 +49,7 @@ async def test_a_restart_finds_the_same_book_and_sends_nothing_again(dsn: str) -
             await world.no_order_is_doubled()
 
 
-async def test_what_was_claimed_when_the_process_died_is_in_doubt_and_then_found(dsn: str) -> None:
+async def test_what_was_claimed_when_the_process_died_is_in_doubt_and_then_found_r_017_r_018(dsn: str) -> None:
     async with street(ONE_EACH) as on:
         async with engine(dsn, on, lease=SHORT, stop=False) as world:
             for sim in on.sims.values():
@@ -102,7 +102,7 @@ async def test_a_second_process_is_refused_while_the_lease_is_held(dsn: str) -> 
                 pass
 
 
-async def test_settings_that_no_adapter_can_read_stop_only_their_own_login(dsn: str) -> None:
+async def test_settings_that_no_adapter_can_read_stop_only_their_own_login_r_020(dsn: str) -> None:
     async with street(ONE_EACH) as on:
         bad = dataclasses.replace(on.config.logins["login-a"], credentials={}, settings={})
         on.config = dataclasses.replace(on.config, logins={**on.config.logins, "login-a": bad})

@@ -53,7 +53,7 @@ EXPECTED = _table()
 
 
 @pytest.mark.parametrize("state, event", list(product(STATES, EVENTS)))
-def test_each_pair_does_what_the_table_says(state: State, event: Event) -> None:
+def test_each_pair_does_what_the_table_says_r_001(state: State, event: Event) -> None:
     expected = EXPECTED[state, event]
     if expected == "-":
         with pytest.raises(IllegalTransition, match=f"{state} cannot {event}"):
@@ -71,7 +71,7 @@ def test_a_state_is_over_or_live_or_waits_to_be_sent() -> None:
     assert set(STATES) - TERMINAL - LIVE == {"planned"}
 
 
-def test_only_a_state_without_a_byte_can_be_skipped() -> None:
+def test_only_a_state_without_a_byte_can_be_skipped_r_002() -> None:
     assert {s for s in STATES if TRANSITIONS.get((s, "skip")) == "skipped"} == {
         "planned",
         "claimed",
