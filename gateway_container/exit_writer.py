@@ -70,6 +70,7 @@ class LocalExitFile:
 
 def _append(path: Path, data: bytes) -> None:
     """Append and fsync; a partial write is taken back, so that no later frame stands behind a torn one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         before = os.fstat(handle).st_size

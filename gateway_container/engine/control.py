@@ -85,6 +85,7 @@ class Control:
 
     def _throw(self, workspace: str, switch: KillSwitch) -> asyncio.Future[bool] | None:
         """In force when it returns; the future says when the local file has it, where the journal is away."""
+        self._state.stopped(switch)
         kept = self._log.secure(workspace, SwitchChanged(switch))
         row = SwitchRow(
             switch.scope, switch.scope_id, workspace, switch.state, switch.epoch, switch.reason, switch.who,
@@ -110,7 +111,9 @@ class Control:
         for row in rows:
             if row.epoch > self._state.book.switches.epoch(row.scope, row.scope_id):
                 switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
-                self._log.note(row.workspace, SwitchChanged(self._lifted(switch)))
+                switch = self._lifted(switch)
+                self._state.stopped(switch)
+                self._log.note(row.workspace, SwitchChanged(switch))
 
     def covers(self, switch: KillSwitch) -> tuple[str, ...]:
         """Active accounts under a switch, in all workspaces, sorted."""

@@ -134,17 +134,27 @@ class ExitLog:
         left = (kept for kept in self._waiting if kept.record.payload.encode() not in payloads)
         self._waiting = deque(left, maxlen=RECORDS_MAX)
 
-    async def bring(self, append: Append) -> None:
-        """Take everything into the journal, in order. Raises Unavailable or LeaseLost; what is left stays."""
+    async def bring(self, append: Append) -> list[str]:
+        """Take everything into the journal, in order; what people must be told. Raises Unavailable, LeaseLost or
+        QueueFull; what is left stays. A record that the journal can never hold is kept aside and holds up nothing."""
+        said: list[str] = []
         while self._waiting:
             kept = self._waiting[0]
-            with contextlib.suppress(Duplicate):  # an earlier try got it there
+            try:
                 await append([_draft(kept.record)])
+            except (Unavailable, LeaseLost):
+                raise
+            except StoreError as error:
+                if not isinstance(error, Duplicate):  # an earlier try got it there
+                    said.append(f"Exit {kept.record.record_id} cannot be journalled: {error.message}")
             if self._waiting and self._waiting[0] is kept:
                 self._waiting.popleft()
         self._bytes = 0
         if self._file is not None:
+            if said:
+                said.append(await self._aside(self._file))
             await self._file.clear()
+        return said
 
     async def load(self) -> list[str]:
         """At a start: what a predecessor left in the file waits for the journal. What people must be told."""
@@ -162,13 +172,21 @@ class ExitLog:
         said = [_words(damage) for damage in reading.damages]
         if foreign:
             said.append(f"{foreign} records of another shard or of a later time are left alone.")
-        if reading.is_corrupt or foreign:
+        unknown = [fault for record in own if (fault := self._left(record))]
+        said += unknown
+        if reading.is_corrupt or foreign or unknown:
             said.append(await self._aside(self._file))
-        for record in own:
-            for number, entry in enumerate(_entries(record, direct=record.epoch + 1 == self._owner.epoch)):
-                self._waiting.append(_Kept(_part(record, number, entry), entry))
         said.append(f"{len(own)} exits that were sent without the database are taken into the journal.")
         return said
+
+    def _left(self, record: ExitRecord) -> str:
+        """Let a predecessor's record wait for the journal; why it cannot, else ""."""
+        try:
+            entries = _entries(record, direct=record.epoch + 1 == self._owner.epoch)
+        except StoreError as error:
+            return error.message
+        self._waiting.extend(_Kept(_part(record, n, entry), entry) for n, entry in enumerate(entries))
+        return ""
 
     async def _aside(self, file: ExitFile) -> str:
         try:

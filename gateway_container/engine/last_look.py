@@ -108,7 +108,16 @@ class LastLook:
         standings = self._state.standings
         if standings and (standing := standings.get(intent.account_id)) is not None and standing.stop:
             return standing.stop
-        return None if self._switch(account, intent) == "active" else "kill_switch"
+        return "kill_switch" if self._stopped(account, place) else None
+
+    def _stopped(self, account: AccountConfig, place: Place) -> bool:
+        """A switch stops it now, or has since it was decided: lifting lets out what is decided afterwards (I-06)."""
+        intent, decided_ns = place.intent, place.stamp.planned_ns
+        if self._state.stopped_ns >= decided_ns and self._state.stopped_since(
+            account, intent.leader, decided_ns
+        ):
+            return True
+        return self._switch(account, intent) != "active"
 
     def _overtaken(self, intent: OrderIntent) -> str | None:
         """Since the plan the leader closed or turned (I-10), or another entry fell in doubt (R-013, I-13)."""

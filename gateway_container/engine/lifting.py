@@ -13,11 +13,15 @@ from typing import Final
 from gateway_container.engine.state import State
 from kopitra.domain.drift import Found
 from kopitra.domain.switches import KillSwitch
+from kopitra.domain.sync import DriftKind
 
 #: seconds between two looks at what is being lifted
 LOOK_EVERY_S: Final = 1.0
 #: seconds after which an account that does not pass stays behind by a switch of its own
 WAIT_S: Final = 30.0
+
+#: differences that hold nothing back: the follower has less than its leader, and nothing makes it catch up late
+SHORT: Final[frozenset[DriftKind]] = frozenset({"missed_open", "closed_by_hand"})
 
 #: compares an account with its broker now; None: it cannot be
 Compare = Callable[[str], Awaitable[Found | None]]
@@ -85,8 +89,7 @@ class Lifting:
         found = await self._compare(account_id)
         if found is None:
             return "it could not be compared with its broker"
-        if found.drifts:
-            drift = found.drifts[0]
+        if drift := next((d for d in found.drifts if d.kind not in SHORT), None):
             return f"it differs from its broker: {drift.kind.replace('_', ' ')} in {drift.symbol}"
         if found.waiting:
             contract, why = found.waiting[0]

@@ -18,7 +18,7 @@ from gateway_container.engine.exit_file import ExitLog
 from gateway_container.engine.state import State
 from kopitra.domain.errors import LeaseLost, QueueFull, StoreError, Unavailable
 from kopitra.domain.fold import Effect, fold
-from kopitra.domain.journal import KINDS, Entry
+from kopitra.domain.journal import KINDS, AlertRaised, Entry
 from kopitra.store.drafts import Committed, Draft, IdempotencyDraft, JournalRow
 from kopitra.store.encoding import encode
 from kopitra.store.journal import JournalWriter
@@ -226,7 +226,8 @@ class Log:
 
     async def bring_exits(self) -> None:
         """Take what was sent without the journal into it, before anything else. Raises Unavailable or LeaseLost."""
-        await self._exits.bring(self._writer.append)
+        for text in await self._exits.bring(self._writer.append):
+            self.keep("", AlertRaised("exit-file", text))
 
     async def _bring(self) -> None:
         with contextlib.suppress(StoreError, QueueFull):

@@ -17,7 +17,7 @@ from kopitra.domain.guard import BestPrice
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.orders import ZERO
 from kopitra.domain.prop_limits import PropStanding
-from kopitra.domain.switches import Covered, SwitchState
+from kopitra.domain.switches import Covered, KillSwitch, SwitchScope, SwitchState
 from kopitra.ports import Clock
 
 #: futures trade dates turn in Chicago, at 17:00 local time
@@ -93,6 +93,10 @@ class State:
         self.converging_brokers: frozenset[str] = frozenset()
         #: monotonic; kill switches that were not read until then count as reducing (R-093)
         self.switches_until_ns = NEVER_NS
+        #: when each switch last stopped something here (monotonic), and the newest of them: an entry that was decided
+        #: before does not leave after the switch was lifted again (I-06)
+        self.stops: dict[tuple[SwitchScope, str], int] = {}
+        self.stopped_ns = -1
         self._today: tuple[int, date] = (0, date.min)
 
     def account(self, account_id: str) -> AccountConfig | None:
@@ -112,6 +116,16 @@ class State:
         if found == "active" and self.clock.monotonic_ns() >= self.switches_until_ns:
             return "reducing"
         return found
+
+    def stopped(self, switch: KillSwitch) -> None:
+        """A switch was thrown; lifting is no stop."""
+        if switch.state != "active" and not switch.lifting:
+            self.stopped_ns = self.stops[switch.scope, switch.scope_id] = self.clock.monotonic_ns()
+
+    def stopped_since(self, account: AccountConfig, leader: str, decided_ns: int) -> bool:
+        """A switch stopped this account behind this leader after `decided_ns`, lifted or not."""
+        covered = Covered(account.workspace, leader, account.broker, account.account_id)
+        return any(self.stops.get(key, -1) >= decided_ns for key in covered.scopes())
 
     def facts_of(self, account_id: str) -> AccountFacts:
         """Live facts of an account, made on first use."""

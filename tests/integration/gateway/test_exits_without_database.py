@@ -1,5 +1,6 @@
 """While PostgreSQL is away exits go on by the local exit file, and the journal learns of them once."""
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 
@@ -139,8 +140,10 @@ async def test_past_its_lease_a_holder_closes_for_the_grace_and_then_stops(
             await world.until(lambda a=account: world.held(a) == 0, f"the close of {account}")
         await world.until(lambda: world.lost, "the end of the grace")
         assert machine.fanout.look.lease_is_over
-        pages = [r for r in read(await file.load()).records if r.entry == "AlertRaised"]
-        assert ["exits-stopped" in page.payload for page in pages] == [True]
+        while "AlertRaised" not in await records(file):
+            await asyncio.sleep(0.02)  # it is written beside the loop
+        (page,) = [r for r in read(await file.load()).records if r.entry == "AlertRaised"]
+        assert "exits-stopped" in page.payload
         await line.up()
 
 

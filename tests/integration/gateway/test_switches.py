@@ -11,7 +11,17 @@ from kopitra.domain.limits import RiskLimits
 from kopitra.domain.switches import SwitchScope
 from kopitra.wire.views import FlattenView
 from tests.integration.faulty_line import FaultyLine
-from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, engine, house, street
+from tests.integration.gateway.world import (
+    FIRST,
+    SECOND,
+    WORKSPACE,
+    Follower,
+    World,
+    engine,
+    house,
+    rule,
+    street,
+)
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
 
@@ -104,6 +114,22 @@ async def test_switches_that_become_unread_between_the_commit_and_the_write_stop
         await world.until(lambda: child.state == "skipped", "the refusal")
         assert child.reason == "switches_unread"
         assert await world.sim("a").placements("a") == []
+
+
+async def test_an_entry_that_was_decided_before_a_halt_does_not_leave_after_it_was_lifted(dsn: str) -> None:
+    """I-06, R-092: it waited out its follower's delay meanwhile; what is decided afterwards leaves."""
+    patient = Follower(FIRST, lambda account_id: rule(account_id, delay_ms=400))
+    async with house(dsn, {"a": patient}) as world:
+        control = world.machine.control
+        (child,) = await world.send(side="buy", quantity=1)
+        await control.set_switch(WORKSPACE, "account", "a", "halted", "wait", "ann")
+        await control.set_switch(WORKSPACE, "account", "a", "active", "over", "ann")
+        await active(world, "account", "a")
+        await world.until(lambda: child.state == "skipped", "the end of the delay")
+        assert child.reason == "kill_switch"
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1)
+        assert len(await world.sim("a").placements("a")) == 1
 
 
 async def test_an_account_that_runs_away_is_halted_at_once(dsn: str) -> None:

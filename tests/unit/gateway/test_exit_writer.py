@@ -28,9 +28,10 @@ async def test_a_cleared_file_begins_anew_and_keeps_what_comes_later(tmp_path: P
 
 
 async def test_a_disk_that_refuses_is_told_and_leaves_no_torn_frame(tmp_path: Path) -> None:
-    file = LocalExitFile(tmp_path / "gone", "main")
+    (tmp_path / "data").write_bytes(b"")  # no folder can be made here
+    file = LocalExitFile(tmp_path / "data", "main")
     assert await file.append(b"x") is False
-    (tmp_path / "gone").mkdir()
+    (tmp_path / "data").unlink()
     assert await file.append(b"y") is True
     assert await file.load() == b"y"
 
