@@ -27,7 +27,7 @@ from kopitra.store.shelf import LeaseRow, OnDown, OnReply, Reply, RowHash, SqlEr
 from kopitra.store.snapshots import SnapshotRow
 from kopitra.store.switches import SwitchRow
 from tests.faults.memory_tables import Tables
-from tests.faults.memory_wire import LOCK_WAIT_S, Connection, Request, Weather, Wire, run
+from tests.faults.memory_wire import LOCK_WAIT_S, Connection, Request, Weather, Wire, elapse, run
 
 T = TypeVar("T")
 
@@ -235,7 +235,7 @@ class MemoryShelf:
         """One transaction on a connection of the pool."""
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         if not (self.store.is_up and self.wire.is_up):
-            await asyncio.sleep(self.wire.weather.delay_s(self.wire.weather.request_s))
+            await elapse(self.wire.weather.delay_s(self.wire.weather.request_s))
             raise Unavailable("The store in memory does not answer: connection refused.")
         connection = self.wire.connect("pool", partial(_broken, future))
         self.wire.send(Request(connection, locks, work, partial(_settle, future)))

@@ -19,6 +19,15 @@ from tests.faults.memory_tables import Refused
 LOCK_WAIT_S = 0.5
 
 
+async def elapse(seconds: float) -> None:
+    """Let time go by: what is simulated here takes time, and in virtual time that costs none."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    await asyncio.sleep(0)
+    while (left_s := end - loop.time()) > 0:
+        await asyncio.sleep(left_s)
+
+
 @dataclass(slots=True)
 class Weather:
     """What befalls each statement on a wire; calm as made. Rates are chances of 0 to 1."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Generator
 from contextlib import AsyncExitStack, contextmanager
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
@@ -17,7 +17,7 @@ T = TypeVar("T")
 class Host(Protocol):
     """Runs coroutines one after the other on one loop; between two of them nothing moves."""
 
-    def run(self, coro: Coroutine[Any, Any, T]) -> T: ...
+    def run(self, coro: Coroutine[object, object, T]) -> T: ...
     def rig(self) -> Rig: ...
 
 
@@ -27,7 +27,7 @@ class MemoryHost:
     def __init__(self) -> None:
         self._loop = VirtualLoop()
 
-    def run(self, coro: Coroutine[Any, Any, T]) -> T:
+    def run(self, coro: Coroutine[object, object, T]) -> T:
         return self._loop.run_until_complete(coro)
 
     def rig(self) -> Rig:
@@ -42,7 +42,7 @@ class PostgresHost:
         self._runner = runner
         self._rig = rig
 
-    def run(self, coro: Coroutine[Any, Any, T]) -> T:
+    def run(self, coro: Coroutine[object, object, T]) -> T:
         return self._runner.run(coro)
 
     def rig(self) -> Rig:

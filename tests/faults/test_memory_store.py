@@ -1,9 +1,8 @@
 """What only the store in memory can do: delays from a seed, faults by chance, torn commits at a crash."""
 
-import asyncio
 from collections.abc import Coroutine
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -12,7 +11,7 @@ from kopitra.store.drafts import Committed
 from kopitra.store.journal import COMMIT_WAIT_S, JournalWriter
 from kopitra.store.shelf import Reply
 from tests.faults.memory_store import SILENCE_S, MemoryStore
-from tests.faults.memory_wire import LOCK_WAIT_S, Weather
+from tests.faults.memory_wire import LOCK_WAIT_S, Weather, elapse
 from tests.faults.store_rigs import BUILD, TTL_S, Names, batch_of, fact, names, record, talking
 from tests.faults.virtual_loop import VirtualLoop
 
@@ -30,7 +29,7 @@ def store(loop: VirtualLoop) -> MemoryStore:
     return MemoryStore(loop.time)
 
 
-def run(loop: VirtualLoop, coro: Coroutine[Any, Any, T]) -> T:
+def run(loop: VirtualLoop, coro: Coroutine[object, object, T]) -> T:
     return loop.run_until_complete(coro)
 
 
@@ -66,10 +65,10 @@ def test_a_server_that_crashes_forgets_what_did_not_commit(
             store.shelf(Weather(request_s=(0.01, 0.01))), shard=at.shard, epoch=1
         )
         future = writer.append([fact(at, signal="s", answer=record())])
-        await asyncio.sleep(0.005)
+        await elapse(0.005)
         store.crash(torn=torn)
         assert len(store.tables.journal.get(at.shard, [])) == int(torn)
-        await asyncio.sleep(0.2)
+        await elapse(0.2)
         store.recover()
         committed = await future
         await writer.close()
@@ -89,7 +88,7 @@ def test_what_left_a_process_before_its_death_still_commits(
             assert talk.line is not None
             talk.line.send(batch_of(at, [fact(at)]))
             shelf.wire.crash()
-            await asyncio.sleep(1)
+            await elapse(1)
             assert talk.replies.empty()
         with pytest.raises(Unavailable):
             await shelf.page(at.shard, 0, 1)
@@ -120,7 +119,7 @@ def test_a_slow_disk_is_an_unclear_commit_and_a_locked_row(
         writer = await JournalWriter.open(store.shelf(), shard=at.shard, epoch=1)
         store.slow_commits()
         future = writer.append([fact(at)])
-        await asyncio.sleep(0.1)
+        await elapse(0.1)
         began = loop.time()
         with pytest.raises(Unavailable):
             await store.shelf().take_lease(at.shard, "other", BUILD, TTL_S)
@@ -131,7 +130,7 @@ def test_a_slow_disk_is_an_unclear_commit_and_a_locked_row(
         assert loop.time() < COMMIT_WAIT_S + 0.1
         store.fast_commits()
         while not writer.available:
-            await asyncio.sleep(0.1)
+            await elapse(0.1)
         assert (await writer.append([fact(at, 2)])).seq == 2
         await writer.close()
 
@@ -171,7 +170,7 @@ def _story(seed: int) -> tuple[list[tuple[float, str]], int, dict[str, int]]:
                 told.append((loop.time(), str(committed.seq)))
             except Unavailable as error:
                 told.append((loop.time(), error.code))
-                await asyncio.sleep(0.1)
+                await elapse(0.1)
         await writer.close()
 
     loop.run_until_complete(live())

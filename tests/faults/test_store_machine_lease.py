@@ -18,7 +18,7 @@ from kopitra.store.journal import JournalWriter
 from kopitra.store.lease import Lease
 from kopitra.store.shelf import Reply
 from tests.faults.memory_store import MemoryShelf
-from tests.faults.memory_wire import Weather
+from tests.faults.memory_wire import Weather, elapse
 from tests.faults.store_hosts import HostedMachine, MemoryHost, checked, postgres_host
 from tests.faults.store_rigs import BUILD, TTL_S, MemoryRig, batch_of, fact, names, talking
 
@@ -281,7 +281,7 @@ class Holders(HostedMachine):
             return
 
         async def replaced() -> None:
-            await asyncio.sleep(after_s)
+            await elapse(after_s)
             self._send_unheard(old)
             await asyncio.sleep(0)
             old.shelf.wire.down() if fault == "down" else old.shelf.wire.hold()
@@ -292,7 +292,7 @@ class Holders(HostedMachine):
                     self.found.append((successor.writer.head.seq, successor.writer.epoch))
                     break
             old.shelf.wire.up()
-            await asyncio.sleep(1.0)
+            await elapse(1.0)
             self._one_at_most()
 
         self.host.run(replaced())
@@ -311,7 +311,7 @@ class Holders(HostedMachine):
     def the_server_restarts(self, torn: bool) -> None:
         async def restart() -> None:
             self.store.crash(torn=torn)
-            await asyncio.sleep(0.2)
+            await elapse(0.2)
             self.store.recover()
 
         self.host.run(restart())
