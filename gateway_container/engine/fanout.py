@@ -183,6 +183,10 @@ class Fanout:
         self.brake.repeated(intent)
         return SUPERSEDED
 
+    def once_more(self, cl_ord_id: str) -> None:
+        """It was proved never to have arrived, and a durable decision sends it again under its id (R-011)."""
+        self._written.pop(cl_ord_id, None)
+
     def _remember(self, cl_ord_id: str) -> None:
         self._written[cl_ord_id] = None
         if len(self._written) > WRITTEN_MAX:

@@ -63,6 +63,8 @@ class Following:
         future.add_done_callback(committed)
 
     def _leave(self, follow: FollowUp, places: list[Place]) -> None:
+        if any(intent.cl_ord_id == follow.renewed for intent in follow.released):
+            self._fanout.once_more(follow.renewed)
         self._fanout.dispatch(places, self._state.clock.monotonic_ns())
         for request in (*follow.cancels, *follow.replaces):
             self._fanout.requests.send(self._state.book.orders.get(request.orig_cl_ord_id))
