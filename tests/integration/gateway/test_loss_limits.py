@@ -11,7 +11,17 @@ from kopitra.domain.measuring import NewStart
 from kopitra.domain.prop_limits import DailyLoss, MaxLoss, PropLimits
 from kopitra.store.lease import LeaseSettings
 from tests.integration.gateway.test_restart import SHORT
-from tests.integration.gateway.world import FIRST, SECOND, Follower, Street, World, engine, house, street
+from tests.integration.gateway.world import (
+    FIRST,
+    SECOND,
+    WORKSPACE,
+    Follower,
+    Street,
+    World,
+    engine,
+    house,
+    street,
+)
 
 BOTH = pytest.mark.parametrize("broker", [FIRST, SECOND])
 #: one ES contract makes or loses 50 a point
@@ -86,6 +96,15 @@ async def test_an_account_climbs_the_ladder_and_is_locked_once_flat(dsn: str, br
             "a",
             "a",
         ]
+        shown = {
+            account.account_id: account.limits
+            for account in world.machine.views.snapshot(WORKSPACE, None).accounts
+        }
+        assert shown["b"] is None
+        assert shown["a"] is not None
+        assert (shown["a"].rung, shown["a"].stop) == ("locked", "limit_daily_loss")
+        assert [rule.rule for rule in shown["a"].rules] == ["limit_daily_loss"]
+        assert shown["a"].equity is not None
         await world.no_order_is_doubled()
 
 
@@ -117,7 +136,9 @@ async def test_a_kill_at_the_peak_does_not_lower_it_and_a_lock_outlives_a_restar
             await world.until(lambda: stop_of(world) == "limit_max_loss", "the lock after a restart")
             assert "limits restart" in world.machine.state.standings["a"].text
 
-            world.machine.equity.restart("a", ASKED)
+            assert [view.rung for view in world.machine.limits.standing(WORKSPACE, None)] == ["locked"]
+            assert world.machine.limits.standing("another", None) == []
+            world.machine.limits.restart("a", ASKED)
             await ready(world)
             begun = await world.journalled(
                 lambda e: isinstance(e, EquityMarked) and e.who == "ann", "the new start"
