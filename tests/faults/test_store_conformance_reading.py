@@ -331,3 +331,10 @@ async def test_batches_are_read_in_the_order_of_their_numbers(rig: Rig, at: Name
         assert await talk.ask(late) == Reply(1)
         assert await talk.ask(early) == Reply(8)
     assert [row.seq for row in await rig.shelf.page(at.shard, 0, 20)] == list(range(1, 10))
+
+
+async def test_the_stores_own_clock_is_in_utc_and_goes_forward(rig: Rig) -> None:
+    """R-070: what a process's wall clock is compared with."""
+    first, second = await rig.shelf.server_time(), await rig.calm.server_time()
+    assert first.utcoffset() == timedelta(0)
+    assert timedelta(0) <= second - first < timedelta(seconds=20)
