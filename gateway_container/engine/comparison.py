@@ -234,7 +234,7 @@ class Comparison:
             report = told.get(contract) or PositionReport(account_id, contract, ZERO, None, now)
             counted = known.get(contract, ZERO)
             before = book.sync.unexplained.get((account_id, contract), ZERO)
-            if report.net_qty - counted != before and not waits_for(book, account_id, contract):
+            if report.net_qty - counted != before and not waits_for(book, account_id, contract, doubts=False):
                 self._note(account_id, PositionDiffers(report, counted))
 
     def _strangers(self, account_id: str, orders: Sequence[ExecutionReport]) -> None:

@@ -101,18 +101,21 @@ def asked(case: Case) -> Allocation | None:
     return allocation if isinstance(allocation, Allocation) else None
 
 
-def waits_for(book: Book, account_id: str, contract: str) -> str:
+def waits_for(book: Book, account_id: str, contract: str, *, doubts: bool = True) -> str:
     """Why a contract cannot be judged now: an order of ours that is on its way, in doubt or changing; "" when it can.
 
-    Resting orders that the broker has confirmed are at rest: they hold nothing up.
+    Resting orders that the broker has confirmed are at rest: they hold nothing up. Without `doubts` only what moves
+    soon counts: a doubt may stay for ever.
     """
     for (account, _), children in book.open.items():
         if account != account_id:
             continue
         for name, order in children.items():
-            if order.intent.symbol == contract and _moves(order):
+            stuck = not doubts and order.state in ("in_doubt", "parked")
+            if order.intent.symbol == contract and not stuck and _moves(order):
                 return f"{name} is {order.state.replace('_', ' ')}"
-    return ""
+    held_up = any(key.account_id == account_id and key.symbol == contract for key in book.pending_exits)
+    return "an exit is tried again until the market takes it" if held_up else ""
 
 
 def _moves(order: ChildOrder) -> bool:

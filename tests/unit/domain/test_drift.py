@@ -3,7 +3,8 @@
 import pytest
 
 from kopitra.domain.attribution import lost_of
-from kopitra.domain.journal import Doubted, EntriesBlocked
+from kopitra.domain.drift import waits_for
+from kopitra.domain.journal import Doubted, EntriesBlocked, ExitPending
 from kopitra.domain.orders import ZERO
 from kopitra.domain.react import refit
 from kopitra.domain.signals import StopLoss
@@ -111,6 +112,28 @@ def test_r043_nothing_is_judged_while_an_order_of_ours_is_on_its_way(how: str) -
     found = compared(world)
     assert found.drifts == ()
     assert [contract for contract, _ in found.waiting] == [ESZ6]
+
+
+def test_a_doubt_that_may_stay_for_ever_holds_up_judgement_but_no_evidence() -> None:
+    """Simulation, seed 1028: a stop in doubt hid for ever that a person had traded there."""
+    world = _long()
+    world.say("add", side="buy", quantity=d(1), leader_position=d(3))
+    name = world.child().intent.cl_ord_id
+    assert waits_for(world.book, "a1", ESZ6, doubts=False)
+    world.note(Doubted(name, "a1", "no answer"))
+    assert waits_for(world.book, "a1", ESZ6) == f"{name} is in doubt"
+    assert waits_for(world.book, "a1", ESZ6, doubts=False) == ""
+
+
+def test_r064_an_exit_that_waits_for_its_market_is_left_to_its_own_ladder() -> None:
+    world = _long()
+    world.say("exit", leader_position=ZERO)
+    close = world.child("exit")
+    world.note(ExitPending("a1", "L", ESZ6, close.intent.cl_ord_id, "market-closed", 1, world.now))
+    for _ in range(2):
+        world.end(world.child("exit"), "rejected")
+    found = compared(world)
+    assert (found.drifts, [contract for contract, _ in found.waiting]) == ((), [ESZ6])
 
 
 def test_r042_an_execution_that_only_the_list_tells_is_ours_once_it_is_imported() -> None:
