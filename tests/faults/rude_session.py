@@ -37,7 +37,7 @@ from kopitra.ports import (
 from tests.faults.rude_broker import Event, Line, RudeBroker
 from tests.faults.rude_bytes import ORD_TYPES, TIMES_IN_FORCE, decoded, encoded
 from tests.faults.rude_manners import ANSWER_WAIT_S
-from tests.faults.rude_words import Answer, Change, Place, Read, ns_of, report_of
+from tests.faults.rude_words import Answer, Change, Place, Read, ns_of, our_word, report_of
 from tests.faults.virtual_loop import Process
 
 #: seconds that a read may take
@@ -288,7 +288,8 @@ class RudeSession:
         kind = "rejected" if answer.outcome == "rejected" else "pending_new"
         for order in answer.orders:
             report = report_of(order, request.account_id, kind, answer.text)
-            self._sink(report._replace(received_ns=self._clock.monotonic_ns()))
+            word = "market-closed" if "trading status" in answer.text else ""
+            self._sink(report._replace(ord_rej_reason=word, received_ns=self._clock.monotonic_ns()))
 
     def _refused(self, request: Place, order: NewOrder, text: str, reason: str) -> ExecutionReport:
         """The broker never made an order of it, so it has no id there."""
@@ -303,7 +304,7 @@ class RudeSession:
             cl_ord_id=order.cl_ord_id,
             order_qty=Decimal(order.qty),
             text=text,
-            ord_rej_reason=reason,
+            ord_rej_reason=our_word(reason),
             received_ns=self._clock.monotonic_ns(),
         )
 

@@ -154,6 +154,11 @@ _TYPES: Final[dict[type[object], ExecType]] = {
 }
 
 
+def our_word(reason: str) -> str:
+    """Our word for the broker's reason, as the table of an adapter would have it."""
+    return "market-closed" if reason == "halted" else reason.replace("_", "-")
+
+
 def told(event: CoreEvent, names: Names) -> ExecutionReport | PositionReport | None:
     """An event of the core as a session's stream tells it; None for what no stream tells."""
     match event:
@@ -164,7 +169,7 @@ def told(event: CoreEvent, names: Names) -> ExecutionReport | PositionReport | N
             return report_of(order, names(order.account_id), kind)
         case OrderRejected(order, reason, text):
             report = report_of(order, names(order.account_id), "rejected", text)
-            return report._replace(ord_rej_reason=reason.replace("_", "-"))
+            return report._replace(ord_rej_reason=our_word(reason))
         case OrderWorking(order) | OrderExpired(order):
             return report_of(order, names(order.account_id), _TYPES[type(event)])
         case OrderReplaced(order) | OrderCanceled(order):

@@ -56,3 +56,37 @@ async def test_r053_lost_answers_count_and_business_refusals_do_not(dsn: str) ->
         await world.until(lambda: child.state == "in_doubt", "doubt")
         assert breakers.state("a") == "open"
         assert isinstance(breakers.hold("a", "x") or breakers.hold("a", "y"), NotSent)
+
+
+async def test_r066_nothing_is_assumed_canceled_when_a_session_drops(dsn: str) -> None:
+    """A stop rests on after the line fell: it stays working in the book, and is there when the session comes back."""
+    async with house(dsn, ONE_EACH) as world:
+        await world.send(side="buy", quantity=1, stop_loss={"price": "6700"})
+        await world.holds(a=1, b=1)
+        stops = {a: (await world.working(a, 1))[0] for a in ONE_EACH}
+        for account_id in ONE_EACH:
+            await world.sim(account_id).control("drop-streams")
+        await world.until(
+            lambda: all(world.machine.state.facts_of(a).live for a in ONE_EACH), "live sessions again"
+        )
+        assert {stop.state for stop in stops.values()} <= {"acked", "working"}
+        for account_id in ONE_EACH:
+            assert len(await world.sim(account_id).live(account_id)) == 1
+        await world.send(action="exit")
+        await world.holds(a=0, b=0)
+
+
+async def test_r049_an_entry_that_cannot_leave_in_time_is_skipped_with_no_byte_written(dsn: str) -> None:
+    """R-048: the queue of one account waits for nobody; its neighbour has its order at once."""
+    async with house(dsn, ONE_EACH) as world:
+        await world.sim("a").settings(ack_delay_ms=10_000)
+        sent = [await world.send(action="add", side="buy", quantity=1) for _ in range(20)]
+        await world.holds(b=20)
+        mine = [next(c for c in children if c.intent.account_id == "a") for children in sent]
+        await world.until(lambda: all(c.state != "claimed" or "sent" in c.hops for c in mine), "deadlines")
+        late = [c for c in mine if c.state == "skipped"]
+        assert {c.reason for c in late} == {"deadline"}
+        assert world.machine.fanout.missed == {"a": len(late)}
+        written = [row.cl_ord_id for row in await world.sim("a").placements("a")]
+        assert not {c.intent.cl_ord_id for c in late} & set(written)
+        await world.sim("a").settings(ack_delay_ms=0)

@@ -10,8 +10,16 @@ import pytest
 from brokers._kit.backoff import BackoffPolicy
 from brokers._kit.runner import Fatal, Retry, RunnerPolicy, SessionPlan, SessionRunner, classify, nothing
 from brokers._kit.session_state import TRANSITIONS
-from kopitra.domain.errors import Disconnected, LoginRefused, ProtocolViolation, Throttled
+from kopitra.domain.errors import (
+    FORCED_LOGOUT_S,
+    Disconnected,
+    ForcedLogout,
+    LoginRefused,
+    ProtocolViolation,
+    Throttled,
+)
 from kopitra.ports import ProtocolAlert, SessionChanged, SessionEvent, SessionState
+from kopitra.store.lease import LeaseSettings
 
 QUICK = RunnerPolicy(reconnect=BackoffPolicy(first_s=0.001, max_s=0.002), step_max_s=0.5)
 
@@ -278,4 +286,8 @@ def test_what_errors_mean_by_default() -> None:
     assert classify(LoginRefused("no")) == Fatal("no")
     assert classify(Throttled("wait", retry_after_s=9)) == Retry("wait", after_s=9)
     assert classify(Disconnected("cut")) == Retry("cut")
+    # whoever was thrown out by another login stays away for 30 s at least, longer than a lease lives.
+    assert classify(ForcedLogout("taken", retry_after_s=1)) == Retry("taken", after_s=30)
+    assert classify(ForcedLogout("taken", retry_after_s=300)) == Retry("taken", after_s=300)
+    assert LeaseSettings().ttl_s < FORCED_LOGOUT_S
     assert isinstance(classify(ValueError("?")), Retry)
