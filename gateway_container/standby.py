@@ -82,6 +82,7 @@ class Standby:
         lease = self.lease = await self._shelf.read_lease(self.identity.shard)
         if lease is not None:
             self.views.epoch = lease.epoch
+        self.views.dark = not self.held
         return not self.held and not self.unfit
 
     @property

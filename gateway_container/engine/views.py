@@ -54,6 +54,8 @@ class Views:
         #: what differs between an account and its broker, in words
         self.out_of_sync: Callable[[str], str] = lambda _account_id: ""
         self.epoch = 0
+        #: a standby in a shard that nobody holds: it takes signals, and nothing sends them now
+        self.dark = False
         #: this process's right to write, where it holds the shard
         self.journal: Callable[[], JournalHealth | None] = lambda: None
         #: where an account stands with its loss limits
@@ -221,7 +223,7 @@ class Views:
         }
         ready = journal and accepting
         status: Condition = "healthy" if ready else "unhealthy"
-        if ready and "degraded" in brokers.values():
+        if ready and (self.dark or "degraded" in brokers.values()):
             status = "degraded"
         postgres: Condition = "healthy" if journal else "unhealthy"
         return HealthView(

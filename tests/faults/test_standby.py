@@ -256,6 +256,8 @@ async def test_a_build_that_is_not_allowed_stands_by_and_sends_nothing(dsn: str,
         told = await one.send(action="exit")
         assert told.status == "queued"
         assert (await one.planned())[told.signal_id] == 0
+        health = await standby.http.get(f"{BASE}/health")
+        assert (health.status_code, health.json()["status"]) == (200, "degraded")
 
         await judge(one.house.db, Verdict("new", True, "release", "ann"), datetime.now(UTC))
         await until(lambda: standby.leads, "the take-over")

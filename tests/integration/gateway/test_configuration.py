@@ -11,7 +11,7 @@ from kopitra.store.encoding import encode
 from kopitra.store.journal_reader import replay
 from kopitra.store.lease_table import read_lease
 from kopitra.store.rules import change_rule
-from tests.integration.gateway.process import READY_S, ended, running, spawn
+from tests.integration.gateway.process import base_of, ended, running, spawn
 from tests.integration.gateway.world import FIRST, SECOND, rule
 
 
@@ -38,7 +38,10 @@ async def test_a_process_takes_new_followers_and_changed_rules_while_it_runs(
         assert changes.count(("rule", "rule-a")) == 2
 
 
-async def test_a_process_hides_secrets_refuses_a_second_one_and_hands_over(dsn: str, tmp_path: Path) -> None:
+async def test_a_process_hides_secrets_keeps_a_second_one_standing_by_and_hands_over(
+    dsn: str, tmp_path: Path
+) -> None:
+    """R-082: the second one is ready, and leads when the first one is gone."""
     async with running(dsn, tmp_path) as (house, ea, gateway):
         await house.follow("a")
         while await house.on.sims[FIRST].net("a") < 1:
@@ -46,13 +49,15 @@ async def test_a_process_hides_secrets_refuses_a_second_one_and_hands_over(dsn: 
         while await waiting_changes(house.db, 1):
             await asyncio.sleep(0.05)
         second = await spawn(dsn, tmp_path)
-        _, errors = await asyncio.wait_for(second.communicate(), READY_S)
-        assert second.returncode == 2
-        assert b"is held by" in errors
+        health = f"{await base_of(second)}/health"
+        assert (await ea.http.get(health)).json()["role"] == "standby"
         log = await ended(gateway)
+        while (await ea.http.get(health)).json()["role"] == "standby":
+            await asyncio.sleep(0.05)
+        log += await ended(second)
         lease = await read_lease(house.db, "main")
         assert lease is not None
-        assert lease.released
+        assert (lease.epoch, lease.released) == (2, True)
         journal = b"".join([row.payload async for row in replay(house.db, "main")])
         assert house.canaries
         assert b'"what":"login"' in journal
