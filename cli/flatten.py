@@ -5,7 +5,6 @@ this process takes the shard itself. Without gateway and database no program can
 """
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Annotated, Final, cast, get_args
 
@@ -14,6 +13,7 @@ import msgspec
 import typer
 
 from cli.house import database, who_asks
+from cli.operator_door import checked, operator_door
 from cli.rim import BROKEN, NO, WRONG_ARGUMENTS, Stop, Yes, listing, run, say
 from gateway_container.break_glass import Glass, Order, opened
 from kopitra.domain.errors import Conflict, Unavailable
@@ -23,8 +23,6 @@ from kopitra.store.exit_records import read
 from kopitra.telemetry import configure_logging
 from kopitra.wire.views import FlattenAccountView
 
-#: the environment variable with an operator's key
-OPERATOR_KEY: Final = "KOPITRA_OPERATOR_KEY"
 #: seconds for one answer of a gateway
 _HTTP_TIMEOUT_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.3
@@ -56,11 +54,6 @@ class _Run(msgspec.Struct, rename="camel"):
     flatten_id: str
     done: bool
     accounts: list[_Account]
-
-
-class _Problem(msgspec.Struct):
-    code: str = ""
-    detail: str = ""
 
 
 def flatten(
@@ -126,37 +119,17 @@ async def _answers(url: str) -> bool:
 
 
 async def _by_gateway(order: Order, url: str, yes: bool) -> bool:
-    token = os.environ.get(OPERATOR_KEY, "")
-    if not token:
-        raise Stop(
-            f"A gateway answers at {url} and holds the sessions: set {OPERATOR_KEY} to an operator's token "
-            "(`kopitra operator create`). If it does not do as it is told, use --take-over.",
-            WRONG_ARGUMENTS,
-        )
     if order.scope == "global":
         raise Stop(
             "A gateway serves one workspace at a time: flatten each workspace, or use --take-over for all.",
             WRONG_ARGUMENTS,
         )
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(
-        base_url=f"{url}/ops/v1", headers=headers, trust_env=False, timeout=_HTTP_TIMEOUT_S
-    ) as http:
-        snapshot = msgspec.json.decode(_checked(await http.get("/snapshot")), type=_Snapshot)
+    async with operator_door(url, "If it does not do as it is told, use --take-over.") as http:
+        snapshot = msgspec.json.decode(checked(await http.get("/snapshot")), type=_Snapshot)
         _preview([(p.account_id, p.symbol, p.qty, "") for p in snapshot.positions], order, yes)
         body = {"scope": order.scope, "scopeId": order.scope_id, "reason": order.reason, "halt": True}
-        view = msgspec.json.decode(_checked(await http.post("/flatten", json=body)), type=_Run)
+        view = msgspec.json.decode(checked(await http.post("/flatten", json=body)), type=_Run)
         return await _followed(http, view)
-
-
-def _checked(answer: httpx2.Response) -> bytes:
-    if answer.status_code < 300:
-        return answer.content
-    try:
-        problem = msgspec.json.decode(answer.content, type=_Problem)
-    except msgspec.DecodeError:
-        problem = _Problem(detail=f"the gateway answered {answer.status_code}")
-    raise Stop(f"{problem.detail} [{problem.code}]", NO)
 
 
 async def _followed(http: httpx2.AsyncClient, view: _Run) -> bool:
@@ -171,7 +144,7 @@ async def _followed(http: httpx2.AsyncClient, view: _Run) -> bool:
             return all(a.state == "flat_confirmed" for a in view.accounts)
         await asyncio.sleep(_LOOK_EVERY_S)
         try:
-            view = msgspec.json.decode(_checked(await http.get(f"/flatten/{view.flatten_id}")), type=_Run)
+            view = msgspec.json.decode(checked(await http.get(f"/flatten/{view.flatten_id}")), type=_Run)
             silent = 0
         except httpx2.HTTPError:
             silent += 1

@@ -22,6 +22,7 @@ from cli import (
     rules,
     signals,
     sims,
+    switches,
     workspaces,
 )
 from cli.rim import Rim
@@ -58,6 +59,7 @@ for name, group in (
     ("news", deploy_gate.news),
     ("signal", signals.app),
     ("sim", sims.app),
+    ("switch", switches.app),
 ):
     app.add_typer(group, name=name)
 

@@ -32,6 +32,7 @@ class Watchdog:
         metrics.queue_depth.labels("orders").set(machine.fanout.waiting)
         metrics.queue_depth.labels("journal").set(machine.writer.waiting_rows)
         metrics.queue_depth.labels("backlog").set(machine.log.backlog)
+        metrics.queue_depth.labels("exits").set(machine.exits.waiting)
         metrics.queue_depth.labels("projections").set(machine.projector.lag_rows)
         metrics.prices.set(len(state.prices))
         metrics.sessions.clear()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,10 +35,22 @@ class Said:
 
 async def flatten(dsn: str, folder: Path, *words: str, **environment: str) -> Said:
     """Run the command as its own process."""
-    command = ("-m", "cli.main", "flatten", "--reason", "drill", "--workspace", WORKSPACE, "--yes", *words)
+    fixed = ("flatten", "--reason", "drill", "--workspace", WORKSPACE, "--yes")
+    return await command(dsn, folder, *fixed, *words, **environment)
+
+
+async def command(dsn: str, folder: Path, *words: str, **environment: str) -> Said:
+    """Run any command of `kopitra` as its own process, with nobody to answer it."""
     here = {"DATABASE_URL": dsn, "KOPITRA_DATA_DIR": str(folder), "COLUMNS": "200", "NO_PROXY": "127.0.0.1"}
     child = await asyncio.create_subprocess_exec(
-        sys.executable, *command, stdout=PIPE, stderr=PIPE, env={**os.environ, **here, **environment}
+        sys.executable,
+        "-m",
+        "cli.main",
+        *words,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        env={**os.environ, **here, **environment},
     )
     out, err = await asyncio.wait_for(child.communicate(), PATIENCE_S)
     return Said(child.returncode or 0, " ".join((out + err).decode().split()))
@@ -120,6 +132,15 @@ async def test_a_gateway_that_lives_is_asked_and_does_it_itself(dsn: str, tmp_pa
         row = await read_lease(house.db, "main")
         assert row is not None
         assert (row.epoch, row.released) == (1, False)
+
+        here = {"KOPITRA_OPERATOR_KEY": token, "KOPITRA_URL": address(ea)}
+        words = ("switch", "set", "--scope", "workspace", "--id", WORKSPACE, "--state", "active")
+        unsure = await command(dsn, tmp_path, *words, "--reason", "over", **here)
+        assert unsure.code != 0  # lifting is asked once more (R-098)
+        lifted = await command(dsn, tmp_path, *words, "--reason", "over", "--yes", **here)
+        assert (lifted.code, "is reducing; it becomes active once" in lifted.text) == (0, True)
+        shown = await command(dsn, tmp_path, "switch", "list", "--json", **here)
+        assert '"reason": "over"' in shown.text
 
 
 async def test_a_gateway_that_does_not_obey_is_fenced(dsn: str, tmp_path: Path) -> None:
