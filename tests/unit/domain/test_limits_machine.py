@@ -16,10 +16,15 @@ from kopitra.domain.measuring import NewStart
 from kopitra.domain.prop_limits import DailyLoss, GiveBack, MaxLoss, PropLimits
 from tests.unit.domain.limits_world import Account, d, limits
 
+
+def _limits(daily: DailyLoss | None, maximum: MaxLoss | None, back: GiveBack | None) -> PropLimits:
+    return limits(daily_loss=daily, max_loss=maximum, give_back=back)
+
+
 #: steps of money, small enough that rules are hit often
 MONEY = st.integers(-1500, 1500)
 RULES = st.builds(
-    lambda daily, maximum, back: limits(daily_loss=daily, max_loss=maximum, give_back=back),
+    _limits,
     st.none()
     | st.builds(
         DailyLoss, amount=st.integers(200, 2000).map(Decimal), counts=st.sampled_from(["equity", "realized"])

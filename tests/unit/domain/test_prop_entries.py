@@ -78,7 +78,8 @@ def test_trades_of_the_day_are_counted_when_they_are_decided_and_again_from_zero
 
 
 def measure(day: int) -> Measure:
-    return Measure(0, d(50_000), date(2026, 11, day), *[d(50_000)] * 5)
+    start = d(50_000)
+    return Measure(0, start, date(2026, 11, day), start, start, start, start, start)
 
 
 def test_ten_micros_count_as_one_contract_of_full_size() -> None:
@@ -105,7 +106,7 @@ def test_another_family_has_its_own_cap() -> None:
 
 def test_every_check_of_one_order_is_in_one_function_and_re_evaluates() -> None:
     """R-103 and I-20: size, position, notional, collar, allow-list, message rate, duplicate window; limits besides."""
-    checked = {
+    checked: dict[str, tuple[RiskLimits, dict[str, object]]] = {
         "max_order_qty": (RiskLimits(max_order_qty=d(1)), {}),
         "max_position_qty": (RiskLimits(max_position_qty=d(1)), {}),
         "max_notional": (RiskLimits(max_notional=d(1)), {}),
