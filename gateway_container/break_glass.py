@@ -85,7 +85,7 @@ class Glass:
 
     async def _take(self, on_lost: Callable[[str], None]) -> Machine:
         settings, shelf = self._settings, PostgresShelf(self._db)
-        timers = LeaseSettings(exit_grace_s=settings.exit_grace_s)
+        timers = LeaseSettings.of(settings.lease_ttl_s, settings.exit_grace_s)
         if self._order.take_over:
             await fence_lease(self._db, settings.shard, f"fenced by {self._order.who}: {self._order.reason}")
         holder = f"{self._order.who}@{os.uname().nodename}-{os.getpid()}"

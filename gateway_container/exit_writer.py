@@ -20,6 +20,8 @@ class LocalExitFile:
         #: frames that the worker has not taken yet; bounded by the caller, who bounds the file
         self._frames: list[tuple[bytes, asyncio.Future[bool]]] = []
         self._busy = False
+        #: bytes of the file that this object has read or written; more are somebody else's
+        self._known = 0
         self._task: asyncio.Task[None] | None = None
 
     def append(self, frame: bytes) -> asyncio.Future[bool]:
@@ -35,7 +37,9 @@ class LocalExitFile:
     async def _write(self) -> None:
         while self._frames:
             batch, self._frames = self._frames, []
-            done = await self._run(_append, b"".join(frame for frame, _ in batch))
+            data = b"".join(frame for frame, _ in batch)
+            done = await self._run(_append, data)
+            self._known += len(data) if done else 0
             for _, written in batch:
                 if not written.done():
                     written.set_result(done)
@@ -51,11 +55,17 @@ class LocalExitFile:
 
     async def load(self) -> bytes:
         """Everything in it; nothing when there is no file. Raises OSError when it cannot be read."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, _load, self._path)
+        data = await asyncio.get_running_loop().run_in_executor(self._worker, _load, self._path)
+        self._known = len(data)
+        return data
 
     async def clear(self) -> None:
-        """The journal holds all of it: begin anew."""
-        await self._run(_clear, b"")
+        """The journal holds all of it: begin anew. A file that a predecessor in its grace has made longer meanwhile
+        stays for the next start, which takes every record once."""
+        known = self._known
+        cleared = await asyncio.get_running_loop().run_in_executor(self._worker, _clear, self._path, known)
+        if cleared:
+            self._known -= known
 
     async def set_aside(self, label: str) -> str:
         """Keep the file under another name for a person; the name."""
@@ -95,9 +105,17 @@ def _load(path: Path) -> bytes:
         return b""
 
 
-def _clear(path: Path, _data: bytes) -> None:
-    path.unlink(missing_ok=True)
-    _sync_folder(path)
+def _clear(path: Path, known: int) -> bool:
+    try:
+        if path.exists():
+            if path.stat().st_size != known:
+                return False
+            path.unlink()
+            _sync_folder(path)
+    except OSError as error:
+        _log.error("exit_file_failed", path=str(path), error=str(error))
+        return False
+    return True
 
 
 def _rename(path: Path, kept: Path) -> None:

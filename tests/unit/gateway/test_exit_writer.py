@@ -27,6 +27,16 @@ async def test_a_cleared_file_begins_anew_and_keeps_what_comes_later(tmp_path: P
     assert await file.load() == b"new"
 
 
+async def test_what_another_process_has_appended_meanwhile_stays(tmp_path: Path) -> None:
+    """R-072: a predecessor in its grace writes on while its successor takes the file in."""
+    file, old = LocalExitFile(tmp_path, "main"), LocalExitFile(tmp_path, "main")
+    await old.append(b"seen;")
+    await file.load()
+    await old.append(b"late;")
+    await file.clear()
+    assert await LocalExitFile(tmp_path, "main").load() == b"seen;late;"
+
+
 async def test_a_disk_that_refuses_is_told_and_leaves_no_torn_frame(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"")  # no folder can be made here
     file = LocalExitFile(tmp_path / "data", "main")
