@@ -13,6 +13,7 @@ from brokers import registry
 from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
 from kopitra.domain.instruments import front_month
 from kopitra.domain.limits import RiskLimits
+from kopitra.domain.orders import ChildOrder
 from kopitra.ports import SimAccount
 from tests.integration.gateway.simulated import PATIENCE_S, Simulated
 from tests.integration.gateway.world import (
@@ -72,7 +73,8 @@ async def test_r061_when_room_is_short_the_rest_is_told_at_once_and_nobody_is_al
     dsn: str, broker: str
 ) -> None:
     async with one_login(broker) as on, engine(dsn, on) as world:
-        served = dict.fromkeys(NAMES, 0)
+        served: dict[str, int] = dict.fromkeys(NAMES, 0)
+        children, room = list[ChildOrder](), 0
         for _ in range(60):
             room = left(world)
             children = await world.send(action="add", side="buy", quantity=1)

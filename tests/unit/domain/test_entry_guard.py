@@ -25,7 +25,7 @@ class Scene(World):
     today: date | None = None
 
     def inputs(self) -> PlanInputs:
-        made = replace(super().inputs(), **self.extra)  # pyright: ignore[reportArgumentType]
+        made = replace(super().inputs(), **self.extra)
         return made if self.today is None else replace(made, today=self.today)
 
 
