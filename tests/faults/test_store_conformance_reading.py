@@ -338,3 +338,10 @@ async def test_the_stores_own_clock_is_in_utc_and_goes_forward(rig: Rig) -> None
     first, second = await rig.shelf.server_time(), await rig.calm.server_time()
     assert first.utcoffset() == timedelta(0)
     assert timedelta(0) <= second - first < timedelta(seconds=20)
+
+
+async def test_the_store_tells_a_clock_that_goes_on_with_a_zone(rig: Rig) -> None:
+    first = await rig.shelf.server_time()
+    second = await rig.shelf.server_time()
+    assert first.utcoffset() is not None
+    assert timedelta() <= second - first < timedelta(seconds=5)
