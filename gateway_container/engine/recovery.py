@@ -74,17 +74,21 @@ async def saved_book(shelf: Shelf, shard: str) -> Book:
     row = await shelf.latest_snapshot(shard, layout())
     if row is None:
         return Book()
+    book: Book | None = None
     try:
-        for book in restored(row.payload):
-            if book is not None:
-                there = await shelf.page(shard, book.seq - 1, 1)
-                if [(r.seq, r.hash) for r in there] == [(book.seq, book.hash)]:
-                    return book
-                _log.warning("snapshot_ignored", seq=book.seq, error="the journal has another row there")
+        for part in restored(row.payload):
+            book = part  # the last one; None for every slice of work before it
             await asyncio.sleep(0)
     except Corrupt as error:
         _log.warning("snapshot_ignored", seq=row.seq, error=error.message)
-    return Book()
+        return Book()
+    if book is None:
+        return Book()
+    there = await shelf.page(shard, book.seq - 1, 1)
+    if [(r.seq, r.hash) for r in there] != [(book.seq, book.hash)]:
+        _log.warning("snapshot_ignored", seq=book.seq, error="the journal has another row there")
+        return Book()
+    return book
 
 
 async def read_book(

@@ -1,8 +1,8 @@
 """R-016 to R-022: start is recovery. What cannot be read stops it, what is old is not sent, nothing is done twice."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -132,9 +132,11 @@ async def test_an_entry_that_waited_for_a_close_is_not_sent_late_after_a_restart
             children = await world.send(action="reverse", side="sell", quantity=1)
             held = [c.intent.cl_ord_id for c in children if c.intent.role == "entry"]
             assert {c.intent.role for c in children if c.state == "planned"} == {"entry", "exit"}
+            too_old = world.machine.state.clock.now() + timedelta(seconds=0.6)
             await world.crash()
+            await world.until(lambda: world.machine.state.clock.now() > too_old, "the rule's maximum age")
+            await world.db.run("update lease set released = true")
         await on.sim("a").settings(ack_delay_ms=0, stream_silent=False)
-        await asyncio.sleep(SHORT.ttl_s + 0.2)
         async with engine(dsn, on, lease=SHORT) as world:
             await world.holds(a=0)
             late = [e for e in await world.journal() if isinstance(e, OrderNotSent) and e.cl_ord_id in held]
