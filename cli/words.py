@@ -48,6 +48,10 @@ def rule_in_words(rule: CopyRule) -> str:
         said.append(f"position <= {plain(rule.max_position)}")
     if rule.min_order:
         said.append(f"order >= {plain(rule.min_order)}")
+    if rule.guard_ticks is not None:
+        said.append(f"entries at most {rule.guard_ticks} ticks worse than the leader's")
+    if rule.collar_ticks is not None:
+        said.append(f"market entries as limits {rule.collar_ticks} ticks through the price")
     if rule.delay_ms:
         said.append(f"{rule.delay_ms} ms later")
     if rule.repair != "reduce":
