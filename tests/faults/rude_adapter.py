@@ -13,10 +13,11 @@ from kopitra.ports import (
 )
 from tests.faults.rude_broker import RudeBroker
 from tests.faults.rude_bytes import ORD_TYPES, TIMES_IN_FORCE
+from tests.faults.rude_manners import LAG_MAX_MS
 from tests.faults.rude_session import RudeSession, Writer
 
 
-def capabilities(*, brackets: bool, lists_executions: bool, closes: bool, dedups: bool) -> Capabilities:
+def capabilities(*, brackets: bool, proves_absence: bool, reduce_only: bool, dedups: bool) -> Capabilities:
     """What varies between the brokers of one world."""
     return Capabilities(
         ord_types=ORD_TYPES,
@@ -26,10 +27,15 @@ def capabilities(*, brackets: bool, lists_executions: bool, closes: bool, dedups
         dedups_cl_ord_id=dedups,
         cl_ord_id_length_max=32,
         netting=True,
-        closes_position=closes,
+        closes_position=False,
         reports="stream",
         quotes=False,
-        lists_executions=lists_executions,
+        # What a stream lost cannot be learnt from a broker that lists no executions: none such is supported.
+        lists_executions=True,
+        lists_finished_orders=True,
+        proves_absence=proves_absence,
+        lists_lag_ms_max=LAG_MAX_MS,
+        reduce_only=reduce_only,
     )
 
 

@@ -80,6 +80,8 @@ class RudeBroker:
     manners: Manners = POLITE
     #: connections are refused
     down: bool = False
+    #: every request arrives twice: for proving that the checkers see it
+    repeats: bool = False
     core: MatchingCore = field(init=False)
     lines: dict[str, list[Line]] = field(default_factory=dict[str, list[Line]])
     accounts: dict[str, int] = field(default_factory=dict[str, int])
@@ -183,7 +185,8 @@ class RudeBroker:
         now_s = asyncio.get_running_loop().time()
         arrival_s = max(self._arrivals_s.get(request.account_id, 0.0), now_s + self.delay_s())
         self._arrivals_s[request.account_id] = arrival_s
-        self._later(arrival_s - now_s, lambda: self._arrived(line, request))
+        for _ in range(2 if self.repeats else 1):
+            self._later(arrival_s - now_s, lambda: self._arrived(line, request))
 
     def _arrived(self, line: Line, request: Request) -> None:
         if isinstance(request, Read):
@@ -219,13 +222,24 @@ class RudeBroker:
     def _place(self, request: Place) -> tuple[Answer, list[CoreEvent]]:
         if self.lucky(self.manners.reject, "reject", request.cl_ord_id):
             self.core.reject_next(text="we would rather not", late=self.rng.random() < 0.5)
-        events = self.core.place(request.order, self.now_ns, request.children)
+        events = self._too_much(request) or self.core.place(request.order, self.now_ns, request.children)
         asked = events[: 1 + len(request.children)]
         orders = tuple(e.order for e in asked if isinstance(e, OrderAccepted | OrderRejected))
         refused = [e for e in asked if isinstance(e, OrderRejected)]
         if refused:
             return Answer(request, "rejected", orders, f"{refused[0].reason}: {refused[0].text}"), events
         return Answer(request, "done", orders), events
+
+    def _too_much(self, request: Place) -> list[CoreEvent]:
+        """Where exits are marked as such, one that would turn the position is refused."""
+        order = request.order
+        if not (self.capabilities.reduce_only and request.is_exit and order.ord_type == "market"):
+            return []
+        held = self.net(request.account_id).get(order.symbol, 0)
+        closable = held if order.side == "sell" else -held
+        if order.qty <= closable:
+            return []
+        return self.core.refuse(order, "invalid_close_size", f"the position is {held}", self.now_ns)
 
     def _change(self, request: Change) -> tuple[Answer, list[CoreEvent]]:
         number, now_ns = self.accounts[request.account_id], self.now_ns

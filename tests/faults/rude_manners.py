@@ -5,6 +5,8 @@ from typing import Final
 
 #: seconds after which a session no longer waits for the answer to an order
 ANSWER_WAIT_S: Final = 2.5
+#: milliseconds by which lists lag behind at most, as a contract card would have measured it
+LAG_MAX_MS: Final = 3_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from kopitra.ports import (
     NotSent,
     OrderRef,
     OrderUnknown,
+    Penalized,
     RequestUnknown,
     Sent,
     SessionState,
@@ -107,10 +108,6 @@ class RudeSession:
     async def close(self, *, drain_s: float) -> None:
         await self._runner.close(drain_s=drain_s)
 
-    def forecast(self) -> Forecast:
-        """More than any fan-out here needs; the penalties come at the write."""
-        return Forecast(1_000, 1_000, 1_000, 60.0)
-
     def watch(self, symbols: Sequence[str]) -> None:
         """No quotes here."""
 
@@ -188,6 +185,15 @@ class RudeSession:
             self.process.name,
         )
         return self._write(encoded.cl_ord_id, request)
+
+    def forecast(self) -> Forecast:
+        manners, now_ns = self._broker.manners, self._clock.monotonic_ns()
+        if not manners.budget:
+            return Forecast(10_000, 10_000, 10_000, 10.0)
+        used = sum(1 for ns in self._sent_ns if ns > now_ns - 10_000_000_000)
+        limit = manners.budget - manners.budget // 4
+        paused_s = max(0.0, (self._penalty_ns - now_ns) / 1e9)
+        return Forecast(max(0, limit - used), max(0, limit - used), limit, 10.0, paused_s)
 
     def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
         return self._request(order, request_id, None, self._runner.takes_cancels)
@@ -282,6 +288,7 @@ class RudeSession:
         self._settle(request.cl_ord_id)
         if answer.outcome == "penalty":
             self._penalty_ns = self._clock.monotonic_ns() + int(float(answer.text) * 1e9)
+            self._sink(Penalized(self.login_id, float(answer.text), "too many requests"))
             for order in (request.order, *request.children):
                 self._sink(self._refused(request, order, "too many requests", "rate-limited"))
             return

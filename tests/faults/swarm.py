@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal
 
-from tests.faults.rude_manners import Manners
+from tests.faults.rude_manners import LAG_MAX_MS, Manners
 
 #: kinds of faults; each is on or off for a whole run
 CLASSES: Final = (
@@ -104,7 +104,7 @@ def make_plan(seed: int, classes: frozenset[str] | None = None) -> Plan:
     """The plan of a seed."""
     on = drawn_classes(seed) if classes is None else classes
     rng = Random(f"{seed} scenario")
-    chaos_s = rng.uniform(15, 40)
+    chaos_s = rng.uniform(20, 50)
     followers = rng.randint(2, 5)
     acts = tuple(sorted(_acts(rng, chaos_s, on), key=lambda act: act.at_s))
     troubles = [t for name in CLASSES if name in on for t in _troubles(seed, name, chaos_s)]
@@ -131,7 +131,7 @@ def _acts(rng: Random, chaos_s: float, on: frozenset[str]) -> list[Act]:
     if "switches" in on:
         kinds += ["switch", "switch"]
     acts: list[Act] = []
-    for _ in range(rng.randint(5, 14)):
+    for _ in range(rng.randint(8, 22)):
         # Most acts come in bursts: that is when they meet one another's consequences.
         base = (
             acts[-1].at_s + rng.expovariate(4.0) if acts and rng.random() < 0.5 else rng.uniform(1, chaos_s)
@@ -177,7 +177,7 @@ def _manners(rng: Random, on: frozenset[str]) -> Manners:
         return drawn if name in on else 0.0
 
     slow_s = rng.choice((0.02, 0.1, 0.5))
-    lag_s = rng.uniform(0, 3.0)
+    lag_s = rng.uniform(0, LAG_MAX_MS / 1000)
     slices, fill_ms, liquidity = rng.randint(1, 3), rng.choice((0, 20, 300)), rng.choice((0, 0, 1))
     in_flight_max, budget = rng.randint(1, 4), rng.randint(4, 30)
     return Manners(

@@ -12,7 +12,7 @@ from tests.faults.runs import Figures, commit, hashes, hush, run_many
 from tests.faults.shrink import shrink
 from tests.faults.swarm import CLASSES, Act, make_plan
 from tests.faults.sweep import SCENARIOS, crash_at, points
-from tests.faults.world import Outcome, run_plan
+from tests.faults.world import Outcome, World, run_plan
 
 FIRST = int(os.environ.get("KOPITRA_FIRST_SEED", "1"))
 SEEDS = int(os.environ.get("KOPITRA_SEEDS", "500"))
@@ -95,9 +95,14 @@ def test_every_kind_of_fault_is_really_injected() -> None:
         assert seen, name
 
 
+def _repeat(world: World) -> None:
+    for broker in world.brokers:
+        broker.repeats = True
+
+
 def test_a_doubled_order_is_seen() -> None:
     """H-4: the checkers see a broker that is asked twice; a harness that cannot fail proves nothing."""
     hush()
     plan = replace(make_plan(3, frozenset()), acts=(Act(1.0, "trade"), Act(2.0, "trade")), chaos_s=3.0)
-    outcome = run_plan(plan, double_writes=True)
+    outcome = run_plan(plan, sabotage=_repeat)
     assert any(violation.invariant == "I-01" for violation in outcome.violations)

@@ -2,8 +2,9 @@
 
 import asyncio
 import gc
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
@@ -181,13 +182,23 @@ class World:
 
     def is_explained(self, account_id: str, symbol: str) -> bool:
         """Somebody else traded there, and the house knows: it counted those fills, or wrote the difference down."""
+        machine, broker = self.machine, self.brokers[self.broker_of(account_id)]
         if account_id not in self.checker.touched:
             return False
-        machine, broker = self.machine, self.brokers[self.broker_of(account_id)]
+        if machine is not None and self._has_doubts(machine, account_id):
+            return True  # a person was told and looks: until then nothing about the account is sure (H-7)
         position = machine.state.book.positions.get((account_id, symbol)) if machine is not None else None
         counted = int(position.qty) if position is not None else 0
         known = counted == broker.net(account_id).get(symbol, 0)
         return known or account_id in self.view.drift or account_id in self.view.alerted
+
+    def _has_doubts(self, machine: Machine, account_id: str) -> bool:
+        open_ = (
+            c for (a, _), found in machine.state.book.open.items() if a == account_id for c in found.items()
+        )
+        return any(
+            child.state in ("in_doubt", "parked") and self.view.alerted.get(name) for name, child in open_
+        )
 
     async def knock(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """A request to whoever answers; a closed door answers 503 at once."""
@@ -339,24 +350,45 @@ class World:
         )
 
 
-def run_plan(plan: Plan, kill_before_step: int = 0) -> Outcome:
-    """One run, from its first step to its judgement. No garbage is collected meanwhile: it has a mind of its own."""
-    gc.collect()
+def run_plan(
+    plan: Plan, kill_before_step: int = 0, sabotage: Callable[["World"], None] | None = None
+) -> Outcome:
+    """One run, from its first step to its judgement. No garbage is collected meanwhile: it has a mind of its own.
+
+    `sabotage` spoils the world before it begins: a safeguard taken out, to see who misses it.
+    """
     gc.disable()
-    shuffle = Random(f"{plan.seed} order") if "shuffle" in plan.classes else None
-    loop = VirtualLoop(shuffle)
     try:
-        world: World | None = loop.run_until_complete(_made(plan, loop, kill_before_step))
-        assert world is not None
-        return world.outcome()
+        return _run(plan, kill_before_step, sabotage)
     finally:
-        loop.close()
-        world = None
+        _bury_the_dead()
         gc.enable()
 
 
-async def _made(plan: Plan, loop: VirtualLoop, kill_before_step: int) -> World:
+def _run(plan: Plan, kill_before_step: int, sabotage: Callable[[World], None] | None) -> Outcome:
+    shuffle = Random(f"{plan.seed} order") if "shuffle" in plan.classes else None
+    loop = VirtualLoop(shuffle)
+    try:
+        return loop.run_until_complete(_made(plan, loop, kill_before_step, sabotage)).outcome()
+    finally:
+        loop.close()
+
+
+def _bury_the_dead() -> None:
+    """What a killed process left half done is collected here, unheard: its `finally` blocks have no world any more."""
+    heard, sys.unraisablehook = sys.unraisablehook, lambda _unraisable: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = heard
+
+
+async def _made(
+    plan: Plan, loop: VirtualLoop, kill_before_step: int, sabotage: Callable[[World], None] | None
+) -> World:
     world = World(plan, loop, kill_before_step=kill_before_step)
+    if sabotage is not None:
+        sabotage(world)
     await world.run()
     return world
 
