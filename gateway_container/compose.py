@@ -33,6 +33,7 @@ from kopitra.settings import Settings
 from kopitra.store.catalogue import BrokerRow, publish_brokers
 from kopitra.store.config import ConfigSnapshot, ConfigWatch, load_config
 from kopitra.store.encoding import encode
+from kopitra.store.ending import ended
 from kopitra.store.lease import LeaseSettings
 from kopitra.store.migrate import check_schema
 from kopitra.store.pool import Database
@@ -171,8 +172,7 @@ async def _replica(settings: Settings, dsn: str, db: Database) -> AsyncGenerator
     try:
         yield replica, build_app(doors)
     finally:
-        watching.cancel()
-        await asyncio.wait([watching])
+        await ended([watching])
         await replica.close()
 
 

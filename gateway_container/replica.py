@@ -23,6 +23,7 @@ from gateway_container.inbox_pump import Pump
 from gateway_container.standby import LOOK_S, Standby
 from gateway_container.standby_doors import HandOver, StandbyControl, StandbyExecutions, StandbyIntake
 from kopitra.domain.errors import Conflict, KopitraError, QueueFull, StoreError
+from kopitra.store.ending import ended
 from kopitra.store.migrate import check_schema, newest_step
 from kopitra.store.pool import Database
 from kopitra.store.replicas import BEAT_S, Beat, Role, beat, leave
@@ -157,11 +158,11 @@ class Replica:
             task.add_done_callback(self._failed)
         await self._over.wait()
         try:
-            await _ended(beside[1:])
-            await _ended([self._pumping] if self._pumping is not None else [])
+            await ended(beside[1:])
+            await ended([self._pumping] if self._pumping is not None else [])
             await self._end()
         finally:
-            await _ended(beside)
+            await ended(beside)
             await self._handover.finished()
             with contextlib.suppress(StoreError):
                 await leave(self._parts.db, self._parts.identity.holder)
@@ -292,10 +293,3 @@ async def sessions_up(machine: Machine, wait_s: float = START_WAIT_S) -> None:
         coming = any(s.state not in ("live", "closed") for s in machine.sessions.all.values())
         if not coming or loop.time() >= end:
             return
-
-
-async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)

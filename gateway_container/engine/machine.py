@@ -62,6 +62,7 @@ from kopitra.domain.signals import Signal
 from kopitra.domain.streams import numbered
 from kopitra.ports import BrokerAdapter, Clock
 from kopitra.store.drafts import JournalRow
+from kopitra.store.ending import ended
 from kopitra.store.journal import JournalWriter, OnRows
 from kopitra.store.lease import Lease, LeaseSettings
 from kopitra.store.shelf import Shelf
@@ -298,9 +299,9 @@ class Machine:
         self.state.bracket_brokers = frozenset(
             code for code, adapter in self.supplies.adapters.items() if adapter.capabilities.brackets
         )
-        self.state.converging_brokers = frozenset(
-            code for code, adapter in self.supplies.adapters.items() if adapter.capabilities.closes_position
-        )
+        offers = {code: adapter.capabilities for code, adapter in self.supplies.adapters.items()}
+        self.state.reducing_brokers = frozenset(code for code, can in offers.items() if can.reduce_only)
+        self.state.closing_brokers = frozenset(code for code, can in offers.items() if can.closes_position)
         self.state.config = config
         self.strays.look(self.state.book, config, config)
         self.equity.configure()
@@ -356,10 +357,7 @@ class Machine:
         self.log.note("", Heartbeat(self.identity.build, "stopped", self.supplies.clock.now()))
         self.log.stop()
         await self.refold.stop()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await ended(self._tasks)
         await self.writer.close()
         await self.projector.flush()
         await self.lease.release("stopped")

@@ -20,6 +20,7 @@ from kopitra.domain.errors import LeaseLost, StoreError, Unavailable
 from kopitra.store.append_queue import AppendQueue, Fate, Pending
 from kopitra.store.append_sql import Batch, number
 from kopitra.store.drafts import Committed, Draft, Duplicate, Head, JournalRow
+from kopitra.store.ending import ended
 from kopitra.store.shelf import JournalLine, Reply, RowHash, Shelf, SqlError
 
 #: seconds after which an append is told that the store is not there
@@ -155,8 +156,7 @@ class JournalWriter:
         self._fail_all(self._refusal, self._refusal)
         for task in (self._recovery, self._explaining):
             if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+                await ended([task])
         self._drop_link()
 
     # the way of a batch ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Final
 
 from kopitra.domain.errors import Conflict, LeaseLost, Unavailable
 from kopitra.ports import Clock
+from kopitra.store.ending import ended
 from kopitra.store.shelf import LeaseTable, TakeTry
 
 _NS: Final = 1_000_000_000
@@ -142,9 +143,7 @@ class Lease:
 
     async def _stop(self) -> None:
         self._stopped.set()
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await ended([self._task])
 
     def _extend(self, started_ns: int) -> None:
         """Counted from before the request left: the database's clock started later than that."""
