@@ -140,6 +140,8 @@ class LeaderFeed:
             if reductions(told, book, now):
                 self._on_reset(told)
         except (StoreError, QueueFull):
+            if first:  # fills that come meanwhile count from here on (simulation, seed 2018)
+                tracker.baseline(held.items(), executions)
             return  # the next read finds the same
         tracker.baseline(held.items(), executions)
         self._differs.pop((tracker.account_id, tracker.leader), None)
