@@ -260,7 +260,7 @@ class Flattener:
             await durable
             return True
         except (StoreError, QueueFull):
-            if not self._fanout.look.may_exit(entry.account_id):
+            if not self._fanout.look.may_exit(entry.account_id, flatten=True):
                 return False
         try:
             if await self._log.locally(run.workspace, entry, folded=folded):

@@ -55,16 +55,21 @@ class LastLook:
         """By the local clock; entries need it."""
         return self._state.clock.monotonic_ns() < self._lease.valid_until_ns
 
-    def may_exit(self, account_id: str) -> bool:
+    def may_exit(self, account_id: str, *, flatten: bool = False) -> bool:
         """Exits of the account may leave: past the lease only where doing one twice does no harm (R-073)."""
         now_ns = self._state.clock.monotonic_ns()
-        return now_ns < self._lease.valid_until_ns or self._in_grace(account_id, now_ns)
+        return now_ns < self._lease.valid_until_ns or self._in_grace(account_id, flatten, now_ns)
 
-    def _in_grace(self, account_id: str, now_ns: int) -> bool:
+    def _in_grace(self, account_id: str, flatten: bool, now_ns: int) -> bool:
+        """A successor may do the same: the broker itself must cut an exit to the position, or close natively, which
+        is what the closes of a flatten are. A plain market order of both would turn the position."""
         account = self._state.account(account_id)
-        if account is None or account.broker not in self._state.converging_brokers:
+        if account is None or now_ns >= self._lease.exits_until_ns:
             return False
-        return now_ns < self._lease.exits_until_ns
+        state = self._state
+        return account.broker in state.reducing_brokers or (
+            flatten and account.broker in state.closing_brokers
+        )
 
     def refusal(self, place: Place, now_ns: int) -> str | None:
         """Why the order may not leave; None when it may. An exit that exceeds the holding is cut (`place.intent`)."""
@@ -83,7 +88,7 @@ class LastLook:
     def _past_lease(self, intent: OrderIntent, now_ns: int) -> str | None:
         if not intent.reduce_only or now_ns >= self._lease.exits_until_ns:
             return "lease_lost"
-        return None if self._in_grace(intent.account_id, now_ns) else HELD_BACK
+        return None if self._in_grace(intent.account_id, intent.leader == "", now_ns) else HELD_BACK
 
     def _entry(self, place: Place, now_ns: int) -> str | None:
         """Why an entry may not leave."""

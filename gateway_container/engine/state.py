@@ -89,8 +89,10 @@ class State:
         self.brokers_off_clock: set[str] = set()  # asked only, never walked
         #: brokers whose entry, stop and target go in one request
         self.bracket_brokers: frozenset[str] = frozenset()
-        #: brokers at which an exit that is done twice does no harm: they close natively or reduce only
-        self.converging_brokers: frozenset[str] = frozenset()
+        #: brokers that cut a reduce-only order to the position, and those that close a position natively: what they
+        #: are told twice does no harm
+        self.reducing_brokers: frozenset[str] = frozenset()
+        self.closing_brokers: frozenset[str] = frozenset()
         #: monotonic; kill switches that were not read until then count as reducing (R-093)
         self.switches_until_ns = NEVER_NS
         #: when each switch last stopped something here (monotonic), and the newest of them: an entry that was decided

@@ -134,12 +134,20 @@ async def test_past_its_lease_a_holder_closes_for_the_grace_and_then_stops(
         await line.down()
         await world.until(lambda: not machine.lease.valid, "the end of the lease by the local clock")
         assert world.lost == []
+        # A successor would copy the leader's exit too, so ours waits; what a person asked for is closed natively.
         await leader_leaves(world)
-        natives = {a for a in ONE_EACH if machine.fanout.look.may_exit(a)}
+        order = FlattenOrder(WORKSPACE, "workspace", WORKSPACE, "test", "ann", True, None)
+        await machine.control.flatten(order)
+        natives = {a for a in ONE_EACH if machine.fanout.look.may_exit(a, flatten=True)}
+        assert natives
         for account in natives:
             await world.until(lambda a=account: world.held(a) == 0, f"the close of {account}")
         await world.until(lambda: world.lost, "the end of the grace")
         assert machine.fanout.look.lease_is_over
+        for account in ONE_EACH.keys() - natives:
+            assert await world.sim(account).net(account) == 1
+        for account in natives:
+            assert (await world.sim(account).net(account), await world.sim(account).live(account)) == (0, [])
         while "AlertRaised" not in await records(file):
             await asyncio.sleep(0.02)  # it is written beside the loop
         (page,) = [r for r in read(await file.load()).records if r.entry == "AlertRaised"]
