@@ -70,7 +70,6 @@ def make_brokers(plan: Plan, tools: Tools) -> tuple[RudeBroker, ...]:
         kinds = capabilities(
             brackets=rng.random() < 0.5,
             proves_absence=rng.random() < 0.75,
-            reduce_only=rng.random() < 0.5,
             dedups=rng.random() < 0.3,
         )
         broker = RudeBroker(code, kinds, clock, Random(f"{plan.seed} {code}"), tools.judge, tools.count)

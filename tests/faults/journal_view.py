@@ -3,16 +3,17 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Final, NamedTuple
+from itertools import islice
+from typing import NamedTuple
 
 from gateway_container.engine.recovery import decode_row
-from kopitra.domain.book import root_of
+from kopitra.domain.book import Book, root_of
 from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.fold import fold
 from kopitra.domain.journal import (
     AlertRaised,
     Entry,
     FlattenNoted,
-    FollowUp,
     PositionDiffers,
     SignalPlanned,
     SwitchChanged,
@@ -58,6 +59,8 @@ class JournalView:
     tables: Tables
     shard: str
     seen: int = 0
+    #: the journal's own book: what a gateway believes is another one
+    book: Book = field(default_factory=Book)
     children: dict[str, Known] = field(default_factory=dict[str, Known])
     closes: dict[tuple[str, str], list[Close]] = field(
         default_factory=lambda: defaultdict[tuple[str, str], list[Close]](list)
@@ -84,16 +87,22 @@ class JournalView:
         while self.seen < len(rows):
             row = rows[self.seen]
             self.seen += 1
-            if row.entry in _READ:
-                self._take(row.seq, decode_row(row))
+            entry = decode_row(row)
+            if isinstance(entry, SignalPlanned):
+                self._planned(row.seq, entry.signal, entry.plan)
+            fold(self.book, entry)
+            if len(self.book.orders) > len(self.children):
+                self._known(row.seq)
+            self._note(entry)
 
-    def _take(self, seq: int, entry: Entry) -> None:
+    def _known(self, seq: int) -> None:
+        """Whatever entry made a child: the fold knows them all, and forgets none in a run this short."""
+        for order in islice(self.book.orders.values(), len(self.children), None):
+            signal_seq = self.lists.get(order.intent.list_id, seq)
+            self.children[order.intent.cl_ord_id] = Known(seq, signal_seq, order.intent)
+
+    def _note(self, entry: Entry) -> None:
         match entry:
-            case SignalPlanned(signal, plan):
-                self._planned(seq, signal, plan)
-            case FollowUp():
-                for intent in entry.released:
-                    self._known(seq, intent)
             case AlertRaised():
                 self.alerted[entry.cl_ord_id or entry.account_id].append(entry)
             case PositionDiffers():
@@ -104,11 +113,6 @@ class JournalView:
                 self.flats[entry.account_id] += 1
             case _:
                 pass
-
-    def _known(self, seq: int, intent: OrderIntent) -> None:
-        first = self.children.get(intent.cl_ord_id)
-        signal_seq = self.lists.get(intent.list_id, 0) if first is None else first.signal_seq
-        self.children[intent.cl_ord_id] = Known(seq if first is None else first.seq, signal_seq, intent)
 
     def _planned(self, seq: int, signal: Signal, plan: FanoutPlan) -> None:
         self.plans[signal.signal_id].append((seq, signal, plan))
@@ -123,8 +127,6 @@ class JournalView:
         for leg in plan.legs:
             if leg.target is not None:
                 self.bounds[leg.account_id, signal.leader, leg.root].hold(leg.target)
-            for approved in leg.orders:
-                self._known(seq, approved.intent)
 
     def closed_since(self, known: Known, head: int) -> int:
         """The row by which the leader had left before this entry, as far as row `head`; 0 when it had not."""
@@ -133,8 +135,3 @@ class JournalView:
             if known.signal_seq < close.seq <= head and close.side in (0, sign(intent.side)):
                 return close.seq
         return 0
-
-
-_READ: Final = frozenset(
-    {"SwitchChanged", "SignalPlanned", "FollowUp", "AlertRaised", "PositionDiffers", "FlattenNoted"}
-)

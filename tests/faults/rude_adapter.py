@@ -17,7 +17,7 @@ from tests.faults.rude_manners import LAG_MAX_MS
 from tests.faults.rude_session import RudeSession, Writer
 
 
-def capabilities(*, brackets: bool, proves_absence: bool, reduce_only: bool, dedups: bool) -> Capabilities:
+def capabilities(*, brackets: bool, proves_absence: bool, dedups: bool) -> Capabilities:
     """What varies between the brokers of one world."""
     return Capabilities(
         ord_types=ORD_TYPES,
@@ -35,7 +35,6 @@ def capabilities(*, brackets: bool, proves_absence: bool, reduce_only: bool, ded
         lists_finished_orders=True,
         proves_absence=proves_absence,
         lists_lag_ms_max=LAG_MAX_MS,
-        reduce_only=reduce_only,
     )
 
 

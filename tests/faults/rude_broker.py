@@ -222,24 +222,13 @@ class RudeBroker:
     def _place(self, request: Place) -> tuple[Answer, list[CoreEvent]]:
         if self.lucky(self.manners.reject, "reject", request.cl_ord_id):
             self.core.reject_next(text="we would rather not", late=self.rng.random() < 0.5)
-        events = self._too_much(request) or self.core.place(request.order, self.now_ns, request.children)
+        events = self.core.place(request.order, self.now_ns, request.children)
         asked = events[: 1 + len(request.children)]
         orders = tuple(e.order for e in asked if isinstance(e, OrderAccepted | OrderRejected))
         refused = [e for e in asked if isinstance(e, OrderRejected)]
         if refused:
             return Answer(request, "rejected", orders, f"{refused[0].reason}: {refused[0].text}"), events
         return Answer(request, "done", orders), events
-
-    def _too_much(self, request: Place) -> list[CoreEvent]:
-        """Where exits are marked as such, one that would turn the position is refused."""
-        order = request.order
-        if not (self.capabilities.reduce_only and request.is_exit and order.ord_type == "market"):
-            return []
-        held = self.net(request.account_id).get(order.symbol, 0)
-        closable = held if order.side == "sell" else -held
-        if order.qty <= closable:
-            return []
-        return self.core.refuse(order, "invalid_close_size", f"the position is {held}", self.now_ns)
 
     def _change(self, request: Change) -> tuple[Answer, list[CoreEvent]]:
         number, now_ns = self.accounts[request.account_id], self.now_ns

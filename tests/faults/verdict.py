@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from gateway_container.engine.machine import Machine
-from gateway_container.engine.recovery import decode_row
 from kopitra.domain.book import Book, root_of
-from kopitra.domain.fold import fold
 from kopitra.domain.orders import TERMINAL, ChildOrder
 
 if TYPE_CHECKING:
@@ -118,9 +116,7 @@ def _filled(world: "World") -> dict[str, int]:
 
 def _folds_again(world: "World", book: Book) -> None:
     """The book is folded from the journal and from nothing else: another fold of it says the same."""
-    again = Book()
-    for row in world.store.tables.journal.get("main", ()):
-        fold(again, decode_row(row))
+    again = world.view.book
     for name, child in sorted(book.orders.items()):
         other = again.orders.get(name)
         if other is None or (other.state, other.cum_qty) != (child.state, child.cum_qty):
