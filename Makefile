@@ -40,6 +40,26 @@ test: setup ## Run all tests
 	@$(BIN)/pytest $(TESTS) $(ARGS)
 
 # -k: show every kind of fault at once. Two jobs: type checking takes as long as all others together.
+FIRST ?= 1
+SEEDS ?= 500
+FIGURES ?= .kopitra/figures
+
+.PHONY: faults
+faults: setup ## Simulate seeds with faults: make faults FIRST=1 SEEDS=500
+	@mkdir -p $(FIGURES)
+	@$(BIN)/python -m tests.faults run --first $(FIRST) --seeds $(SEEDS) --figures $(FIGURES)/seeds.json
+
+.PHONY: chaos
+chaos: setup ## Replay one seed, made as small as it still fails: make chaos SEED=7
+	@$(BIN)/python -m tests.faults replay --seed $(SEED)
+
+.PHONY: nightly
+nightly: setup ## The long simulations: 20,000 seeds, every crash point, same-seed equality
+	@mkdir -p $(FIGURES)
+	@$(BIN)/python -m tests.faults run --first $(FIRST) --seeds 20000 --figures $(FIGURES)/seeds.json
+	@$(BIN)/python -m tests.faults sweep --figures $(FIGURES)/sweep.json
+	@$(BIN)/python -m tests.faults same --seeds 200
+
 .PHONY: check
 check: setup ## Check format, lint, types, import contracts, and that generated files are fresh
 	@$(MAKE) -k -j2 --output-sync=target check-types check-format check-lint check-imports check-lock check-openapi
