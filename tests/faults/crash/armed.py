@@ -5,15 +5,14 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any
+from typing import cast
 
 from gateway_container.__main__ import main
 from tests.faults.crash.points import Point
 
-# The function that is wrapped may have any shape: this is the codec's first line of a test harness.
-Wrapped = Callable[..., Any]
+Wrapped = Callable[..., object]
 
 
 def arm(point: Point) -> None:
@@ -23,11 +22,12 @@ def arm(point: Point) -> None:
     *classes, name = path.split(".")
     for part in classes:
         owner = getattr(owner, part)
-    found: Any = inspect.getattr_static(owner, name)
-    if type(found) is classmethod:
-        setattr(owner, name, classmethod(_dying(found.__func__, point)))
+    found: object = inspect.getattr_static(owner, name)
+    inner = getattr(found, "__func__", None)  # of a class method
+    if inner is None:
+        setattr(owner, name, _dying(cast(Wrapped, found), point))
     else:
-        setattr(owner, name, _dying(found, point))
+        setattr(owner, name, classmethod(_dying(cast(Wrapped, inner), point)))
 
 
 def _dying(call: Wrapped, point: Point) -> Wrapped:
@@ -39,13 +39,14 @@ def _dying(call: Wrapped, point: Point) -> Wrapped:
         return calls == point.nth
 
     if inspect.iscoroutinefunction(call):
+        awaited = cast(Callable[..., Awaitable[object]], call)
 
         @wraps(call)
-        async def slowly(*args: Any, **named: Any) -> Any:
+        async def slowly(*args: object, **named: object) -> object:
             due = is_due()
             if due and point.when == "before":
                 _die()
-            result = await call(*args, **named)
+            result = await awaited(*args, **named)
             if due:
                 _die()
             return result
@@ -53,7 +54,7 @@ def _dying(call: Wrapped, point: Point) -> Wrapped:
         return slowly
 
     @wraps(call)
-    def at_once(*args: Any, **named: Any) -> Any:
+    def at_once(*args: object, **named: object) -> object:
         due = is_due()
         if due and point.when == "before":
             _die()
