@@ -132,7 +132,7 @@ class PositionMachine(RuleBasedStateMachine):
         self.executions.pop(report.exec_id or "")
         self.world.note(
             Reported(
-                report._replace(exec_type=how, ord_status=how, exec_id=None, last_qty=None, last_px=None)  # pyright: ignore[reportArgumentType]
+                report._replace(exec_type=how, ord_status=how, exec_id=None, last_qty=None, last_px=None)
             )
         )
 

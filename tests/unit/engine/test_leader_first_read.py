@@ -26,6 +26,10 @@ class _Still:
         return 1
 
 
+def _unheard(_code: str, _text: str, _account_id: str) -> None:
+    """Alerts are not what this is about."""
+
+
 def test_a_close_after_a_first_read_that_could_not_be_journalled_is_no_short_entry() -> None:
     """Simulation, seed 2018: followers went short behind a leader that had closed."""
     state = State(_Still())
@@ -35,9 +39,9 @@ def test_a_close_after_a_first_read_that_could_not_be_journalled_is_no_short_ent
     def away(_snapshot: object) -> object:
         raise Unavailable("down")
 
-    feed = LeaderFeed(state, object.__new__(Intake), object.__new__(Away), away, lambda *_: None)
+    feed = LeaderFeed(state, object.__new__(Intake), object.__new__(Away), away, _unheard)
     taken: list[Signal] = []
-    feed._take = lambda signal, _ns: taken.append(signal)  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
+    feed._take = lambda signal, _ns: taken.append(signal)  # pyright: ignore[reportAttributeAccessIssue]
     feed.configure()
     held = AccountSnapshot("boss", (PositionReport("boss", ESZ6, Decimal(4), None, NOW),), (), (), None, 1)
     feed.look(held)
