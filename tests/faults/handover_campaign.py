@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ from gateway_container.engine.recovery import decode_row
 from kopitra.domain.book import Book
 from kopitra.domain.errors import Unavailable
 from kopitra.domain.fold import fold
-from kopitra.domain.journal import Doubted, OrdersSent
+from kopitra.domain.journal import AlertRaised, Doubted, OrderNotSent, OrdersSent, SignalPlanned
 from kopitra.store.journal_reader import read
 from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.shelf import LeaseRow
@@ -309,15 +310,30 @@ class Campaign:
     async def _sent_under(self, epoch: int | None, after: datetime) -> tuple[datetime, datetime]:
         """When the first exit and the first entry after a moment were sent under this or a later epoch."""
         found: dict[bool, datetime] = {}
-        async with asyncio.timeout(PATIENCE_S):
-            while len(found) < 2:
-                if self._trading is not None and self._trading.done():
-                    self._trading.result()
-                await self._tend(self._forced)
-                for reduces, at in await self._sent(epoch, after):
-                    found.setdefault(reduces, at)
-                await asyncio.sleep(STEP_S)
+        end = asyncio.get_running_loop().time() + PATIENCE_S
+        while len(found) < 2:
+            assert asyncio.get_running_loop().time() < end, await self._why()
+            if self._trading is not None and self._trading.done():
+                self._trading.result()
+            await self._tend(self._forced)
+            for reduces, at in await self._sent(epoch, after):
+                found.setdefault(reduces, at)
+            await asyncio.sleep(STEP_S)
         return found[True], found[False]
+
+    async def _why(self) -> str:
+        """What the newest entries say, for a test that gives up."""
+        entries = await self.one.journal()
+        alerts = [f"{e.code} {e.account_id}: {e.text}" for e in entries if isinstance(e, AlertRaised)]
+        skipped = Counter(
+            f"{leg.outcome} {leg.reason}"
+            for e in entries[-200:]
+            if isinstance(e, SignalPlanned)
+            for leg in e.plan.legs
+        )
+        unsent = Counter(e.reason for e in entries[-200:] if isinstance(e, OrderNotSent))
+        told = [t.status for t in self.one.told[-5:]]
+        return f"nothing is sent: {alerts[-8:]}, {skipped}, {unsent}, {told}, {self.forces}"
 
     async def _sent(self, epoch: int | None, after: datetime) -> list[tuple[bool, datetime]]:
         """Orders sent by the new rows of the journal: whether each reduces, and when."""
