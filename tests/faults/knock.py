@@ -28,7 +28,7 @@ async def knock(
     """Ask; the answer never comes when the process dies meanwhile."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Reply] = loop.create_future()
-    scope = {
+    scope: dict[str, object] = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",

@@ -127,14 +127,25 @@ class Operator:
         key = (scope, scope_id)
         if state == "active":
             self.in_force.pop(key, None)  # from the moment of asking nobody can tell which of the two holds
-        body = {"scope": scope, "scopeId": scope_id, "state": state, "reason": "simulated", "confirm": True}
+        body: dict[str, object] = {
+            "scope": scope,
+            "scopeId": scope_id,
+            "state": state,
+            "reason": "simulated",
+            "confirm": True,
+        }
         reply = await self._ask("/ops/v1/kill-switches", body)
         if reply.status == 200 and state != "active":
             self.in_force[key] = Stopped(state, reply.by)
 
     async def flatten(self, account_id: str) -> bool:
         """Close everything at one account."""
-        body = {"scope": "account", "scopeId": account_id, "reason": "simulated", "halt": False}
+        body: dict[str, object] = {
+            "scope": "account",
+            "scopeId": account_id,
+            "reason": "simulated",
+            "halt": False,
+        }
         return (await self._ask("/ops/v1/flatten", body)).status == 202
 
     async def lift_all(self, scopes: list[tuple[str, str]]) -> None:

@@ -125,11 +125,18 @@ def make_plan(seed: int, classes: frozenset[str] | None = None) -> Plan:
     )
 
 
+#: as often as they are drawn
+_KINDS: Final[tuple[ActKind, ...]] = (
+    "trade", "trade", "trade", "trade", "trade", "trade", "bracket", "bracket", "rest", "rest", "move", "cancel",
+    "exit", "exit", "boss", "boss", "boss", "boss", "boss_rest", "boss_cancel",
+)  # fmt: skip
+_SWITCHES: Final[tuple[ActKind, ...]] = ("switch", "switch")
+
+
 def _acts(rng: Random, chaos_s: float, on: frozenset[str]) -> list[Act]:
-    kinds: list[ActKind] = ["trade"] * 6 + ["bracket"] * 2 + ["rest"] * 2 + ["move", "cancel", "exit", "exit"]
-    kinds += ["boss"] * 4 + ["boss_rest", "boss_cancel"]
+    kinds = list(_KINDS)
     if "switches" in on:
-        kinds += ["switch", "switch"]
+        kinds += list(_SWITCHES)
     acts: list[Act] = []
     for _ in range(rng.randint(8, 22)):
         # Most acts come in bursts: that is when they meet one another's consequences.

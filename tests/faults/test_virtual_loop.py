@@ -1,6 +1,7 @@
 """The loop under the simulation: order, time, processes (H-1)."""
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from random import Random
 
@@ -9,8 +10,8 @@ import pytest
 from tests.faults.virtual_loop import Deadlock, Process, VirtualClock, VirtualLoop
 
 
-def run(coro: object, loop: VirtualLoop | None = None) -> object:
-    return (loop or VirtualLoop()).run_until_complete(coro)  # pyright: ignore[reportArgumentType]
+def run(coro: Coroutine[object, object, None], loop: VirtualLoop | None = None) -> None:
+    (loop or VirtualLoop()).run_until_complete(coro)
 
 
 def test_an_hour_of_sleep_takes_no_time() -> None:
@@ -90,7 +91,7 @@ def test_not_a_line_of_a_killed_process_runs_any_more() -> None:
     run(main())
     assert seen == ["begun"]
     with pytest.raises(RuntimeError):  # let it end before it is collected, so that nobody warns
-        graveyard[0].get_coro().throw(RuntimeError("collected"))  # pyright: ignore[reportOptionalMemberAccess]
+        graveyard[0].get_coro().throw(RuntimeError("collected"))
 
 
 def test_a_paused_process_goes_on_where_it_was() -> None:

@@ -61,8 +61,8 @@ class _Step(asyncio.TimerHandle):
         context: Context | None,
     ) -> None:
         super().__init__(when, callback, args, loop, context)
-        chosen = self._context  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
-        self.owner: Process | None = chosen.get(_owner)  # pyright: ignore[reportUnknownMemberType]
+        chosen = self._context
+        self.owner: Process | None = chosen.get(_owner)
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -97,19 +97,19 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return self._closed
 
-    def call_soon(  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed's TypeVarTuple
+    def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         step = _Step(self._now, callback, args, self, context)
         self._ready.append(step)
         return step
 
-    def call_later(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + max(0.0, delay), callback, *args, context=context)
 
-    def call_at(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         step = _Step(when, callback, args, self, context)
@@ -123,20 +123,20 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
 
-    def create_task(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def create_task(
         self,
         coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
         *,
         name: str | None = None,
         context: Context | None = None,
     ) -> "asyncio.Task[T]":
-        return asyncio.Task(coro, loop=self, name=name, context=context)  # pyright: ignore[reportArgumentType]
+        return asyncio.Task(coro, loop=self, name=name, context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if not self._closed and error is not None:
             task = context.get("task") or context.get("future")
-            name = task.get_name() if isinstance(task, asyncio.Task) else ""  # pyright: ignore[reportUnknownMemberType]
+            name = task.get_name() if isinstance(task, asyncio.Task) else ""
             self.faults.append(f"{context.get('message')} {name}: {error!r}")
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
 from typing import Final
+from warnings import catch_warnings
 
 from gateway_container.engine.machine import Machine
 from kopitra.store.lease import LeaseSettings
@@ -27,15 +28,16 @@ from tests.faults.house import (
     make_config,
     scopes_of,
 )
-from tests.faults.invariants import Checker, Violation
+from tests.faults.invariants import Checker
 from tests.faults.journal_view import JournalView
 from tests.faults.knock import Reply, knock
 from tests.faults.memory_store import MemoryStore
 from tests.faults.memory_wire import Weather
+from tests.faults.outcome import Outcome
 from tests.faults.people import Hand, Market, Operator, Stopped
 from tests.faults.rude_broker import WORLD
 from tests.faults.rude_manners import POLITE
-from tests.faults.swarm import Plan
+from tests.faults.swarm import Act, Plan
 from tests.faults.troubling import strike
 from tests.faults.verdict import QUIET_WITHIN_S, judge, unsettled
 from tests.faults.virtual_loop import Process, VirtualClock, VirtualLoop
@@ -49,21 +51,6 @@ LOOK_S: Final = 0.5
 RESTART_S: Final = (0.3, 3.0)
 #: shorter than in production, so that a run has time for life after a take-over
 LEASE: Final = LeaseSettings(ttl_s=3.0, renew_s=0.9, margin_s=0.8, exit_grace_s=2.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one seed."""
-
-    seed: int
-    violations: tuple[Violation, ...]
-    faults: Mapping[str, int]
-    steps: int
-    virtual_s: float
-    quiet_s: float
-    placements: int
-    trace: tuple[str, ...]
-    trace_hash: str
 
 
 @dataclass
@@ -269,10 +256,10 @@ class World:
         struck = [(trouble.at_s, 1, trouble) for trouble in self.plan.troubles]
         for at_s, _, what in sorted([*todo, *struck], key=lambda item: item[:2]):
             await asyncio.sleep(max(0.0, begun_s + at_s - loop.time()))
-            if isinstance(what, type(self.plan.acts[0]) if self.plan.acts else ()):
-                perform(self, what)  # pyright: ignore[reportArgumentType]
+            if isinstance(what, Act):
+                perform(self, what)
             else:
-                strike(self, what)  # pyright: ignore[reportArgumentType]
+                strike(self, what)
         await asyncio.sleep(max(0.0, begun_s + self.plan.chaos_s - loop.time()))
         await self._heal()
         await self._become_quiet()
@@ -357,12 +344,16 @@ def run_plan(
 
     `sabotage` spoils the world before it begins: a safeguard taken out, to see who misses it.
     """
+    heard, sys.unraisablehook = sys.unraisablehook, _unheard
     gc.disable()
     try:
-        return _run(plan, kill_before_step, sabotage)
+        with catch_warnings(action="ignore", category=RuntimeWarning):
+            outcome = _run(plan, kill_before_step, sabotage)
+            gc.collect()
+        return outcome
     finally:
-        _bury_the_dead()
         gc.enable()
+        sys.unraisablehook = heard
 
 
 def _run(plan: Plan, kill_before_step: int, sabotage: Callable[[World], None] | None) -> Outcome:
@@ -374,13 +365,8 @@ def _run(plan: Plan, kill_before_step: int, sabotage: Callable[[World], None] | 
         loop.close()
 
 
-def _bury_the_dead() -> None:
-    """What a killed process left half done is collected here, unheard: its `finally` blocks have no world any more."""
-    heard, sys.unraisablehook = sys.unraisablehook, lambda _unraisable: None
-    try:
-        gc.collect()
-    finally:
-        sys.unraisablehook = heard
+def _unheard(_error: object) -> None:
+    """A killed process left it half done: its `finally` blocks have no world any more, and nobody hears them."""
 
 
 async def _made(
