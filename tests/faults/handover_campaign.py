@@ -368,7 +368,8 @@ class Campaign:
             "lease_ttl_s": TTL_S,
             "exit_grace_s": GRACE_S,
             "clean_gap_p95_s": clean[max(0, -(-len(clean) * 95 // 100) - 1)] if clean else None,
-            "dirty_exits_max_s": max((g.exits_s for g in dirty), default=None),
+            "dirty_exits_max_s": max((g.exits_s for g in dirty if not g.in_doubt), default=None),
+            "dirty_exits_behind_doubts_max_s": max((g.exits_s for g in dirty if g.in_doubt), default=None),
             "dirty_entries_max_s": max((g.entries_s for g in dirty if not g.in_doubt), default=None),
             "dirty_entries_behind_doubts_max_s": max(
                 (g.entries_s for g in dirty if g.in_doubt), default=None

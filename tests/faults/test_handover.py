@@ -81,8 +81,9 @@ def bounded(made: Campaign) -> None:
     assert clean is None or float(str(clean)) <= CLEAN_S
     for gap in made.gaps:
         if gap.dirty:
-            assert gap.exits_s <= TTL_S + RECOVERY_S, gap
+            # an order of unknown fate is found out about first: what it may have closed is not closed twice
             doubts_s = DOUBTS_S if gap.in_doubt else 0.0
+            assert gap.exits_s <= TTL_S + RECOVERY_S + doubts_s, gap
             assert gap.entries_s <= TTL_S + GRACE_S + RECOVERY_S + doubts_s, gap
 
 
