@@ -100,7 +100,7 @@ def make_config(plan: Plan, brokers: tuple[RudeBroker, ...]) -> GatewayConfig:
             account_id, WORKSPACE, account_id, broker.code, login_id, account_id
         )
         if account_id != BOSS:
-            _follow(rng, account_id, rules)
+            _follow(rng, account_id, rules, plan.only)
     leaders = {
         EA_LEADER: LeaderConfig(EA_LEADER, WORKSPACE, EA_LEADER),
         BOSS_LEADER: LeaderConfig(BOSS_LEADER, WORKSPACE, BOSS_LEADER, BOSS),
@@ -108,7 +108,10 @@ def make_config(plan: Plan, brokers: tuple[RudeBroker, ...]) -> GatewayConfig:
     return GatewayConfig(1, accounts, leaders, logins, {name: tuple(r) for name, r in rules.items()})
 
 
-def _follow(rng: Random, account_id: str, rules: dict[str, list[CopyRule]]) -> None:
+def _follow(rng: Random, account_id: str, rules: dict[str, list[CopyRule]], only: str) -> None:
+    if only:
+        rules[only].append(CopyRule(f"{only}-{account_id}", 1, WORKSPACE, only, account_id))
+        return
     both = rng.random() < 0.25
     chosen = (EA_LEADER, BOSS_LEADER) if both else (EA_LEADER if rng.random() < 0.65 else BOSS_LEADER,)
     for leader in chosen:

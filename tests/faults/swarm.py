@@ -82,6 +82,8 @@ class Plan:
     manners: tuple[Manners, ...]
     acts: tuple[Act, ...]
     troubles: tuple[Trouble, ...]
+    #: every follower copies this leader, plainly; "" draws it
+    only: str = ""
     #: the EA numbers its acts and names its orders
     numbered: bool = True
     #: seconds by which wall clocks differ: gateways, brokers
