@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from tests.faults.house import BOSS
 from tests.faults.rude_broker import WORLD, Line
 from tests.faults.swarm import Trouble
 
@@ -40,6 +41,15 @@ def _half_open(world: "World", trouble: Trouble) -> None:
     if line is not None:
         world.count("half open", line.ear.login_id)
         _broker_of(world, line).half_open(line)
+
+
+def _deafen_boss(world: "World", trouble: Trouble) -> None:
+    """The leader's own line, for regressions."""
+    del trouble
+    for broker in world.brokers:
+        for line in broker.all_lines():
+            if BOSS in line.ear.login_id:
+                broker.half_open(line)
 
 
 def _broker_of(world: "World", line: Line):
@@ -161,6 +171,7 @@ def _flatten(world: "World", trouble: Trouble) -> None:
 _STRIKES: Final[dict[str, Callable[["World", Trouble], None]]] = {
     "line_drop": _line_drop,
     "half_open": _half_open,
+    "deafen boss": _deafen_boss,
     "maintenance": _maintenance,
     "halt": _halt,
     "human": _human,

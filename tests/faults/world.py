@@ -5,12 +5,13 @@ import gc
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 from typing import Final
 from warnings import catch_warnings
 
+from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.machine import Machine
 from kopitra.store.lease import LeaseSettings
 from tests.faults.acting import perform
@@ -130,6 +131,11 @@ class World:
             return Weather(rng, (0.0002, 0.001), (0.0002, 0.001))
         slow_s = rng.choice((0.01, 0.1, 0.4))
         return Weather(rng, (0.0002, slow_s), (0.0002, slow_s), rng.uniform(0, 0.02), rng.uniform(0, 0.02))
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Other rules, before anything begins."""
+        self.config = config
+        self.site = replace(self.site, config=config)
 
     # what everybody uses ------------------------------------------------------------------------------------
 
