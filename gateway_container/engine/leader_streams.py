@@ -24,6 +24,7 @@ _CODES: Final[dict[Verdict, str]] = {
     "old_sequence": "signal-told-twice",
     "superseded": "signal-superseded",
     "sequence_gap": "signals-missing",
+    "stream_stale": "stream-stale",
 }
 
 
@@ -35,6 +36,8 @@ class LeaderStreams:
         self._log = log
         self._intake = intake
         self._alert = alert
+        #: asks a leader's EA for a snapshot: (leader, why); whoever serves the EAs sets it
+        self.ask: Callable[[str, str], None] = lambda _leader, _why: None
 
     def planned(self, signal: Signal, made: FanoutPlan) -> None:
         """A numbered signal is in the book: tell what was wrong with it."""
@@ -46,11 +49,14 @@ class LeaderStreams:
         elif verdict:
             text = f"{signal.signal_id} ({signal.action} {signal.symbol}): {SENTENCES[verdict]}"
             self._alert(_CODES[verdict], text, "")
+            if verdict in ("sequence_gap", "stream_stale"):
+                self.ask(signal.leader, verdict)
         elif self._opened_a_gap(signal):
             missing = ", ".join(str(n) for n in self._state.book.streams[signal.leader].missing)
             self._alert(
                 "signals-missing", f"leader {signal.leader} did not tell {missing}: send a snapshot", ""
             )
+            self.ask(signal.leader, "sequence_gap")
 
     def _opened_a_gap(self, signal: Signal) -> bool:
         stream = self._state.book.streams.get(signal.leader)
@@ -63,21 +69,26 @@ class LeaderStreams:
         if parked is not None and parked.received_at == signal.received_at:
             text = f"the move of {order} by {signal.signal_id} is dropped: its order was never told; send a snapshot"
             self._alert("move-dropped", text, "")
+            self.ask(signal.leader, "move_dropped")
 
     def snapshot(self, snapshot: LeaderSnapshot) -> list[Pending]:
         """The reset (R-033): what shrinks is followed at once, then the leader is where the snapshot says.
 
         Raises what `Intake.accept` raises; the same snapshot again has no second effect.
         """
+        return self.take(snapshot)[0]
+
+    def take(self, snapshot: LeaderSnapshot) -> tuple[list[Pending], asyncio.Future[Committed]]:
+        """`snapshot`, and the commit of the reset itself: it is the last of all."""
         made: list[Pending] = []
         for act in reductions(snapshot, self._state.book, self._state.clock.now()):
             try:
                 made.append(self._intake.accept(act, None))
             except Duplicate:
                 continue
-        told: asyncio.Future[Committed] = self._log.decide(snapshot.workspace, LeaderTold(snapshot))
+        told = self._log.decide(snapshot.workspace, LeaderTold(snapshot))
         told.add_done_callback(_seen)
-        return made
+        return made, told
 
 
 def _seen(done: asyncio.Future[Committed]) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from kopitra.domain.book import ORDER_TIMES_MAX, Book, Episode, LastEntry
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg, LeaderAct
-from kopitra.domain.fold_leader import leader_moved, leader_told
+from kopitra.domain.fold_leader import leader_known, leader_moved
 from kopitra.domain.fold_limits import marked, stepped
 from kopitra.domain.fold_reports import (
     NOTHING,
@@ -41,6 +41,7 @@ from kopitra.domain.journal import (
     SentFact,
     SignalPlanned,
     StrangerSeen,
+    StreamStale,
     SwitchChanged,
 )
 from kopitra.domain.orders import TERMINAL, CancelIntent, ChildOrder, Event, OrderIntent, ReplaceIntent, State
@@ -58,8 +59,8 @@ def fold(book: Book, entry: Entry) -> Effect:
     match entry:
         case SignalPlanned():
             _planned(book, entry.signal, entry.plan)
-        case LeaderTold():
-            leader_told(book, entry.snapshot)
+        case LeaderTold() | StreamStale():
+            leader_known(book, entry)
         case Reported():
             return reported(book, entry.report)
         case OrdersSent():

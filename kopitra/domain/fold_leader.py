@@ -2,6 +2,7 @@
 
 from kopitra.domain.book import LEADER_ORDERS_MAX, Book, LeaderOrder, LeaderPosition
 from kopitra.domain.fanout import LeaderAct
+from kopitra.domain.journal import LeaderTold, StreamStale
 from kopitra.domain.leader_snapshot import LeaderSnapshot
 from kopitra.domain.orders import ZERO
 from kopitra.domain.signals import Signal
@@ -32,7 +33,16 @@ def leader_moved(book: Book, signal: Signal, act: LeaderAct) -> None:
                 _leader_working(signal, act, working, loid)
 
 
-def leader_told(book: Book, snapshot: LeaderSnapshot) -> None:
+def leader_known(book: Book, entry: LeaderTold | StreamStale) -> None:
+    """What is known of a leader: everything that its snapshot says, or nothing for sure any more (R-035)."""
+    match entry:
+        case LeaderTold():
+            _told(book, entry.snapshot)
+        case StreamStale():
+            book.streams.setdefault(entry.leader, LeaderStream()).stale = True
+
+
+def _told(book: Book, snapshot: LeaderSnapshot) -> None:
     """The leader is where its snapshot says, in every product (R-033)."""
     held = dict(snapshot.positions)
     known = {root for leader, root in book.leaders if leader == snapshot.leader}

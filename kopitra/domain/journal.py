@@ -45,6 +45,15 @@ class LeaderTold:
     snapshot: LeaderSnapshot
 
 
+@dataclass(frozen=True, slots=True)
+class StreamStale:
+    """A leader's EA was not heard for so long: its entries are refused until a snapshot (R-035)."""
+
+    leader: str
+    silent_s: int
+    at: datetime
+
+
 class SentFact(NamedTuple):
     """Bytes of an order (or of a cancel or replace of `orig_cl_ord_id`) were handed to the socket."""
 
@@ -251,6 +260,16 @@ class AlertRaised:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertCleared:
+    """What an alert told of (the same code, account and order) is over."""
+
+    code: str
+    text: str
+    account_id: str = ""
+    cl_ord_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FlattenNoted:
     """Progress of a flatten: requested, pending (reason), flat_confirmed or failed."""
 
@@ -313,17 +332,19 @@ class Heartbeat:
 
 
 Entry = (
-    SignalPlanned | LeaderTold
+    SignalPlanned | LeaderTold | StreamStale
     | OrdersSent | OrderNotSent | FollowUp | Reported | Doubted | AbsenceProved | OrderParked
     | StrangerSeen | RequestFailed | SwitchChanged
     | EquityMarked | LimitRung | ExitPending
     | DriftNoted | RepairPlanned
-    | EntriesBlocked | SessionNoted | PositionDiffers | ConfigChanged | AlertRaised | FlattenNoted | Heartbeat
+    | EntriesBlocked | SessionNoted | PositionDiffers | ConfigChanged | AlertRaised | AlertCleared
+    | FlattenNoted | Heartbeat
 )  # fmt: skip
 
 KINDS: Final[dict[type[Entry], Kind]] = {
     SignalPlanned: "trade.signals",
     LeaderTold: "trade.signals",
+    StreamStale: "trade.signals",
     OrdersSent: "trade.executions",
     OrderNotSent: "order.errors",
     FollowUp: "trade.executions",
@@ -342,6 +363,7 @@ KINDS: Final[dict[type[Entry], Kind]] = {
     RepairPlanned: "trade.signals",
     ConfigChanged: "account.status",
     AlertRaised: "order.errors",
+    AlertCleared: "order.errors",
     FlattenNoted: "account.status",
     EquityMarked: "account.status",
     LimitRung: "account.status",

@@ -24,7 +24,7 @@ from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
 from kopitra.domain.signals import Side, Signal, sign
 from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, shrink, step_of
-from kopitra.domain.streams import REPEATS, SENTENCES, Verdict, judge, merged, numbered
+from kopitra.domain.streams import REPEATS, SENTENCES, Verdict, judge, merged
 
 #: nothing more is to be sent: what is held is on its way out, or goes as soon as it fills
 CLOSING: Final = "closing"
@@ -34,7 +34,7 @@ def plan(signal: Signal, book: Book, rules: Sequence[CopyRule], inputs: PlanInpu
     """Decide for every follower of the signal's leader. `rules` are the current versions, one per follower."""
     ties = list_id(signal.workspace, signal.signal_id)
     verdict: Verdict = ""
-    if numbered(signal):
+    if signal.source == "ea":
         stream = book.streams.get(signal.leader)
         verdict = judge(signal, stream, lambda order: book.knows_order(signal.leader, signal.symbol, order))
         if verdict in REPEATS:

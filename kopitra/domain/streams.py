@@ -27,13 +27,14 @@ PARKED_FOR: Final = timedelta(seconds=3)
 #: milliseconds that an entry waits for the numbers before it (R-030)
 GAP_WAIT_MS: Final = 500
 
-Verdict = Literal["", "semantic_duplicate", "superseded", "old_sequence", "sequence_gap", "parked"]
+Verdict = Literal["", "semantic_duplicate", "superseded", "old_sequence", "sequence_gap", "parked", "stream_stale"]
 #: what a verdict means for the follower, in words
 SENTENCES: Final[dict[Verdict, str]] = {
     "semantic_duplicate": "the leader's order was told before, under another key: is a second copy of the EA running?",
     "superseded": "the leader's order was closed or canceled before this came",
     "old_sequence": "the sender told a later act before, or this one under another key",
     "sequence_gap": "signals of the leader are missing: send a snapshot, or leaderPosition with each signal",
+    "stream_stale": "the leader's EA was not heard for 15 s: it must send a snapshot first",
     "parked": "the leader's order is not known yet: the move waits 3 s for it",
 }
 #: verdicts under which nothing happened at the leader that was not known
@@ -72,6 +73,8 @@ class LeaderStream:
     stated: int = 0
     #: numbers are missing, and no snapshot has made up for them
     incomplete: bool = False
+    #: its EA was silent, and no snapshot has come since (R-035)
+    stale: bool = False
     missing: OrderedDict[int, None] = field(default_factory=OrderedDict[int, None])
     told: OrderedDict[Told, None] = field(default_factory=OrderedDict[Told, None])
     #: leader orders whose entry was told
@@ -102,7 +105,7 @@ def judge(signal: Signal, stream: LeaderStream | None, knows: Callable[[str], bo
     `knows`: whether an order of the leader, by its own id, rests or is copied.
     """
     if not numbered(signal):
-        return ""
+        return _unheard(signal, stream)
     stream = stream or LeaderStream()
     sequence, order_id = signal.sequence, signal.leader_order_id
     if sequence is not None and sequence <= stream.sequence and not _fills_a_gap(signal, stream):
@@ -118,7 +121,13 @@ def judge(signal: Signal, stream: LeaderStream | None, knows: Callable[[str], bo
             return "superseded" if _is_buried(stream, moved, sequence) else "parked"
     gap = sequence is not None and stream.sequence and sequence > stream.sequence + 1
     unsure = (gap or stream.incomplete) and signal.leader_position is None
-    return "sequence_gap" if unsure and signal.action in _OPENS else ""
+    return "sequence_gap" if unsure and signal.action in _OPENS else _unheard(signal, stream)
+
+
+def _unheard(signal: Signal, stream: LeaderStream | None) -> Verdict:
+    """An entry of an EA that was silent (R-035)."""
+    stale = stream is not None and stream.stale and signal.source == "ea"
+    return "stream_stale" if stale and signal.action in _OPENS else ""
 
 
 def _fills_a_gap(signal: Signal, stream: LeaderStream) -> bool:
@@ -199,7 +208,7 @@ def reset(stream: LeaderStream, sequence: int | None) -> None:
     """A snapshot told everything up to `sequence`: nothing is missing any more (R-033)."""
     if sequence is not None:
         stream.sequence = max(stream.sequence, sequence)
-    stream.incomplete = False
+    stream.incomplete = stream.stale = False
     stream.missing.clear()
     stream.parked.clear()
 
