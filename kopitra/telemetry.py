@@ -158,6 +158,9 @@ class Metrics:
         self.faults = Tally(
             "kopitra_faults_total", "Reports and states that our tables do not allow.", "kind", self.registry
         )
+        self.breaks = Tally(
+            "kopitra_invariant_breaks_total", "Asserted invariants that broke.", "invariant", self.registry
+        )
         self.drifts = Tally("kopitra_drifts_total", "Confirmed drift by kind.", "kind", self.registry)
         self.repairs = Tally("kopitra_repairs_total", "Repairs sent, by who asked.", "who", self.registry)
         self.stream_losses = Tally(

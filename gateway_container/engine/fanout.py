@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from gateway_container.engine.admission import Admission, followers_of
+from gateway_container.engine.assertions import Assertions
 from gateway_container.engine.brake import Brake
 from gateway_container.engine.last_look import HELD_BACK, SUPERSEDED, LastLook
 from gateway_container.engine.log import Log
@@ -44,7 +45,9 @@ class Fanout:
         self._links = links
         self.look = look
         self.brake = Brake(state)
+        self.asserts = Assertions(state)
         self.requests = Requests(state, log, links, look, self._retry_later)
+        self.requests.on_left = self.asserts.left
         self._admission = Admission(links)
         #: account -> entries that were not written in time
         self.missed: dict[str, int] = {}
@@ -145,7 +148,9 @@ class Fanout:
         """Last look and write. False when the order has to wait (it is queued then)."""
         now_ns = self._state.clock.monotonic_ns()
         qty = place.intent.qty
-        refusal = self._repeated(place.intent) or self.look.refusal(place, now_ns)
+        refusal = (
+            self._repeated(place.intent) or self.look.refusal(place, now_ns) or self.asserts.refusal(place)
+        )
         if refusal == SUPERSEDED:
             return True
         if refusal == HELD_BACK:
@@ -159,6 +164,7 @@ class Fanout:
             place.encoded = self._bytes(place.intent, ())
         outcome = self._write(place)
         if isinstance(outcome, Sent):
+            self.asserts.wrote(place, outcome.at_ns)
             self._remember(place.intent.cl_ord_id)
             for child in place.attached:
                 self._remember(child.cl_ord_id)
@@ -186,6 +192,8 @@ class Fanout:
     def once_more(self, cl_ord_id: str) -> None:
         """It was proved never to have arrived, and a durable decision sends it again under its id (R-011)."""
         self._written.pop(cl_ord_id, None)
+        if (child := self._state.book.orders.get(cl_ord_id)) is not None:
+            self.asserts.once_more(child.intent)
 
     def _remember(self, cl_ord_id: str) -> None:
         self._written[cl_ord_id] = None
@@ -210,6 +218,7 @@ class Fanout:
         return session.submit(place.encoded, place.intent.reduce_only)
 
     def _not_sent(self, place: Place, reason: str, detail: str) -> None:
+        self.asserts.not_sent(place)
         if reason == "deadline":
             self.missed[place.intent.account_id] = self.missed.get(place.intent.account_id, 0) + 1
         account = self._state.account(place.intent.account_id)

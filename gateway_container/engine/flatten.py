@@ -270,6 +270,7 @@ class Flattener:
                 self._log.keep(run.workspace, entry)
             else:
                 self._log.note(run.workspace, entry)
+                self._log.on_decided(entry)
         text = "a close of the flatten is written down nowhere yet: database and local file are away"
         self._alert("exit-file-failed", text, entry.account_id)
         return True

@@ -57,6 +57,8 @@ class Log:
         self._unsettled = 0
         #: False while the book is folded anew: no decision may be made on it
         self.accepting = True
+        #: hears of each decision that orders may leave for
+        self.on_decided: Callable[[Entry], None] = lambda _entry: None
 
     @property
     def backlog(self) -> int:
@@ -89,6 +91,7 @@ class Log:
         self._unsettled += 1
         for entry in entries:
             fold(self._state.book, entry)
+            self.on_decided(entry)
         future.add_done_callback(self._decided)
         return future
 
@@ -126,6 +129,7 @@ class Log:
         written = self._exits.put(workspace, entry, signal_id)
         if not folded:
             fold(self._state.book, entry)
+            self.on_decided(entry)
         self._retry_later()
         return written
 

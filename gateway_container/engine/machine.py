@@ -187,6 +187,7 @@ class Machine:
 
     def _planned(self, signal: Signal, made: FanoutPlan, stamp: Stamp) -> None:
         self.observer.planned(signal, made, stamp)
+        self.safety.expected.planned(made, stamp.planned_ns)
         if numbered(signal):
             self.streams.planned(signal, made)
 

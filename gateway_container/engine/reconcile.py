@@ -4,12 +4,12 @@ A snapshot is evidence. What it tells of orders of ours goes the way of every re
 `comparison.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway_container.engine.log import Log
 from gateway_container.engine.reports import Reports
 from gateway_container.engine.state import State
-from kopitra.domain.executions import AccountSnapshot
+from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.journal import StrangerSeen
 from kopitra.domain.news import is_news, strangers
 
@@ -23,6 +23,8 @@ class Reconciler:
         self._reports = reports
         #: compares what is in the book then (`comparison.py`)
         self.judge: Callable[[AccountSnapshot], None] = lambda _snapshot: None
+        #: hears of whole lists of orders: account, orders, when the collection began
+        self.on_listed: Callable[[str, Sequence[ExecutionReport], int], None] = lambda _a, _orders, _ns: None
 
     def look(self, snapshot: AccountSnapshot) -> None:
         """One snapshot of one account."""
@@ -42,6 +44,8 @@ class Reconciler:
             if is_news(self._state.book, known):
                 self._reports.handle(known)
         self._strangers(snapshot)
+        if snapshot.orders is not None:
+            self.on_listed(account_id, snapshot.orders, snapshot.started_ns)
         self._reports.leader_read(snapshot)
         if is_fresh:
             self.judge(snapshot)

@@ -179,6 +179,7 @@ class Reports:
 
     def _executed(self, report: ExecutionReport, *, foreign: bool) -> None:
         self._state.executed(report)
+        self._fanout.asserts.filled(report)
         position = self._state.book.positions.get((report.account_id, report.symbol))
         if position is not None and position.qty == 0:
             self._fanout.brake.went_flat(report.account_id)

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from gateway_container.engine.last_look import LastLook
 from gateway_container.engine.log import Log
@@ -24,6 +24,16 @@ _NS_PER_MS: Final = 1_000_000
 _DOWN: Final = NotSent("session_down")
 
 
+class OnLeft(Protocol):
+    """Hears of bytes that left."""
+
+    def __call__(self, account_id: str, name: str, at_ns: int, /, *, exit_: bool) -> None: ...
+
+
+def _unheard(_account_id: str, _name: str, _at_ns: int, /, *, exit_: bool) -> None:
+    """Before the circle is closed nobody looks."""
+
+
 class Requests:
     """Sends what children want of their brokers, and tries again what could not leave."""
 
@@ -35,6 +45,8 @@ class Requests:
         self._links = links
         self._look = look
         self._retry_later = retry_later
+        #: hears of each cancel and move that left: (account, its name, monotonic time, it only shrinks)
+        self.on_left: OnLeft = _unheard
         #: account -> children with a cancel or replace that could not leave yet
         self._wanting: dict[str, dict[str, None]] = {}
         #: order -> monotonic time at which its price was last moved, oldest leave first
@@ -60,6 +72,7 @@ class Requests:
         if isinstance(outcome, NotSent):
             self._want(child, outcome)
             return None
+        self.on_left(child.intent.account_id, cancel.cl_ord_id, outcome.at_ns, exit_=True)
         return SentFact(cancel.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
 
     def _replace(self, child: ChildOrder) -> SentFact | None:
@@ -76,6 +89,8 @@ class Requests:
         if isinstance(outcome, NotSent):
             self._want(child, outcome)
             return None
+        intent = child.intent
+        self.on_left(intent.account_id, wanted.cl_ord_id, outcome.at_ns, exit_=intent.reduce_only)
         self._moved(child, outcome.at_ns)
         return SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
 

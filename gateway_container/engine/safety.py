@@ -4,8 +4,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING
 
 from gateway_container.engine.admission import Penalties
+from gateway_container.engine.assertions import Assertions, Means
 from gateway_container.engine.breakers import Probes
 from gateway_container.engine.clocks import Clocks
+from gateway_container.engine.expected import Expected
 from gateway_container.engine.market_state import PendingExits
 from gateway_container.engine.pulse import Health
 from gateway_container.engine.silence import SilenceWatch
@@ -30,6 +32,8 @@ class Safety:
         pulses = machine.observer.pulses
         self.health = Health(state, fanout, sessions, pulses, self.clocks.ahead_ms, supplies.metrics.registry)
         machine.views.health_of = self.health
+        self._asserts = self._assert(machine)
+        self.expected = Expected(state, machine.log.note)
         reports.on_refused = self.exits.refused
         reports.on_notice = self._notice
         self.beside: Mapping[str, Callable[[], Coroutine[object, object, None]]] = {
@@ -38,7 +42,31 @@ class Safety:
             "pending exits": self.exits.run,
             "clocks": self.clocks.run,
             "health": self.health.run,
+            "assertions": self._asserts.run,
+            "expected": self.expected.run,
         }
+
+    def _assert(self, machine: "Machine") -> Assertions:
+        """Who looks at what was decided, listed and written, and how it stops entries."""
+        asserts, look = machine.fanout.asserts, machine.fanout.look
+
+        def stop_all() -> None:
+            look.draining = True
+
+        counts = machine.supplies.metrics.breaks.counts
+        asserts.attach(
+            Means(
+                machine.lease,
+                machine.log.note,
+                machine.control.throw,
+                stop_all,
+                machine.reports.alert,
+                counts,
+            )
+        )
+        machine.log.on_decided = asserts.decided
+        machine.reconciler.on_listed = asserts.listed
+        return asserts
 
     def _notice(self, notice: LoginNotice) -> None:
         if isinstance(notice, BrokerTime):

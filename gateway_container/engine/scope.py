@@ -2,6 +2,7 @@
 
 from kopitra.domain.journal import (
     AbsenceProved,
+    AlertCleared,
     AlertRaised,
     Doubted,
     DriftNoted,
@@ -49,6 +50,7 @@ def accounts_of(entry: Entry) -> frozenset[str]:
             | LimitRung()
             | ExitPending()
             | AlertRaised()
+            | AlertCleared()
         ):
             return frozenset((entry.account_id,))
         case SwitchChanged():

@@ -1,0 +1,154 @@
+"""Expected but not seen: each follower's part of a signal ends, or rests at its broker, within three seconds; else a
+named alert (`not-seen-in-time`) is open until it does.
+
+Nobody else has to notice that something did not happen. A signal costs one append; what became of it is asked of the
+book when its time is over.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from gateway_container.engine.state import State
+from kopitra.domain.book import Book
+from kopitra.domain.fanout import FanoutPlan, FollowerLeg
+from kopitra.domain.journal import AlertCleared, AlertRaised, Entry
+from kopitra.domain.orders import TERMINAL, ChildOrder
+
+#: the alert's code
+CODE: Final = "not-seen-in-time"
+#: seconds that a follower's part of a signal may take
+SEEN_WITHIN_S: Final = 3.0
+#: seconds between two looks
+LOOK_EVERY_S: Final = 0.25
+#: signals whose time is not over; one more makes the oldest be judged at once
+SIGNALS_MAX: Final = 10_000
+#: alerts that are open; one more is raised and not followed
+OPEN_MAX: Final = 10_000
+_NS: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
+
+
+class _Due(NamedTuple):
+    at_ns: int
+    list_id: str
+    legs: tuple[FollowerLeg, ...]
+    #: its followers' own delays are over too
+    last: bool = False
+
+
+class _Open(NamedTuple):
+    """An alert that is open: what it was told of, and the part of the plan that it is about."""
+
+    cl_ord_id: str
+    list_id: str
+    leg: FollowerLeg
+
+
+class Expected:
+    """Waits for what was planned. `run` is its task."""
+
+    def __init__(self, state: State, note: Callable[[str, Entry], object]) -> None:
+        self._state = state
+        self._note = note
+        self._due: deque[_Due] = deque()  # bounded: SIGNALS_MAX in planned
+        #: those whose follower's delay is longer, looked at every time
+        self._delayed: deque[_Due] = deque()  # bounded: SIGNALS_MAX in _judge
+        self._open: dict[tuple[str, str], _Open] = {}  # bounded: OPEN_MAX in _judge
+
+    @property
+    def open(self) -> int:
+        """Alerts that are open."""
+        return len(self._open)
+
+    def planned(self, plan: FanoutPlan, planned_ns: int) -> None:
+        """A signal was decided (monotonic)."""
+        self._due.append(_Due(planned_ns + int(SEEN_WITHIN_S * _NS), plan.list_id, plan.legs))
+        if len(self._due) > SIGNALS_MAX:
+            self._judge(self._due.popleft())
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self.look()
+
+    def look(self) -> None:
+        """Judge what is due, and close what has been seen since."""
+        now_ns = self._state.clock.monotonic_ns()
+        while self._due and self._due[0].at_ns <= now_ns:
+            self._judge(self._due.popleft())
+        for _ in range(len(self._delayed)):
+            due = self._delayed.popleft()
+            if due.at_ns <= now_ns:
+                self._judge(due)
+            else:
+                self._delayed.append(due)
+        if self._open:
+            self._close()
+
+    def _judge(self, due: _Due) -> None:
+        for leg in due.legs:
+            missing = next(unseen(self._state.book, due.list_id, leg), None)
+            if missing is None or (leg.account_id, due.list_id) in self._open:
+                continue
+            delay_ms = 0 if due.last else max((a.intent.delay_ms for a in leg.orders), default=0)
+            if delay_ms and len(self._delayed) < SIGNALS_MAX:
+                self._delayed.append(_Due(due.at_ns + delay_ms * _NS_PER_MS, due.list_id, (leg,), last=True))
+                continue
+            self._raise(due.list_id, leg, missing)
+
+    def _raise(self, list_id: str, leg: FollowerLeg, missing: ChildOrder) -> None:
+        name = missing.intent.cl_ord_id
+        text = (
+            f"{SEEN_WITHIN_S:g} seconds after its signal {name} is {missing.state}: look at the account's session and "
+            "at the order on its broker's screen"
+        )
+        workspace = self._state.workspace_of(leg.account_id)
+        self._note(workspace, AlertRaised(CODE, text, leg.account_id, name))
+        if len(self._open) < OPEN_MAX:
+            self._open[leg.account_id, list_id] = _Open(name, list_id, leg)
+
+    def _close(self) -> None:
+        book = self._state.book
+        for key, alert in list(self._open.items()):
+            if next(unseen(book, alert.list_id, alert.leg), None) is not None:
+                continue
+            del self._open[key]
+            account_id = key[0]
+            found = book.orders.get(alert.cl_ord_id)
+            text = f"{alert.cl_ord_id} is {found.state if found is not None else 'over'}"
+            cleared = AlertCleared(CODE, text, account_id, alert.cl_ord_id)
+            self._note(self._state.workspace_of(account_id), cleared)
+
+
+def unseen(book: Book, list_id: str, leg: FollowerLeg) -> Iterator[ChildOrder]:
+    """A follower's orders of a signal, what followed from them included, that have neither ended nor rest at the
+    broker; and those whose cancel it asked for and nobody answered."""
+    for name in book.lists.get(list_id, ()):
+        child = book.orders.get(name)
+        if child is not None and child.intent.account_id == leg.account_id and not is_seen(book, child):
+            yield child
+    for request in leg.cancels:
+        child = book.orders.get(request.orig_cl_ord_id)
+        wanted = child.cancel if child is not None and child.state not in TERMINAL else None
+        if child is not None and wanted is not None and wanted.cl_ord_id == request.cl_ord_id:
+            yield child
+
+
+def is_seen(book: Book, child: ChildOrder) -> bool:
+    """It has ended, rests acknowledged at its broker, is with a person, or waits for one of which that is true."""
+    if child.state in TERMINAL or child.state == "parked" or child.superseded:
+        return True
+    intent = child.intent
+    if child.state == "planned":
+        waited = [book.orders.get(name) for name in intent.after]
+        return intent.role in ("stop", "target") and all(w is None or _at_rest(w) for w in waited)
+    return _at_rest(child)
+
+
+def _at_rest(child: ChildOrder) -> bool:
+    if child.state in TERMINAL or child.state == "parked":
+        return True
+    return child.state in ("acked", "working", "partial") and child.intent.ord_type != "market"
