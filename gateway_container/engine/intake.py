@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gateway_container.api.doors import Answering
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Place, Stamp
@@ -30,6 +29,9 @@ from kopitra.store.shelf import Shelf
 
 #: plans of failed commits that are remembered; nobody asks for them once the book was read again
 UNCLEAR_MAX: Final = 1_000
+
+#: the first answer to a request, made of the plan that its signal got
+Answering = Callable[[FanoutPlan], IdempotencyDraft]
 
 
 class Pending(NamedTuple):
@@ -69,7 +71,8 @@ class Intake:
         self._running: set[AnswerKey] = set()
         self._turns = Turns(state)
         #: plans whose commit failed, with the book that holds them
-        self._unclear: dict[tuple[str, str], tuple[FanoutPlan, Book]] = {}  # bounded: UNCLEAR_MAX in _committed
+        #: (bounded: UNCLEAR_MAX in _committed)
+        self._unclear: dict[tuple[str, str], tuple[FanoutPlan, Book]] = {}
         #: set when the process is told to stop: no new signal is taken from then on
         self.closed = False
         #: signals that were planned, with their number (0 while the commit is in flight); oldest leave first

@@ -7,6 +7,7 @@ entries, what is in flight may finish, sessions close, the journal closes, the l
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple, Self, TypeVar
 
 import structlog
@@ -259,7 +260,7 @@ class Machine:
             on_orphaned=lambda rows: _tell(orphaned, rows),
         )
         machine = cls(identity, supplies, lease, writer)
-        lost += [writer.fence, lambda reason: page(machine, reason), *on_lost]
+        lost += [writer.fence, partial(page, machine), *on_lost]
         committed.append(machine.projector.committed)
         orphaned.append(machine._orphaned)
         try:

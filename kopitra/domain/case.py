@@ -208,7 +208,9 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
         account.limits_version,
     )
     standing = account.prop
-    return inputs if standing is None else with_prop(inputs, standing, scene.book, account, entry, _has_stop(case))
+    if standing is None:
+        return inputs
+    return with_prop(inputs, standing, scene.book, account, entry, _has_stop(case))
 
 
 def _has_stop(case: Case) -> bool:

@@ -69,7 +69,8 @@ async def test_only_ones_own_accounts_are_repaired_and_lifted(world: World) -> N
     await post(world, REPAIRS, {})
     assert world.repaired.asked[0][2] == frozenset({"f1"})
     lift: Body = {"accountId": "f2", "reason": "looked"}
-    for path, body in ((REPAIRS, {"accounts": ["f2"]}), (LIFT, lift)):
+    theirs: Body = {"accounts": ["f2"]}
+    for path, body in ((REPAIRS, theirs), (LIFT, lift)):
         status, problem = await post(world, path, body)
         assert (status, problem["code"]) == (403, "account-not-allowed")
     assert (await post(world, REPAIRS, {"accounts": ["z9"]}))[0] == 404

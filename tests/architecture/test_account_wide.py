@@ -9,7 +9,9 @@ _TERMINAL = {".cs", ".mq4", ".mq5", ".mqh", ".cpp", ".h"}
 
 
 def found(files: dict[PurePosixPath, str]) -> list[str]:
-    return [str(path) for path, text in files.items() if path.suffix in _TERMINAL and ACCOUNT_WIDE.search(text)]
+    return [
+        str(path) for path, text in files.items() if path.suffix in _TERMINAL and ACCOUNT_WIDE.search(text)
+    ]
 
 
 def test_no_piece_in_a_terminal_acts_on_all_accounts() -> None:

@@ -49,7 +49,9 @@ async def test_a_restart_finds_the_same_book_and_sends_nothing_again(dsn: str) -
             await world.no_order_is_doubled()
 
 
-async def test_what_was_claimed_when_the_process_died_is_in_doubt_and_then_found_r_017_r_018(dsn: str) -> None:
+async def test_what_was_claimed_when_the_process_died_is_in_doubt_and_then_found_r_017_r_018(
+    dsn: str,
+) -> None:
     async with street(ONE_EACH) as on:
         async with engine(dsn, on, lease=SHORT, stop=False) as world:
             for sim in on.sims.values():

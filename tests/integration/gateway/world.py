@@ -27,8 +27,8 @@ from kopitra.domain.errors import Unavailable
 from kopitra.domain.instruments import front_month
 from kopitra.domain.journal import AlertRaised, Entry
 from kopitra.domain.limits import RiskLimits
-from kopitra.domain.prop_limits import PropLimits
 from kopitra.domain.orders import ChildOrder
+from kopitra.domain.prop_limits import PropLimits
 from kopitra.domain.signals import Signal
 from kopitra.ports import SimAccount
 from kopitra.store.journal_reader import replay

@@ -13,6 +13,7 @@ from gateway_container.engine.leader_feed import QUIET_S, LeaderFeed
 from gateway_container.engine.state import State
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
 from kopitra.domain.leader_snapshot import LeaderSnapshot
+from kopitra.domain.signals import Side, Signal
 from tests.unit.domain.copy_world import NOW, d
 
 E = "ESZ6"
@@ -38,11 +39,12 @@ class Heard:
         self.actions: list[str] = []
         self.resets: list[LeaderSnapshot] = []
         intake, away = object.__new__(Intake), object.__new__(Away)
-        self.feed = LeaderFeed(state, intake, away, self.resets.append, lambda *_: None)
-        monkeypatch.setattr(
-            self.feed, "_take", lambda signal, _ns: self.actions.append(f"{signal.action} {signal.quantity}")
-        )
+        self.feed = LeaderFeed(state, intake, away, self.resets.append, _unheard)
+        monkeypatch.setattr(self.feed, "_take", self._taken)
         self.feed.configure()
+
+    def _taken(self, signal: Signal, _received_ns: int) -> None:
+        self.actions.append(f"{signal.action} {signal.quantity}")
 
     def read(self, held: int | None, at_s: float, fills: Sequence[ExecutionReport] = ()) -> None:
         """A read that began at `at_s`."""
@@ -55,14 +57,18 @@ class Heard:
         leader.qty = Decimal(qty)
 
 
+def _unheard(_code: str, _text: str, _account_id: str) -> None:
+    """Alerts are judged elsewhere."""
+
+
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     return Heard(monkeypatch)
 
 
-def fill(exec_id: str, side: str, qty: int) -> ExecutionReport:
+def fill(exec_id: str, side: Side, qty: int) -> ExecutionReport:
     report = ExecutionReport("boss", f"o{exec_id}", "trade", "filled", E, "buy", NOW)
-    return report._replace(side=side, exec_id=exec_id, last_qty=d(qty), last_px=d(5000))  # pyright: ignore[reportArgumentType]
+    return report._replace(side=side, exec_id=exec_id, last_qty=d(qty), last_px=d(5000))
 
 
 def test_what_is_held_at_first_is_known_and_not_copied(heard: Heard) -> None:

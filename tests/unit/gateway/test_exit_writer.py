@@ -50,7 +50,7 @@ async def test_a_file_is_kept_aside_under_another_name(tmp_path: Path) -> None:
     file = LocalExitFile(tmp_path, "main")
     await file.append(b"damaged")
     kept = await file.set_aside("kept-7")
-    assert Path(kept).read_bytes() == b"damaged"
+    assert (tmp_path / Path(kept).name).read_bytes() == b"damaged"
     assert await file.load() == b""
 
 

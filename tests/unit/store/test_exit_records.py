@@ -1,4 +1,4 @@
-"""The local exit file's bytes: whatever a crash or a disk does to them, no record is made up and no whole one is lost."""
+"""The local exit file's bytes: whatever a crash or a disk does to them, no record is made up, no whole one lost."""
 
 from datetime import UTC, datetime
 
