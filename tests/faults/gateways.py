@@ -17,10 +17,11 @@ from gateway_container.api.doors import Credentials, Doors, HookGrant, KeyGrant,
 from gateway_container.app import build_app
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.config import GatewayConfig
-from gateway_container.engine.machine import Identity, Machine, Supplies
+from gateway_container.engine.machine import Identity, Machine, Supplies, Warm
 from kopitra.domain.errors import Conflict, StoreError
 from kopitra.ports import EventSink
 from kopitra.store.lease import LeaseSettings
+from kopitra.store.switches import SwitchRow
 from kopitra.telemetry import Metrics
 from tests.faults.memory_store import MemoryShelf, MemoryStore
 from tests.faults.memory_wire import Connection, OnDown, Request, Weather, Wire
@@ -33,6 +34,8 @@ SHARD: Final = "main"
 #: seconds between two tries to take the shard, and for a drain
 TAKE_AGAIN_S: Final = 0.3
 DRAIN_S: Final = 2.0
+#: seconds between two looks at the table of switches
+SWITCHES_S: Final = 0.25
 START: Final = datetime(2026, 11, 18, 15, 0, tzinfo=UTC)
 
 
@@ -172,10 +175,27 @@ class Gateway:
         if machine is not None:
             self.machine = machine
             self.app = self._door(machine)
+            watching = self.site.loop.create_task(self._watch(machine))
             await self._told.wait()
+            watching.cancel()
             await machine.stop(DRAIN_S)
         self.over = True
         self._on_over(self)
+
+    async def _watch(self, machine: Machine) -> None:
+        """Follow the switches in the table, as the composition root does: other processes set them too (R-091)."""
+        while True:
+            await asyncio.sleep(SWITCHES_S)
+            if self._reaches_store:
+                machine.control.switches_read(self.clock.monotonic_ns())
+                await machine.reconfigure(self.site.config, self._switches())
+
+    @property
+    def _reaches_store(self) -> bool:
+        return self.wire.is_up and not self.wire.lose_answers and self.site.store.is_up
+
+    def _switches(self) -> list[SwitchRow]:
+        return list(self.site.store.tables.switches.values())
 
     async def _take(self) -> Machine | None:
         """Wait for the shard; None when told to stop before that."""
@@ -194,7 +214,9 @@ class Gateway:
         self.broadcast = Broadcast(shelf, SHARD)
         while not self._told.is_set():
             try:
-                return await Machine.start(identity, supplies, self.site.config, self.broadcast, self._stop)
+                warm = Warm(None, self._switches() if self._reaches_store else ())
+                config = self.site.config
+                return await Machine.start(identity, supplies, config, self.broadcast, self._stop, warm)
             except (Conflict, StoreError, TimeoutError):
                 await asyncio.sleep(TAKE_AGAIN_S)
         return None

@@ -16,6 +16,7 @@ from kopitra.domain.journal import (
     FlattenNoted,
     PositionDiffers,
     SignalPlanned,
+    StrangerSeen,
     SwitchChanged,
 )
 from kopitra.domain.orders import OrderIntent
@@ -76,6 +77,8 @@ class JournalView:
     )
     #: account -> newest drift that was written down
     drift: dict[str, PositionDiffers] = field(default_factory=dict[str, PositionDiffers])
+    #: orders of ours at a broker that this journal had lost, and that were found there (R-077)
+    strangers: set[str] = field(default_factory=set[str])
     #: (scope, id) -> state
     switches: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     #: how often an account was confirmed flat
@@ -105,6 +108,8 @@ class JournalView:
         match entry:
             case AlertRaised():
                 self.alerted[entry.cl_ord_id or entry.account_id].append(entry)
+            case StrangerSeen():
+                self.strangers.add(entry.cl_ord_id)
             case PositionDiffers():
                 self.drift[entry.report.account_id] = entry
             case SwitchChanged(switch):
