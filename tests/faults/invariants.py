@@ -21,6 +21,8 @@ from tests.faults.virtual_loop import Process
 
 #: violations kept of one run
 KEPT_MAX: Final = 40
+#: seconds in which the news of a fill may still be on its way
+NEWS_S: Final = 3.0
 
 
 class Violation(NamedTuple):
@@ -58,6 +60,8 @@ class Checker:
     own: dict[tuple[str, str, str], int] = field(
         default_factory=lambda: defaultdict[tuple[str, str, str], int](int)
     )
+    #: (account, leader, product) -> when a stop or target last filled
+    protected_s: dict[tuple[str, str, str], float] = field(default_factory=dict[tuple[str, str, str], float])
     #: accounts in which somebody else traded: what our orders made there is not what is there
     touched: set[str] = field(default_factory=set[str])
     #: epochs of writes, of processes that were not current any more (exits within the grace, R-073)
@@ -148,9 +152,13 @@ class Checker:
         leader, root = known.intent.leader, root_of(fill.symbol)
         line = (account_id, leader, root)
         self.own[line] += fill.qty * sign(fill.side)
+        if known.intent.role in ("stop", "target"):
+            self.protected_s[line] = self.now_s()
         bounds = self.view.bounds.get(line)
         if not leader or bounds is None or account_id in self.touched or account_id in self.blind:
             return
+        if self.now_s() - self.protected_s.get(line, -NEWS_S) < NEWS_S:
+            return  # a stop or target filled while an exit was under way: it must be gone when it is quiet
         low, high = self._with_exits(line, bounds)
         if not low <= self.own[line] <= high:
             targets = f"targets were {bounds.low}..{bounds.high}"
