@@ -21,7 +21,7 @@ async def post(world: World, path: str, body: Body, key: str = "o") -> tuple[int
 async def test_an_operator_halts_an_account(world: World) -> None:
     status, shown = await post(world, SWITCHES, HALT)
     assert status == 200
-    assert shown == {**HALT, "who": "operator@w1", "epoch": 1}
+    assert shown == {**HALT, "who": "operator@w1", "epoch": 1, "lifting": False}
     assert world.controls.switch_list == [KillSwitch("account", "f1", "halted", "runaway", "operator@w1", 1)]
 
 
