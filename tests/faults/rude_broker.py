@@ -224,7 +224,7 @@ class RudeBroker:
             self.core.reject_next(text="we would rather not", late=self.rng.random() < 0.5)
         events = self.core.place(request.order, self.now_ns, request.children)
         # A refusal that was not needed must not hit somebody else's next order.
-        self.core._placing._planned.clear()  # pyright: ignore[reportPrivateUsage]
+        self.core._placing._planned.clear()
         asked = events[: 1 + len(request.children)]
         orders = tuple(e.order for e in asked if isinstance(e, OrderAccepted | OrderRejected))
         refused = [e for e in asked if isinstance(e, OrderRejected)]
