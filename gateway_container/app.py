@@ -10,7 +10,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan
 
-from gateway_container.api import doubts, executions, health, limits, ops, reading, repairs, webhooks
+from gateway_container.api import (
+    doubts,
+    ea_sessions,
+    executions,
+    health,
+    limits,
+    ops,
+    reading,
+    repairs,
+    webhooks,
+)
 from gateway_container.api.admission import Admission
 from gateway_container.api.doors import (
     Broadcast,
@@ -61,7 +71,7 @@ def _routes(doors: Doors, admission: Admission, lifespan: Lifespan[FastAPI] | No
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for room in (reading, executions, webhooks, health, ops, doubts, repairs, limits):
+    for room in (reading, executions, ea_sessions, webhooks, health, ops, doubts, repairs, limits):
         app.router.routes.extend(room.router(doors, admission).routes)
     if shown:
         app.router.routes.extend(health.document_router(lambda: document(app)).routes)

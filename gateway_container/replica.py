@@ -15,7 +15,9 @@ from typing import Final
 import structlog
 
 from gateway_container.api.doors import Doors, NoDoubts, NoRepairs
+from gateway_container.api.ea_door import NoEa
 from gateway_container.api.limits_door import NoLimits
+from gateway_container.ea_desk import EaDesk
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.config import GatewayConfig
 from gateway_container.engine.machine import Identity, Machine, Supplies
@@ -70,6 +72,8 @@ class Replica:
         self._doors: Doors | None = None
         self._pump: Pump | None = None
         self._pumping: asyncio.Task[None] | None = None
+        self._desk: EaDesk | None = None
+        self._serving_eas: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
         self._reason = ""  # why the lease was lost
         self._stopping = self._ran = False
@@ -118,7 +122,7 @@ class Replica:
 
     def _step_back(self) -> None:
         if self._doors is not None:
-            self._doors.intake, self._doors.executions = self.intake, self.executions
+            self._doors.intake, self._doors.executions, self._doors.ea = self.intake, self.executions, NoEa()
             if self.machine is None:
                 self._doors.views, self._doors.control = self.standby.views, self.control
                 self._doors.doubts, self._doors.repairs = NoDoubts(), NoRepairs()
@@ -130,6 +134,7 @@ class Replica:
             self._doors.views, self._doors.control = machine.views, machine.control
             self._doors.doubts, self._doors.repairs = machine.doubts, machine.repair_desk
             self._doors.limits = machine.limits
+            self._doors.ea = self._desk or NoEa()
 
     # its life ----------------------------------------------------------------------------------------------
 
@@ -159,7 +164,7 @@ class Replica:
         await self._over.wait()
         try:
             await ended(beside[1:])
-            await ended([self._pumping] if self._pumping is not None else [])
+            await ended([task for task in (self._pumping, self._serving_eas) if task is not None])
             await self._end()
         finally:
             await ended(beside)
@@ -243,17 +248,20 @@ class Replica:
             await machine.reconfigure(*self._newest)
         machine.control.switches_read(self._switches_ns)
         await sessions_up(machine, wait_s)
-        pump = Pump(machine, db)
+        pump, desk = Pump(machine, db), EaDesk(machine, db)
         while not self._over.is_set():
             try:
                 await pump.drain()
+                await desk.load()
                 break
             except (StoreError, QueueFull):
                 await asyncio.sleep(WAIT_STEP_S)
+        self._pump, self._desk = pump, desk
         self._lead(machine)
-        self._pump = pump
         self._pumping = asyncio.get_running_loop().create_task(pump.run(), name="inbox")
-        self._pumping.add_done_callback(self._failed)
+        self._serving_eas = asyncio.get_running_loop().create_task(desk.run(), name="ea sessions")
+        for task in (self._pumping, self._serving_eas):
+            task.add_done_callback(self._failed)
         _log.info("holder", epoch=machine.lease.epoch, dirty=machine.lease.taken.dirty)
 
     async def _beat(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope
 
 from gateway_container.api.addresses import check_allowed, client_text, is_loopback
-from gateway_container.api.credentials import ea_grant, operator_grant, secret_matches
+from gateway_container.api.credentials import EaVisit, ea_grant, operator_grant, secret_matches, session_visit
 from gateway_container.api.doors import Doors, HookGrant, KeyGrant, OperatorGrant
 from gateway_container.api.headers import BODY_BYTES_MAX, Headers, too_large
 from gateway_container.api.problems import Problem
@@ -50,11 +50,41 @@ class Admission:
         """Let an EA in. Raises Problem: 400, 401, 403 or 429."""
         self._check_failures(visit)
         try:
-            grant = ea_grant(self._doors.credentials, visit.headers, visit.address, self._clock.now())
+            grant = ea_grant(
+                self._doors.credentials, self._doors.ea, visit.headers, visit.address, self._clock.now()
+            )
         except Problem as problem:
             raise self._counted(visit, problem) from None
         self._charge(visit, grant.key_id, grant.rate_per_minute)
         return grant
+
+    def session(self, visit: Visit, *, ended: bool) -> EaVisit:
+        """Let an EA in by its session's token; `ended`: also when the session is over. Raises Problem."""
+        self._check_failures(visit)
+        doors, now = self._doors, self._clock.now()
+        try:
+            found = session_visit(doors.credentials, doors.ea, visit.headers, visit.address, now, ended=ended)
+        except Problem as problem:
+            raise self._counted(visit, problem) from None
+        self._charge(visit, found.grant.key_id, found.grant.rate_per_minute)
+        return found
+
+    def still(self, visit: Visit) -> EaVisit:
+        """The session of a connection that was let in, while it may stay. Raises Problem."""
+        doors = self._doors
+        return session_visit(doors.credentials, doors.ea, visit.headers, visit.address, self._clock.now())
+
+    def guessed(self, visit: Visit) -> Problem:
+        """A second secret in the body is wrong."""
+        text = "authenticationKey does not belong to the key in Authorization; check both."
+        return self._counted(visit, Problem("invalid-credentials", text))
+
+    def charge(self, grant: KeyGrant, action: Action | None, now_ns: int) -> None:
+        """Count one more act or frame of an EA that is in; only exits may use the reserve. Raises Problem."""
+        keep_ratio = 0.0 if action in EXITS else RESERVE_RATIO
+        wait_s = self._rates.take(grant.key_id, grant.rate_per_minute, now_ns, keep_ratio=keep_ratio)
+        if wait_s:
+            raise _too_many(wait_s)
 
     def operator(self, visit: Visit) -> OperatorGrant:
         """Let an operator in. Raises Problem."""

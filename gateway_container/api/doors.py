@@ -7,6 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple, Protocol
 
+from gateway_container.api.ea_door import EaDoor, NoEa
 from gateway_container.api.limits_door import LimitsDoor, NoLimits
 from kopitra.domain.errors import Unavailable
 from kopitra.domain.executions import ExecutionReport
@@ -347,3 +348,4 @@ class Doors:
     doubts: Doubts = field(default_factory=NoDoubts)
     limits: LimitsDoor = field(default_factory=NoLimits)
     repairs: RepairDesk = field(default_factory=NoRepairs)
+    ea: EaDoor = field(default_factory=NoEa)

@@ -1,6 +1,7 @@
 """POST /trade-agent/v1/executions: callbacks of brokers and EAs, once by (account, execId)."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -19,6 +20,17 @@ from kopitra.wire.executions import ExecutionBody, fingerprint, to_domain
 from kopitra.wire.views import ExecutionRecorded
 
 ENDPOINT = "executions"
+
+
+class Stamped(Protocol):
+    """When bytes were read."""
+
+    @property
+    def received_at(self) -> datetime: ...
+    @property
+    def received_ns(self) -> int: ...
+
+
 RECORDED = b'{"status":"recorded"}'
 
 
@@ -39,14 +51,14 @@ def router(doors: Doors, admission: Admission) -> APIRouter:
         once = Once(grant.workspace, grant.key_id, ENDPOINT, key, fingerprint(grant.account, body))
         answer = idempotency.known(doors.intake, once)
         if answer is None:
-            answer = await _record(doors, grant, once, body, request)
+            answer = await record(doors, grant, once, body, arrival.trace)
         return Response(answer.body, answer.status, dict(_text(answer)))
 
     return routes
 
 
-async def _record(doors: Doors, grant: KeyGrant, once: Once, body: ExecutionBody, request: Request) -> Answer:
-    trace = arrival_of(request.scope).trace
+async def record(doors: Doors, grant: KeyGrant, once: Once, body: ExecutionBody, trace: Stamped) -> Answer:
+    """One report, durable. Raises Problem, BodyRefused, Unavailable or LeaseLost."""
     report = to_domain(body, grant.account, trace.received_at, trace.received_ns)
     draft = IdempotencyDraft(once.principal, once.endpoint, once.key, once.fingerprint, 200, _recorded)
     try:

@@ -6,12 +6,13 @@ from typing import Final, Literal
 from starlette.requests import HTTPConnection
 
 from gateway_container.api.admission import Admission
+from gateway_container.api.credentials import EaVisit
 from gateway_container.api.doors import KeyGrant, OperatorGrant, Role
 from gateway_container.api.edge import arrival_of
 from gateway_container.api.problems import Problem
 from kopitra.domain.signals import Action
 
-Caller = Literal["anyone", "ea", "operator", "hook", "inside", "ticket"]
+Caller = Literal["anyone", "ea", "operator", "hook", "inside", "ticket", "session"]
 _RANK: Final[dict[Role, int]] = {"viewer": 0, "operator": 1, "admin": 2}
 
 
@@ -29,9 +30,9 @@ def has_role(grant: OperatorGrant, least: Role) -> bool:
 
 
 class Open:
-    """No usual credential: `anyone`, or the route itself checks (a hook's path, a one-time ticket)."""
+    """No usual credential: `anyone`, or the route itself checks (a hook's path, a one-time ticket, a session)."""
 
-    def __init__(self, caller: Literal["anyone", "hook", "ticket"]) -> None:
+    def __init__(self, caller: Literal["anyone", "hook", "ticket", "session"]) -> None:
         self.policy = Policy(caller)
 
     async def __call__(self) -> None:
@@ -52,6 +53,21 @@ class EaOnly:
         arrival.trace.known(grant.workspace, grant.key_id)
         self._admission.settle(arrival.visit, grant, self._action)
         return grant
+
+
+class SessionOnly:
+    """The token of an EA session with its account header. `ended`: a session that is over may call, too."""
+
+    def __init__(self, admission: Admission, *, ended: bool = False) -> None:
+        self.policy = Policy("ea")
+        self._admission = admission
+        self._ended = ended
+
+    async def __call__(self, connection: HTTPConnection) -> EaVisit:
+        arrival = arrival_of(connection.scope)
+        found = self._admission.session(arrival.visit, ended=self._ended)
+        arrival.trace.known(found.grant.workspace, found.grant.key_id)
+        return found
 
 
 class OperatorOnly:
@@ -82,4 +98,4 @@ class InsideOnly:
         self._admission.inside(arrival_of(connection.scope).visit)
 
 
-Guard = Open | EaOnly | OperatorOnly | InsideOnly
+Guard = Open | EaOnly | SessionOnly | OperatorOnly | InsideOnly

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from gateway_container.api.bodies import SHAPE_MARK
 from gateway_container.api.guards import Guard, Policy
+from kopitra.wire.ea_sessions import InboxBody, SessionBody
 from kopitra.wire.executions import ExecutionBody
 from kopitra.wire.operators import FlattenBody, SwitchBody, TicketBody
 from kopitra.wire.scalars import Shape
@@ -17,7 +18,9 @@ from kopitra.wire.signals import SignalBody
 Json = dict[str, "Json | JsonList | str | int | float | bool | None"]
 JsonList = list["Json | JsonList | str | int | float | bool | None"]
 
-SHAPES: Final[tuple[type[Shape], ...]] = (SignalBody, ExecutionBody, SwitchBody, FlattenBody, TicketBody)
+SHAPES: Final[tuple[type[Shape], ...]] = (
+    SignalBody, ExecutionBody, SessionBody, InboxBody, SwitchBody, FlattenBody, TicketBody,
+)  # fmt: skip
 _REF: Final = "#/components/schemas/{model}"
 _PROBLEM: Final[Json] = {
     "type": "object",
@@ -102,7 +105,7 @@ def _complete(operation: Json, policy: Policy, method: str) -> None:
     if policy.caller in ("ea", "operator"):
         operation["security"] = [{"key": []}]
     if policy.caller == "ea":
-        parameters += [_ACCOUNT, _KEY] if method == "POST" else [_ACCOUNT]
+        parameters += [_ACCOUNT, _KEY] if method in ("POST", "DELETE") else [_ACCOUNT]
     if isinstance(shape, str):
         content: Json = {"schema": {"$ref": _REF.format(model=shape)}}
         if isinstance(examples, dict):
@@ -122,6 +125,8 @@ def _expected(policy: Policy, method: str) -> dict[str, str]:
         expected |= _RATED | {"404": "There is no such thing, or it is not yours."}
     if method == "POST":
         expected |= _BODY
+    elif policy.caller == "ea":
+        expected |= {"503": _BODY["503"]}
     return expected
 
 

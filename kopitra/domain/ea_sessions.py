@@ -103,7 +103,9 @@ def deliverable(
 
 def read_up_to(waiting: Mapping[int, OutEvent], cursor: int) -> list[int]:
     """Numbers that the cursor itself acknowledges: what needs no other acknowledgement."""
-    return [number for number, event in sorted(waiting.items()) if number <= cursor and not event.requires_ack]
+    return [
+        number for number, event in sorted(waiting.items()) if number <= cursor and not event.requires_ack
+    ]
 
 
 def overtaken(sequence: int | None, known: int, age_s: float) -> bool:

@@ -39,7 +39,8 @@ def reductions(snapshot: LeaderSnapshot, book: "Book", received_at: datetime) ->
     beyond what was known is never opened late (R-043): it shows as drift.
     """
     held = dict(snapshot.positions)
-    stamp = str(snapshot.sequence or snapshot.taken_at.isoformat())
+    # Two snapshots may differ at one number: acts can pass an EA by (R-035).
+    stamp = f"{snapshot.sequence or ''}@{snapshot.taken_at.isoformat()}"
     made: list[Signal] = []
     for (leader, root), known in sorted(book.leaders.items()):
         if leader != snapshot.leader:

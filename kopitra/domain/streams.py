@@ -27,7 +27,9 @@ PARKED_FOR: Final = timedelta(seconds=3)
 #: milliseconds that an entry waits for the numbers before it (R-030)
 GAP_WAIT_MS: Final = 500
 
-Verdict = Literal["", "semantic_duplicate", "superseded", "old_sequence", "sequence_gap", "parked", "stream_stale"]
+Verdict = Literal[
+    "", "semantic_duplicate", "superseded", "old_sequence", "sequence_gap", "parked", "stream_stale"
+]
 #: what a verdict means for the follower, in words
 SENTENCES: Final[dict[Verdict, str]] = {
     "semantic_duplicate": "the leader's order was told before, under another key: is a second copy of the EA running?",

@@ -15,7 +15,7 @@ Scope = Literal["key", "leader", "workspace"]
 #: an ended session stays this long: its terminal can still read why
 KEPT: Final = timedelta(days=7)
 #: changes are looked for this far back: a transaction that was slow to commit is not missed
-OVERLAP: Final = timedelta(seconds=10)
+OVERLAP: Final = timedelta(seconds=3)
 #: sessions of one look
 SESSIONS_MAX: Final = 5_000
 _PURGE_ROWS_MAX: Final = 1_000

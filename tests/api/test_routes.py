@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from gateway_container.api.doors import Settings
 from gateway_container.api.edge import Edge
 from gateway_container.api.guards import Guard
-from tests.api.client import ENTER, EXECUTIONS, SECRET, SIGNALS, digest, ea_headers, operator
+from tests.api.client import ENTER, EXECUTIONS, KEY, SECRET, SIGNALS, digest, ea_headers, operator
 from tests.api.test_executions import FILL
 from tests.api.world import World
 
@@ -20,6 +20,7 @@ REPAIR = json.dumps({"includeClosedByHand": True}).encode()
 LIFT = json.dumps({"accountId": "f1", "symbol": "ESZ6", "reason": "x"}).encode()
 RESTART = json.dumps({"reason": "x", "confirm": True}).encode()
 DOUBT = json.dumps({"verdict": "park", "reason": "x"}).encode()
+SESSION = json.dumps({"authMethod": "account_session_key", "authenticationKey": KEY}).encode()
 
 CALLERS = ("nobody", "wrong", "ea", "other ea", "viewer", "operator", "admin", "other admin")
 #: (method, path, body) -> statuses, one for each of CALLERS
@@ -44,6 +45,11 @@ TABLE: dict[tuple[str, str, bytes], tuple[int, ...]] = {
     ("POST", "/ops/v1/entry-blocks/lift", LIFT): (401, 401, 401, 401, 403, 200, 200, 404),
     ("GET", "/ops/v1/limits", b""): (401, 401, 401, 401, 200, 200, 200, 200),
     ("POST", "/ops/v1/limits/f1/restart", RESTART): (401, 401, 401, 401, 403, 403, 200, 404),
+    # the other routes of a session need its token: test_ea_sessions.py
+    ("POST", "/trade-agent/v1/sessions", SESSION): (401, 401, 201, 401, 401, 401, 401, 401),
+    ("DELETE", "/trade-agent/v1/sessions/current", b""): (401,) * 8,
+    ("POST", "/trade-agent/v1/sessions/current/inbox", b"{}"): (401,) * 8,
+    ("GET", "/trade-agent/v1/sessions/current/outbox", b""): (401,) * 8,
     ("GET", "/metrics", b""): (200,) * 8,
     ("GET", "/openapi.json", b""): (200,) * 8,
 }

@@ -25,6 +25,7 @@ from tests.api.doubted import Doubted
 from tests.api.limited import Limited
 from tests.api.repaired import Repaired
 from tests.api.stand_ins import NOW, Controls, Keyring, Ledger, News, Shown, TestClock
+from tests.api.terminals import Terminals
 
 
 @dataclass
@@ -40,11 +41,13 @@ class World:
     doubted: Doubted = field(default_factory=Doubted)
     limited: Limited = field(default_factory=Limited)
     repaired: Repaired = field(default_factory=Repaired)
+    terminals: Terminals = field(init=False)
     served: list[Served] = field(default_factory=list[Served])
     settings: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
         self.ledger.now = self.clock.now
+        self.terminals = Terminals(self.clock)
         later = NOW + timedelta(days=30)
         ea = KeyGrant("ea1", "w1", "l1", "acc1", digest(SECRET), later, symbols={"US500": "ES"})
         self.keyring.keys = {
@@ -77,6 +80,7 @@ class World:
                 doubts=self.doubted,
                 limits=self.limited,
                 repairs=self.repaired,
+                ea=self.terminals,
             )
         )
         return self.app
