@@ -32,6 +32,9 @@ def create(
     broker_account: str = typer.Option(..., help="Its number or name at the broker."),
     title: str = typer.Option("", help="What people call it."),
     limit: Limits = None,
+    shadow: bool = typer.Option(
+        False, "--shadow", help="Its orders end on paper: nothing reaches the broker."
+    ),
     workspace: Workspace = "main",
 ) -> None:
     """Create an account.
@@ -39,7 +42,9 @@ def create(
     Example: kopitra account create prop-7 --login desk-1 --broker-account 50K-1234 --limit daily_loss=500
     """
     limits = changed_limits(RiskLimits(), pairs(limit or [], "--limit"))
-    row = AccountRow(workspace, account, login, broker_account, title or account, {}, encode(limits))
+    row = AccountRow(
+        workspace, account, login, broker_account, title or account, {}, encode(limits), shadow=shadow
+    )
     run(_create(row))
 
 
@@ -64,6 +69,9 @@ def change(
     title: str | None = typer.Option(None, help="What people call it."),
     limit: Limits = None,
     active: bool | None = typer.Option(None, "--on/--off", help="Off: the account takes part in nothing."),
+    shadow: bool | None = typer.Option(
+        None, "--shadow/--real", help="Shadow: its orders end on paper; refused while it holds something."
+    ),
     force: Force = False,
     workspace: Workspace = "main",
 ) -> None:
@@ -71,7 +79,7 @@ def change(
 
     Example: kopitra account change prop-7 --limit daily_loss=400 --limit max_position_qty=
     """
-    run(_change(workspace, account, title, pairs(limit or [], "--limit"), active, force))
+    run(_change(workspace, account, title, pairs(limit or [], "--limit"), active, shadow, force))
 
 
 async def _change(
@@ -80,6 +88,7 @@ async def _change(
     title: str | None,
     limits: Mapping[str, str],
     active: bool | None,
+    shadow: bool | None,
     force: bool,
 ) -> None:
     async with open_house() as house:
@@ -89,6 +98,7 @@ async def _change(
             title=row.title if title is None else title,
             limits=encode(changed_limits(limits_from(row.limits), limits)),
             active=row.active if active is None else active,
+            shadow=row.shadow if shadow is None else shadow,
         )
         await forced(lambda sure: change_account(house.db, changed, force=sure), force)
     say(f"account {account} changed; a running gateway takes it up within a second")
@@ -114,6 +124,7 @@ async def _list(workspace: str, as_json: bool) -> None:
             "broker_account": row.broker_account,
             "limits": limits_in_words(limits_from(row.limits)),
             "on": row.active,
+            "shadow": row.shadow,
         }
         for row in found
     ]

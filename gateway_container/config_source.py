@@ -156,6 +156,7 @@ def _account(row: AccountRow, broker: str) -> AccountConfig:
         _limits(row.limits or b"{}"),
         row.version,
         row.active,
+        shadow=row.shadow,
     )
 
 

@@ -30,6 +30,8 @@ class AccountConfig:
     prop: tuple[PropLimits, ...] = ()
     #: the newest request to measure its losses anew
     new_start: NewStart | None = None
+    #: its orders end on paper (shadow.py)
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Safety:
         pulses = machine.observer.pulses
         self.health = Health(state, fanout, sessions, pulses, self.clocks.ahead_ms, supplies.metrics.registry)
         machine.views.health_of = self.health
+        sessions.shadows.watch_price = machine.quotes.also
         self._asserts = self._assert(machine)
         self.expected = Expected(state, machine.log.note)
         reports.on_refused = self.exits.refused
@@ -44,6 +45,7 @@ class Safety:
             "health": self.health.run,
             "assertions": self._asserts.run,
             "expected": self.expected.run,
+            "shadows": sessions.shadows.run,
         }
 
     def _assert(self, machine: "Machine") -> Assertions:

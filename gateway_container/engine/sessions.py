@@ -6,7 +6,8 @@ from typing import Final
 
 import structlog
 
-from gateway_container.engine.config import GatewayConfig, LoginConfig
+from gateway_container.engine.config import AccountConfig, GatewayConfig, LoginConfig
+from gateway_container.engine.shadow import Shadows, ShadowSession, without_reports
 from gateway_container.engine.state import State
 from kopitra.domain.errors import KopitraError
 from kopitra.ports import AccountLink, BrokerAdapter, BrokerSession, LoginPlan, SessionChanged, SessionEvent
@@ -33,7 +34,9 @@ class Sessions:
         self._sessions: dict[str, BrokerSession] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._opened: dict[str, LoginConfig] = {}
-        self._accounts: dict[str, frozenset[str]] = {}
+        #: login -> its accounts, each with its being a shadow
+        self._accounts: dict[str, frozenset[tuple[str, bool]]] = {}
+        self.shadows = Shadows()
         self._by_account: dict[str, BrokerSession] = {}
 
     def of(self, account_id: str) -> BrokerSession | None:
@@ -57,6 +60,14 @@ class Sessions:
         for login_id, login in config.logins.items():
             if login_id not in self._sessions and wanted[login_id]:
                 self._open(config, login)
+        for account in config.accounts.values():
+            if account.shadow and not account.login_id and account.account_id not in self._by_account:
+                self._by_account[account.account_id] = self._shadow(account, None)
+                self._state.facts_of(account.account_id).live = True
+
+    def _shadow(self, account: AccountConfig, real: BrokerSession | None) -> ShadowSession:
+        made = ShadowSession(account.account_id, self._state, self._sink, real)
+        return self.shadows.open(account.account_id, made)
 
     def _open(self, config: GatewayConfig, login: LoginConfig) -> None:
         adapter = self._adapters.get(login.broker)
@@ -67,16 +78,20 @@ class Sessions:
         accounts = [a for a in config.accounts.values() if a.login_id == login.login_id and a.active]
         links = tuple(AccountLink(a.account_id, a.broker_account, a.settings) for a in accounts)
         plan = LoginPlan(login.login_id, links, login.settings, login.credentials)
+        shadows = frozenset(a.account_id for a in accounts if a.shadow)
+        sink = without_reports(self._sink, shadows) if shadows else self._sink
         try:
-            session = adapter.open_session(plan, self._sink, self._state.clock)
+            session = adapter.open_session(plan, sink, self._state.clock)
         except (KopitraError, ValueError, KeyError) as error:  # settings that the adapter cannot read
             self._sink(SessionChanged(login.login_id, "closed", f"settings: {error}", fatal=True))
             return
         self._sessions[login.login_id] = session
         self._opened[login.login_id] = login
-        self._accounts[login.login_id] = frozenset(a.account_id for a in accounts)
+        self._accounts[login.login_id] = _accounts_of(config, login.login_id)
         for account in accounts:
-            self._by_account[account.account_id] = session
+            self._by_account[account.account_id] = (
+                self._shadow(account, session) if account.shadow else session
+            )
         task = asyncio.get_running_loop().create_task(session.run(), name=f"session {login.login_id}")
         task.add_done_callback(lambda done: self._ended(login.login_id, done))
         self._tasks[login.login_id] = task
@@ -93,8 +108,9 @@ class Sessions:
     async def _close(self, login_id: str, drain_s: float = DRAIN_S) -> None:
         session = self._sessions.pop(login_id)
         self._opened.pop(login_id, None)
-        for account_id in self._accounts.pop(login_id, frozenset()):
+        for account_id, _ in self._accounts.pop(login_id, frozenset()):
             self._by_account.pop(account_id, None)
+            self.shadows.close(account_id)
         await session.close(drain_s=drain_s)
         task = self._tasks.pop(login_id)
         # `run` gives its connections back before it ends: only one that hangs is cut off.
@@ -118,5 +134,6 @@ class Sessions:
         return self._sessions
 
 
-def _accounts_of(config: GatewayConfig, login_id: str) -> frozenset[str]:
-    return frozenset(a.account_id for a in config.accounts.values() if a.login_id == login_id and a.active)
+def _accounts_of(config: GatewayConfig, login_id: str) -> frozenset[tuple[str, bool]]:
+    accounts = config.accounts.values()
+    return frozenset((a.account_id, a.shadow) for a in accounts if a.login_id == login_id and a.active)

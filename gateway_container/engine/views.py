@@ -185,6 +185,7 @@ class Views:
             deadline_misses=pulse.deadline_misses,
             service_us=pulse.service_us,
             pending_exits=pulse.pending_exits,
+            shadow=account.shadow,
         )
 
     def positions(self, account_ids: Iterable[str]) -> tuple[PositionView, ...]:

@@ -23,7 +23,7 @@ class LoginRow:
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """One broker account. `limits` is JSON that the domain reads (risk limits)."""
+    """One broker account. `limits` is JSON that the domain reads (risk limits). `shadow`: its orders end on paper."""
 
     workspace: str
     account_id: str
@@ -34,6 +34,7 @@ class AccountRow:
     limits: bytes
     active: bool = True
     version: int = 1
+    shadow: bool = False
 
 
 async def create_login(db: Database, row: LoginRow) -> None:
@@ -82,36 +83,38 @@ async def create_account(db: Database, row: AccountRow) -> None:
     """Raises Conflict if the id or the broker's account is taken, or the login unknown."""
     text = """
         insert into accounts
-            (workspace, account_id, login_id, broker_account, title, settings, limits, active, version)
+            (workspace, account_id, login_id, broker_account, title, settings, limits, active, version, shadow)
         values (%(workspace)s, %(account_id)s, %(login_id)s, %(broker_account)s, %(title)s, %(settings)s,
-                convert_from(%(limits)s, 'UTF8')::json, %(active)s, %(version)s)"""
+                convert_from(%(limits)s, 'UTF8')::json, %(active)s, %(version)s, %(shadow)s)"""
     await db.run(text, values_of(row))
 
 
 async def change_account(db: Database, row: AccountRow, *, force: bool = False) -> AccountRow:
     """Write a row that was read before. Raises Conflict if somebody else changed it since, and StillHeld when it goes
-    off, or to another account at the broker, while it holds something (unless `force`).
+    off, to another account at the broker, or from paper to money or back, while it holds something (unless `force`).
     """
     text = """
         update accounts set broker_account = %(broker_account)s, title = %(title)s, settings = %(settings)s,
-            limits = convert_from(%(limits)s, 'UTF8')::json, active = %(active)s, version = version + 1
+            limits = convert_from(%(limits)s, 'UTF8')::json, active = %(active)s, shadow = %(shadow)s,
+            version = version + 1
         where workspace = %(workspace)s and account_id = %(account_id)s and version = %(version)s"""
     old = await get_account(db, row.workspace, row.account_id)
-    ends = (
-        not force
-        and old is not None
-        and ((old.active and not row.active) or old.broker_account != row.broker_account)
-    )
+    ends = not force and old is not None and ((old.active and not row.active) or _place(old) != _place(row))
     scope = Scope(row.workspace, account_id=row.account_id) if ends else None
     async with changing(db, scope, f"Switching off or moving the account {row.account_id}") as session:
         one(await session.run(text, values_of(row)), "account", row.account_id)
     return replace(row, version=row.version + 1)
 
 
+def _place(row: AccountRow) -> tuple[str, bool]:
+    """Where its orders go."""
+    return row.broker_account, row.shadow
+
+
 async def list_accounts(db: Database, workspace: str) -> list[AccountRow]:
     """All accounts of a workspace."""
     text = """
-        select workspace, account_id, login_id, broker_account, title, settings, limits, active, version
+        select workspace, account_id, login_id, broker_account, title, settings, limits, active, version, shadow
         from accounts where workspace = %s order by account_id"""
     return await db.rows(AccountRow, text, (workspace,))
 
@@ -119,6 +122,6 @@ async def list_accounts(db: Database, workspace: str) -> list[AccountRow]:
 async def get_account(db: Database, workspace: str, account_id: str) -> AccountRow | None:
     """One account; None also for another workspace's."""
     text = """
-        select workspace, account_id, login_id, broker_account, title, settings, limits, active, version
+        select workspace, account_id, login_id, broker_account, title, settings, limits, active, version, shadow
         from accounts where workspace = %s and account_id = %s"""
     return await db.row(AccountRow, text, (workspace, account_id))

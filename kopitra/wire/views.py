@@ -156,6 +156,8 @@ class AccountView(Answer):
     #: mean microseconds from a write to the broker's answer
     service_us: int | None = None
     pending_exits: int = 0
+    #: its orders end on paper: nothing of it is at the broker
+    shadow: bool = False
 
 
 class ForecastView(Answer):

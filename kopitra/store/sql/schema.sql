@@ -47,6 +47,7 @@ create table accounts (
     limits         json not null,        -- risk limits of this account; the domain reads it
     active         boolean not null default true,
     version        bigint not null default 1,
+    shadow         boolean not null default false, -- its orders end on paper
     primary key (workspace, account_id),
     foreign key (workspace, login_id) references logins,
     unique (account_id),
