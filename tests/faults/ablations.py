@@ -1,0 +1,345 @@
+"""Every safeguard that must be missed when it is gone (T-90): what takes it out, where it lives, and who misses it.
+
+A trial is one of three. `Seeds`: swarms of the simulation until an invariant breaks. `Crashes`: the small scenarios,
+killed before one step after the other. `Cards`: tests that fail without it, for what the simulation does not reach.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tests.faults import cuts_engine as engine
+from tests.faults import cuts_rules as rules
+from tests.faults.knife import Cut
+
+#: seeds or steps that a trial may need (T-90)
+TRIES_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """Swarms from seed `first` on; `faults` empty: the classes that each seed draws, else exactly these."""
+
+    faults: frozenset[str] = frozenset()
+    first: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Crashes:
+    """A scenario of the crash sweep, killed before each n-th step."""
+
+    scenario: str
+    every: int = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """Tests by their pytest ids; one of them must fail."""
+
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """One safeguard."""
+
+    name: str
+    #: file of the product that holds it
+    lives: str
+    cut: Cut
+    #: invariants or behaviours that break without it
+    breaks: tuple[str, ...]
+    trial: Seeds | Crashes | Cards = Seeds()
+    #: seeds or steps within which the tests of a pull request want it missed; 0: only `make ablate` tries it
+    quick: int = 0
+
+
+_ENGINE: Final = "gateway_container/engine"
+_DOMAIN: Final = "kopitra/domain"
+_UNIT: Final = "tests/unit"
+_GATEWAY: Final = "tests/integration/gateway"
+_FENCE: Final = "tests/faults/test_store_conformance_append.py"
+_STORE: Final = "tests/faults/test_store_conformance_refusals.py"
+_STREAMS: Final = "tests/unit/domain/test_streams.py"
+
+ABLATIONS: Final = (
+    Ablation("journal before send", f"{_ENGINE}/intake.py", engine.send_before_commit, ("R-006",), quick=3),
+    Ablation("one-shot sends", "brokers/*/session.py", engine.send_again_without_answer, ("I-01",), quick=5),
+    Ablation("in-doubt block", f"{_ENGINE}/last_look.py", rules.doubts_block_nothing, ("I-13",), quick=8),
+    Ablation(
+        "kill check before write", f"{_ENGINE}/last_look.py", engine.switches_are_not_looked_at, ("I-06",)
+    ),
+    Ablation(
+        "listings after a reconnect",
+        f"{_DOMAIN}/news.py",
+        engine.listings_are_ignored,
+        ("I-08", "I-03"),
+        quick=4,
+    ),
+    Ablation(
+        "doubt after a crash", f"{_ENGINE}/recovery.py", engine.claims_are_forgotten, ("I-03",), quick=8
+    ),
+    Ablation(
+        "refold after unclear commit",
+        f"{_ENGINE}/recovery.py",
+        engine.unclear_commits_are_believed,
+        ("I-12", "I-03", "I-08"),
+    ),
+    Ablation("backlog of facts", f"{_ENGINE}/log.py", engine.facts_do_not_wait, ("I-12", "I-08"), quick=12),
+    Ablation(
+        "exit file at a start",
+        f"{_ENGINE}/exit_file.py",
+        engine.exit_files_are_not_read,
+        ("I-06", "I-07", "I-08"),
+        quick=4,
+    ),
+    Ablation("two-read proof", f"{_DOMAIN}/doubt.py", rules.one_read_is_proof, ("R-002", "I-09", "I-08")),
+    Ablation("execution ids", f"{_DOMAIN}/book.py", rules.executions_count_each_time, ("I-08",), quick=3),
+    Ablation("deterministic ids", f"{_DOMAIN}/ids.py", rules.ids_are_drawn, ("I-07", "I-12"), quick=3),
+    Ablation(
+        "catch-up after a crash",
+        f"{_DOMAIN}/catch_up.py",
+        engine.nothing_is_caught_up,
+        ("I-03", "I-09"),
+        Crashes("bracket", 5),
+    ),
+    Ablation("leader left", f"{_ENGINE}/last_look.py", engine.leaders_who_left_are_followed, ("I-10",)),
+    Ablation("take-over wait", f"{_ENGINE}/machine.py", engine.no_take_over_wait, ("I-11", "I-09")),
+    Ablation("whole reads only", f"{_ENGINE}/lookup.py", engine.part_is_the_whole, ("R-002", "I-09")),
+    Ablation("doubts are looked up", f"{_ENGINE}/lookup.py", engine.nobody_looks_doubts_up, ("I-03",)),
+    Ablation("reduce-only cap", f"{_ENGINE}/last_look.py", engine.exits_are_not_cut, ("I-09",)),
+    Ablation(
+        "lease deadline",
+        f"{_ENGINE}/last_look.py",
+        engine.deadlines_of_leases_are_not_looked_at,
+        ("I-11", "R-073"),
+        Cards(
+            (
+                f"{_GATEWAY}/test_exits_without_database.py::test_past_its_lease_a_holder_closes_for_the_grace_and_then_stops",
+            )
+        ),
+    ),
+    Ablation(
+        "stale snapshots",
+        f"{_ENGINE}/state.py",
+        engine.old_snapshots_count,
+        ("R-004",),
+        Cards(
+            (
+                f"{_GATEWAY}/test_recovery.py::test_a_snapshot_older_than_the_newest_fill_says_nothing_of_quantities_r_004",
+            )
+        ),
+    ),
+    Ablation(
+        "written once",
+        f"{_ENGINE}/fanout.py",
+        engine.orders_are_written_again,
+        ("I-01",),
+        Cards((f"{_GATEWAY}/test_switches.py::test_an_order_that_is_dispatched_twice_is_written_once",)),
+    ),
+    Ablation(
+        "T_vis",
+        f"{_DOMAIN}/doubt.py",
+        rules.reads_need_no_distance,
+        ("R-010",),
+        Cards((f"{_UNIT}/domain/test_doubt.py",)),
+        quick=1,
+    ),
+    Ablation(
+        "no re-send on a guess",
+        f"{_DOMAIN}/doubt.py",
+        rules.entries_are_sent_again,
+        ("R-011",),
+        Cards((f"{_UNIT}/domain/test_doubt.py",)),
+        quick=1,
+    ),
+    Ablation(
+        "late fills are closed",
+        f"{_DOMAIN}/react.py",
+        rules.late_fills_stay,
+        ("R-013", "I-09"),
+        Cards((f"{_UNIT}/domain/test_plan_exits.py",)),
+        quick=1,
+    ),
+    Ablation(
+        "cancel before close",
+        f"{_DOMAIN}/steps.py",
+        rules.closes_do_not_wait,
+        ("R-038", "I-09"),
+        Cards((f"{_UNIT}/domain/test_partial_fills.py",)),
+        quick=1,
+    ),
+    Ablation(
+        "stops follow the holding",
+        f"{_DOMAIN}/react.py",
+        rules.stops_stay,
+        ("I-09",),
+        Cards((f"{_UNIT}/domain/test_plan_exits.py",)),
+        quick=1,
+    ),
+    Ablation(
+        "strangers are told",
+        f"{_DOMAIN}/news.py",
+        engine.strangers_are_ignored,
+        ("R-077",),
+        Cards((f"{_UNIT}/domain/test_news.py",)),
+        quick=1,
+    ),
+    Ablation(
+        "exit-file dedupe",
+        "kopitra/store/exit_records.py",
+        rules.exit_records_come_again,
+        ("R-072",),
+        Cards((f"{_UNIT}/gateway/test_exit_log.py",)),
+        quick=1,
+    ),
+    Ablation(
+        "epoch in every append",
+        "kopitra/store/append_sql.py",
+        rules.epochs_are_not_checked,
+        ("R-084", "I-11"),
+        Cards((f"{_FENCE}::test_an_append_under_another_epoch_inserts_nothing",)),
+    ),
+    Ablation(
+        "unique signals",
+        "kopitra/store/append_sql.py",
+        rules.signals_may_come_again,
+        ("R-027", "I-02"),
+        Cards((f"{_STORE}::test_a_repetition_rolls_its_neighbours_back",)),
+    ),
+    Ablation(
+        "unique idempotency keys",
+        "kopitra/store/append_sql.py",
+        rules.answers_may_come_again,
+        ("I-15",),
+        Cards((f"{_STORE}::test_a_repetition_rolls_its_neighbours_back",)),
+    ),
+    Ablation(
+        "tombstones", f"{_DOMAIN}/streams.py", rules.no_tombstones, ("I-10", "R-031"), Cards((_STREAMS,)), 1
+    ),
+    Ablation(
+        "semantic duplicates",
+        f"{_DOMAIN}/streams.py",
+        rules.tickets_open_twice,
+        ("R-029",),
+        Cards((_STREAMS,)),
+        1,
+    ),
+    Ablation(
+        "sender's numbers",
+        f"{_DOMAIN}/streams.py",
+        rules.old_numbers_count,
+        ("R-030",),
+        Cards((_STREAMS,)),
+        1,
+    ),
+    Ablation(
+        "foreign contracts block",
+        f"{_ENGINE}/comparison.py",
+        rules.foreign_contracts_are_welcome,
+        ("R-043",),
+        Cards(
+            (
+                f"{_GATEWAY}/test_drift.py::test_r043_foreign_contracts_stop_the_entries_of_their_contract_until_they_are_gone",
+            )
+        ),
+    ),
+    Ablation(
+        "deadline for entries",
+        f"{_ENGINE}/queue.py",
+        engine.deadlines_of_entries_are_not_kept,
+        ("R-049",),
+        Cards((f"{_UNIT}/engine/test_account_queue.py",)),
+        1,
+    ),
+    Ablation(
+        "exits displace entries",
+        f"{_ENGINE}/queue.py",
+        engine.displaced_by_nothing,
+        ("I-14", "R-050"),
+        Cards((f"{_UNIT}/engine/test_account_queue.py",)),
+        1,
+    ),
+    Ablation(
+        "age limit",
+        f"{_DOMAIN}/risk.py",
+        rules.entries_have_no_age,
+        ("R-068",),
+        Cards((f"{_UNIT}/domain/test_plan_limits.py",)),
+        1,
+    ),
+    Ablation(
+        "half-open breakers read",
+        "brokers/_kit/breaker.py",
+        engine.breakers_probe_with_anything,
+        ("R-053",),
+        Cards((f"{_UNIT}/kit/test_breaker.py",)),
+        1,
+    ),
+    Ablation(
+        "rotating admission",
+        f"{_ENGINE}/admission.py",
+        engine.the_list_goes_first,
+        ("R-061",),
+        Cards((f"{_UNIT}/engine/test_admission.py",)),
+        1,
+    ),
+    Ablation(
+        "reserved tokens",
+        "brokers/_kit/budget.py",
+        engine.no_reserve,
+        ("I-17",),
+        Cards((f"{_UNIT}/kit/test_budget_machine.py",)),
+        1,
+    ),
+    Ablation(
+        "highest equity never falls",
+        f"{_DOMAIN}/measuring.py",
+        rules.peaks_follow_the_newest,
+        ("I-19",),
+        Cards((f"{_UNIT}/domain/test_limits_machine.py",)),
+        1,
+    ),
+    Ablation(
+        "flip guard",
+        f"{_ENGINE}/flip_guard.py",
+        engine.turns_are_closed_for_ever,
+        ("R-095",),
+        Cards((f"{_UNIT}/engine/test_flip_guard.py",)),
+        1,
+    ),
+    Ablation(
+        "repair attempts are bounded",
+        f"{_DOMAIN}/sync.py",
+        rules.repairs_never_tire,
+        ("R-045",),
+        Cards((f"{_UNIT}/domain/test_repairing.py",)),
+        1,
+    ),
+    Ablation(
+        "runaway brake",
+        f"{_ENGINE}/brake.py",
+        engine.runaways_are_not_braked,
+        ("R-099",),
+        Cards((f"{_UNIT}/engine/test_brake.py",)),
+        1,
+    ),
+    Ablation(
+        "the most restrictive switch counts",
+        f"{_DOMAIN}/switches.py",
+        rules.the_first_switch_counts,
+        ("I-06", "R-091"),
+        Cards((f"{_UNIT}/domain/test_switch_machine.py",)),
+        1,
+    ),
+    Ablation(
+        "switches never go back",
+        f"{_DOMAIN}/switches.py",
+        rules.old_switches_count,
+        ("I-06", "R-091"),
+        Cards((f"{_UNIT}/domain/test_switch_machine.py",)),
+        1,
+    ),
+)
+
+BY_NAME: Final[Mapping[str, Ablation]] = {one.name: one for one in ABLATIONS}
