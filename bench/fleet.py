@@ -1,9 +1,9 @@
 """The followers of the bench: simulators in processes of their own, the tap in front, accounts, logins and rules."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -62,6 +62,10 @@ class Tuning(msgspec.Struct, frozen=True):
 
     login: dict[str, str] = {}
     simulator: dict[str, int] = {}
+    #: the budgets that the broker really grants, for loads that shall meet them
+    own: dict[str, str] = {}
+    #: ends of the paths that log in
+    logins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +77,25 @@ class Fleet:
     #: the followers' numbers as they stand in an order on the wire
     numbers: tuple[int, ...]
     stop: Callable[[], None]
+    #: broker -> where its simulator takes commands
+    controls: Mapping[str, str] = field(default_factory=dict[str, str])
+    #: process ids of the simulators
+    simulators: tuple[int, ...] = ()
 
 
-def launch(n: int, name: str, *, pass_through: bool = False) -> Fleet:
-    """Simulators of all brokers with n accounts together, and the tap that stands in front of them."""
+def launch(n: int, name: str, *, pass_through: bool = False, tuned: bool = True) -> Fleet:
+    """Simulators of all brokers with n accounts together, and the tap that stands in front of them.
+
+    Without `tuned` the brokers' own budgets hold.
+    """
     with ExitStack() as stack:
         told: list[SimReady] = []
+        pids: list[int] = []
         for spec in _specs(n):
             argv = [sys.executable, "-m", "cli.local.simulators"]
             process = Process(f"{name}-sim-{spec.broker}", argv, first=msgspec.json.encode(spec).decode())
             stack.callback(process.stop)
+            pids.append(process.pid)
             told.append(msgspec.convert(process.ready, SimReady))
         faces = [Face(ROOT / "brokers" / sim.broker / "order.wire", _port(sim.control_url)) for sim in told]
         tap = Tap(faces, pass_through=pass_through, name=f"{name}-tap")
@@ -90,9 +103,10 @@ def launch(n: int, name: str, *, pass_through: bool = False) -> Fleet:
         logins: list[Login] = []
         numbers: list[int] = []
         for sim, face_port in zip(told, tap.face_ports, strict=True):
-            logins += _logins(sim, face_port, n)
-            numbers += _numbers(sim)
-        return Fleet(tap, tuple(logins), tuple(numbers), stack.pop_all().close)
+            logins += _logins(sim, face_port, n, tuned)
+            numbers += _numbers(sim, tuned)
+        controls = {sim.broker: _control(sim) for sim in told}
+        return Fleet(tap, tuple(logins), tuple(numbers), stack.pop_all().close, controls, tuple(pids))
 
 
 def _specs(n: int) -> list[SimSpec]:
@@ -117,20 +131,26 @@ def _port(url: str) -> int:
     return int(url.rsplit(":", 1)[1].split("/")[0])
 
 
-def _tuning(broker: str) -> Tuning:
+def _control(sim: SimReady) -> str:
+    base = sim.control_url.removesuffix("/")
+    return base if base.endswith("/_sim") else f"{base}/_sim"
+
+
+def tuning_of(broker: str) -> Tuning:
     return msgspec.json.decode((ROOT / "brokers" / broker / "bench.json").read_bytes(), type=Tuning)
 
 
-def _logins(sim: SimReady, face_port: int, n: int) -> list[Login]:
+def _logins(sim: SimReady, face_port: int, n: int, tuned: bool) -> list[Login]:
     """The simulator's own logins, with the tap's address in the place of the simulator's."""
-    tuning = _tuning(sim.broker)
+    tuning = tuning_of(sim.broker)
+    settings = tuning.login if tuned else tuning.own
     direct = f":{_port(sim.control_url)}"
     accounts = {name: spec for s in _specs(n) if s.broker == sim.broker for name, spec in s.logins.items()}
     return [
         Login(
             f"{sim.broker}-{name}",
             sim.broker,
-            {k: v.replace(direct, f":{face_port}") for k, v in login.settings.items()} | tuning.login,
+            {k: v.replace(direct, f":{face_port}") for k, v in login.settings.items()} | settings,
             login.credentials,
             tuple(a.broker_account for a in accounts[name]),
         )
@@ -147,13 +167,12 @@ class _State(msgspec.Struct):
     spec: _Spec
 
 
-def _numbers(sim: SimReady) -> list[int]:
-    """Lift the simulator's own limits and ask it for its account numbers."""
-    base = sim.control_url.removesuffix("/")
-    root = base if base.endswith("/_sim") else f"{base}/_sim"
-    httpx2.post(
-        f"{root}/set-settings", json=_tuning(sim.broker).simulator, trust_env=False
-    ).raise_for_status()
+def _numbers(sim: SimReady, tuned: bool) -> list[int]:
+    """Lift the simulator's own limits if so wished, and ask it for its account numbers."""
+    root = _control(sim)
+    if tuned:
+        lifted = tuning_of(sim.broker).simulator
+        httpx2.post(f"{root}/set-settings", json=lifted, trust_env=False).raise_for_status()
     answer = httpx2.get(f"{root}/accounts", trust_env=False).raise_for_status()
     return [state.spec.account_id for state in msgspec.json.decode(answer.content, type=list[_State])]
 
@@ -168,18 +187,7 @@ async def furnish(dsn: str, fleet: Fleet, key_file: Path) -> None:
         await add_data_key(db, master, WORKSPACE, now)
         sealer = await load_sealer(db, master)
         await create_leader(db, LeaderRow(WORKSPACE, LEADER, "leader", b"{}"))
-        key = KeyRow(
-            WORKSPACE,
-            KEY_ID,
-            LEADER,
-            LEADER,
-            "bench",
-            hash_secret(KEY_SECRET),
-            now,
-            now + timedelta(days=1),
-            rate_per_minute=KEY_RATE,
-        )
-        await db.run(_KEY_SQL, values_of(key))
+        await add_key(db, KEY_ID, LEADER, LEADER)
         for login in fleet.logins:
             sealed = sealer.seal(WORKSPACE, login.login_id, CREDENTIALS_FIELD, encode(login.credentials))
             await create_login(
@@ -193,6 +201,34 @@ async def furnish(dsn: str, fleet: Fleet, key_file: Path) -> None:
                 await create_rule(
                     db, RuleRow(WORKSPACE, rule.rule_id, LEADER, rule.account_id, encode(rule), now, "bench")
                 )
+
+
+async def add_key(db: Database, key_id: str, leader: str, account: str) -> None:
+    """An EA's key for this leader; all of them have the same secret."""
+    now = datetime.now(UTC)
+    key = KeyRow(
+        WORKSPACE,
+        key_id,
+        leader,
+        account,
+        "bench",
+        hash_secret(KEY_SECRET),
+        now,
+        now + timedelta(days=1),
+        rate_per_minute=KEY_RATE,
+    )
+    await db.run(_KEY_SQL, values_of(key))
+
+
+async def add_leader(db: Database, leader: str, followers: Sequence[str]) -> None:
+    """One more leader, and its rules for these broker accounts."""
+    now = datetime.now(UTC)
+    await create_leader(db, LeaderRow(WORKSPACE, leader, leader, b"{}"))
+    for name in followers:
+        rule = replace(rule_of(name), rule_id=f"r-{leader}-{name}", leader=leader)
+        await create_rule(
+            db, RuleRow(WORKSPACE, rule.rule_id, leader, rule.account_id, encode(rule), now, "bench")
+        )
 
 
 def rule_of(name: str) -> CopyRule:

@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 
+from bench.load.sizes import SIZES, Sizes
 from bench.rig import new_database
 from bench.rounds import Bench, Case, Series
 from bench.subjects import ORDER_BYTES_GUESS, Floor, Running, Subject
@@ -19,6 +21,7 @@ class Figure:
     value: float
     floor: float | None = None
     void: str | None = None
+    size: str = ""  #: how large the load was, and what else must be known to read the figure
 
 
 @dataclass(slots=True)
@@ -31,11 +34,17 @@ class Lab:
     rounds: int  #: rounds per group of cases
     again_max: int  #: rounds of one group that may be repeated because their floor was off
     again_until_s: float  #: nothing is repeated after this much of the bench has passed
+    sizes: Sizes = SIZES["bench"]
+    loads: Sequence[str] = ()  #: parts of the section `load`; none: all
     order_bytes: int = ORDER_BYTES_GUESS
     bench: Bench = field(default_factory=Bench)
     begun: float = field(default_factory=time.monotonic)
     databases: int = 0
     refused: list[str] = field(default_factory=list[str])  #: runs that proved nothing, in words
+
+    def today(self) -> date:
+        """The trade date by which contracts are chosen."""
+        return datetime.now(UTC).date()
 
     def elapsed_s(self) -> float:
         return time.monotonic() - self.begun

@@ -38,8 +38,9 @@ def filled(page: str, text: str) -> str:
 
 def _row(goal: Goal, result: Result) -> str:
     floor = "" if result.floor is None else f"{_text(result.floor)} ({goal.per})"
+    size = f" ({result.size})" if result.size else ""
     cells = (
-        goal.name,
+        goal.name + size,
         f"{_text(result.value)} {result.unit}",
         floor,
         _text(result.ratio),

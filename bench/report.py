@@ -11,8 +11,11 @@ from bench.lab import Figure
 MISSED, GATE, STRETCH, OPEN = "MISSED", "ok", "ok, stretch", "not judged"
 
 
-class Result(msgspec.Struct, frozen=True):
-    """One line of results.json. `met` is null where nothing was measured or the floor was off (void)."""
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of results.json. `met` is null where nothing was measured or the floor was off (void).
+
+    `size` is there where a figure says how large its load was.
+    """
 
     name: str
     value: float | None
@@ -22,6 +25,7 @@ class Result(msgspec.Struct, frozen=True):
     goal: float
     stretch: float | None
     met: bool | None
+    size: str = ""
 
 
 def judge(goal: Goal, figure: Figure | None) -> Result:
@@ -40,6 +44,7 @@ def judge(goal: Goal, figure: Figure | None) -> Result:
         goal=goal.gate,
         stretch=goal.stretch,
         met=met,
+        size=figure.size,
     )
 
 
@@ -76,8 +81,9 @@ def table(results: Sequence[Result]) -> str:
 def _row(goal: Goal, result: Result) -> tuple[str, ...]:
     against = f" / {goal.per}" if goal.per else ""
     limits = [f"{goal.sense} {limit:.4g}" if limit is not None else "" for limit in (goal.gate, goal.stretch)]
+    size = f" ({result.size})" if result.size else ""
     return (
-        goal.name + against,
+        goal.name + against + size,
         _text(result.floor),
         _text(result.value),
         goal.unit,

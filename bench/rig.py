@@ -69,6 +69,17 @@ def usage(pid: int) -> Usage:
     return Usage(cpu_us=nanoseconds / 1e3, rss_bytes=pages * PAGE_BYTES)
 
 
+def reset_peak(pid: int) -> None:
+    """From now on `peak_bytes` tells the highest memory since now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_bytes(pid: int) -> int:
+    """Highest resident memory since the start or the last `reset_peak`."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+
+
 class Process:
     """A child whose stdout speaks in lines of JSON; the first one says that it is ready."""
 
@@ -131,6 +142,11 @@ class Process:
             self._rest += chunk
         line, self._rest = self._rest.split(b"\n", 1)
         return line
+
+    def kill(self) -> None:
+        """SIGKILL: a crash."""
+        self._child.kill()
+        self._child.wait()
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL for who does not listen; safe to call twice."""

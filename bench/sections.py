@@ -11,6 +11,7 @@ from statistics import median
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bench.lab import Figure, Lab
+from bench.load.section import load
 from bench.rig import Process, usage
 from bench.rounds import Case, Sample, Series
 from bench.subjects import Compared, Running
@@ -269,4 +270,5 @@ SECTIONS: dict[str, Callable[[Lab], Iterator[Figure]]] = {
     "trips": trips,
     "twenty": twenty,
     "scale": scale,
+    "load": load,
 }

@@ -89,6 +89,7 @@ class Tap:
             argv += ["--face", f"{face.card},{face.upstream_port}"]
         self._process = Process(name, [*argv, *(["--pass"] if pass_through else [])])
         ready = msgspec.convert(self._process.ready, Ready)
+        self.pid = self._process.pid
         self.raw_port = ready.raw_port
         self.face_ports = ready.face_ports
 
