@@ -41,14 +41,14 @@ class Console:
 
 @asynccontextmanager
 async def connect(
-    app: ASGIApp, query: str, headers: tuple[tuple[str, str], ...] = ()
+    app: ASGIApp, query: str, headers: tuple[tuple[str, str], ...] = (), path: str = "/ops/v1/stream"
 ) -> AsyncGenerator[Console]:
-    """Open /ops/v1/stream; at the end the server must come to its own end."""
+    """Open a WebSocket; at the end the server must come to its own end."""
     console = Console()
     scope: Scope = {
         "type": "websocket",
-        "path": "/ops/v1/stream",
-        "raw_path": b"/ops/v1/stream",
+        "path": path,
+        "raw_path": path.encode(),
         "root_path": "",
         "query_string": query.encode(),
         "headers": [(b"host", b"gateway"), *((n.encode(), v.encode()) for n, v in headers)],

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway_container.api.ea_door import EaSession
 from kopitra.domain.ea_sessions import Beat, OutEvent, OutType, deliverable, read_up_to
 from kopitra.domain.leader_snapshot import LeaderSnapshot
 from kopitra.store.ea_sessions import SessionDraft, SessionRow
 from kopitra.store.encoding import encode
+from tests.api.client import SECRET, digest
 from tests.api.stand_ins import NOW, TestClock
 
 
@@ -56,6 +57,12 @@ class Terminals:
             self.tell(self.sessions[draft.session_id], "InitAck")
         return row
 
+    def standing(self) -> str:
+        """A session that is there already; its token."""
+        made = EaSession("s1", "w1", "ea1", "l1", digest(SECRET), "authenticated", "", 0.0)
+        self.sessions["s1"] = made
+        return f"kps_s1_{SECRET}"
+
     def approve(self, session_id: str) -> None:
         self.sessions[session_id].status = "authenticated"
         self.tell(self.sessions[session_id], "InitAck")
@@ -68,9 +75,6 @@ class Terminals:
     async def end(self, session: EaSession, reason: str) -> None:
         if session.status != "ended":
             session.status, session.reason = "ended", reason
-            self.rows[session.session_id] = replace(
-                self.rows[session.session_id], status="ended", reason=reason
-            )
             self.tell(session, "ShutdownNotice", ack=False, reason=reason)
 
     def heard(self, session: EaSession, beat: Beat) -> None:

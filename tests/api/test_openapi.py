@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
 )
 
+from gateway_container.api.doors import Settings
 from gateway_container.api.problems import CODES
 from gateway_container.api.reading import EXAMPLES
 from gateway_container.app import openapi_document
@@ -24,6 +25,8 @@ from tests.api.world import World
 
 WORLD = World()
 WORLD.change_key(rate_per_minute=10**9)
+WORLD.set(Settings(failures_per_minute=10**9))
+TOKEN = {"authorization": f"Bearer {WORLD.terminals.standing()}"}
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", WORLD.app)
 SPEC = json.loads(json.dumps(openapi_document()))
 LEFT_OUT = [ignored_auth, negative_data_rejection, positive_data_acceptance]
@@ -45,7 +48,8 @@ def test_the_application_keeps_its_document(case: schemathesis.Case) -> None:
     that is added here as a part of the case, and a symbol that fits its shape as known).
     """
     console = case.path.startswith("/ops")
-    key = operator("a")[0] if console else ea_headers()[0]
+    session = TOKEN if "/current" in case.path else {}
+    key = operator("a")[0] if console else ea_headers(more=session)[0]
     case.headers.update([key])
     if case.headers.get("X-TradeAgent-Account"):
         case.headers["X-TradeAgent-Account"] = "acc1"

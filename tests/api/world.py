@@ -65,24 +65,23 @@ class World:
         self.app = self.build()
 
     def build(self) -> ASGIApp:
-        self.app = build_app(
-            Doors(
-                clock=self.clock,
-                credentials=self.keyring,
-                intake=self.ledger,
-                executions=self.ledger,
-                views=self.shown,
-                control=self.controls,
-                broadcast=self.news,
-                metrics=lambda: b"kopitra_up 1\n",
-                settings=self.settings,
-                observe=self.served.append,
-                doubts=self.doubted,
-                limits=self.limited,
-                repairs=self.repaired,
-                ea=self.terminals,
-            )
+        self.doors = Doors(
+            clock=self.clock,
+            credentials=self.keyring,
+            intake=self.ledger,
+            executions=self.ledger,
+            views=self.shown,
+            control=self.controls,
+            broadcast=self.news,
+            metrics=lambda: b"kopitra_up 1\n",
+            settings=self.settings,
+            observe=self.served.append,
+            doubts=self.doubted,
+            limits=self.limited,
+            repairs=self.repaired,
+            ea=self.terminals,
         )
+        self.app = build_app(self.doors)
         return self.app
 
     def set(self, settings: Settings) -> None:
