@@ -144,6 +144,7 @@ async def _replica(settings: Settings, dsn: str, db: Database) -> AsyncGenerator
         _tracer(settings),
         LeaseSettings.of(settings.lease_ttl_s, settings.exit_grace_s),
         LocalExitFile(settings.data_dir, settings.shard),
+        canary=settings.canary,
     )
     identity = Identity(settings.shard, holder, settings.build)
     replica = Replica(Parts(identity, supplies, db, broadcast, settings.drain_s))

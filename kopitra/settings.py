@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     lease_ttl_s: float = Field(default=10.0, ge=0.5, le=60)
     #: seconds past its lease for which a gateway without a database may still send exits (R-073)
     exit_grace_s: float = Field(default=10.0, ge=0, le=60)
+    #: a signal of the gateway's own each minute, to a shadow account
+    canary: bool = True
     #: seconds for everything in flight to finish after SIGTERM
     drain_s: float = 5.0
 

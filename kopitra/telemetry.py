@@ -150,6 +150,9 @@ class Metrics:
         self.hops = HopTimes(
             "kopitra_hop_seconds", "Time from the receipt of a signal to the end of each hop.", self.registry
         )
+        self.canary = HopTimes(
+            "kopitra_canary_seconds", "Time from a canary signal to the end of each hop.", self.registry
+        )
         self.legs = Tally("kopitra_legs_total", "Decisions per follower.", "outcome", self.registry)
         self.signals = Tally("kopitra_signals_total", "Signals by source.", "source", self.registry)
         self.orders = Tally(

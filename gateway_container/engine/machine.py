@@ -110,6 +110,8 @@ class Supplies:
     lease_settings: LeaseSettings = LeaseSettings()
     #: where exits are written while the database is away; without it they wait
     exits: ExitFile | None = None
+    #: a signal of its own each minute
+    canary: bool = False
 
 
 class Warm(NamedTuple):
@@ -272,6 +274,7 @@ class Machine:
 
     async def _recover(self, config: GatewayConfig, warm: Warm) -> None:
         state, supplies = self.state, self.supplies
+        config = self.safety.canary.beside(config)
         left_behind = await self.exits.load()
         await self.log.bring_exits()
         state.book = await read_book(supplies.shelf, self.identity.shard, warm.book)
@@ -323,6 +326,7 @@ class Machine:
     async def reconfigure(self, config: GatewayConfig, switches: Sequence[SwitchRow]) -> None:
         """Take a new configuration: switches and rules at once, sessions as far as they changed."""
         self.control.adopt(switches)
+        config = self.safety.canary.beside(config)
         before, self.state.config = self.state.config, config
         self.strays.look(self.state.book, before, config)
         self.upkeep.wake()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from gateway_container.engine.admission import Penalties
 from gateway_container.engine.assertions import Assertions, Means
 from gateway_container.engine.breakers import Probes
+from gateway_container.engine.canary import Canary
 from gateway_container.engine.clocks import Clocks
 from gateway_container.engine.expected import Expected
 from gateway_container.engine.market_state import PendingExits
@@ -34,6 +35,7 @@ class Safety:
         machine.views.health_of = self.health
         sessions.shadows.watch_price = machine.quotes.also
         self._asserts = self._assert(machine)
+        self.canary = Canary(machine)
         self.expected = Expected(state, machine.log.note)
         reports.on_refused = self.exits.refused
         reports.on_notice = self._notice
@@ -45,6 +47,7 @@ class Safety:
             "health": self.health.run,
             "assertions": self._asserts.run,
             "expected": self.expected.run,
+            "canary": self.canary.run,
             "shadows": sessions.shadows.run,
         }
 

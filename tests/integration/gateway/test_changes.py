@@ -205,6 +205,7 @@ async def test_what_would_strand_a_holding_is_refused_until_it_is_flat(dsn: str)
         mapped = encode(rule("a", symbol_map=(MapEntry("ES", "MES"),)))
         for change in (
             change_account(world.db, replace(account, active=False)),
+            change_account(world.db, replace(account, shadow=True)),
             change_rule(world.db, replace(first, active=False)),
             change_rule(world.db, replace(first, body=mapped)),
         ):
