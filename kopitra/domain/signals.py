@@ -131,9 +131,10 @@ def _check_action(signal: Signal, action: Action) -> None:
 
 def _check_prices(signal: Signal) -> None:
     if signal.action == "replace":
-        if all(v is None for v in (signal.price, signal.stop_price, signal.trail_offset, signal.quantity)):
+        moved = (signal.price, signal.stop_price, signal.trail_offset, signal.quantity, signal.stop_loss)
+        if all(v is None for v in moved) and not signal.take_profits:
             raise SignalRefused(
-                "replace needs a new price, stopPrice, trailOffset or quantity.",
+                "replace needs a new price, stopPrice, trailOffset, quantity, stopLoss or takeProfits.",
                 code="missing-price",
                 pointer="/price",
             )
