@@ -197,15 +197,18 @@ def stalls(lab: Lab) -> Iterator[Figure]:
             _warm(site, gateway)
             numbers = site.fleet.numbers
             up[count] = (site, gateway, numbers[:: len(numbers) // count][:count] if count else ())
-        first_id = _WARM.count + 1
-        for _ in range(sizes.stall_rounds):
+        for turn in range(sizes.stall_rounds):
             for count, (site, gateway, stalled) in up.items():
-                load = _load(STALL_RATE, sizes.stall_s, stalled)
-                reading = site.fleet.tap.run(gateway.port(), TEMPLATES, load, first_id)
-                if complaint := reading.complaint():
-                    raise Refused(f"{count} stalled: {complaint}")
+                reading = _stall_run(lab, site, gateway, stalled, turn)
                 p99_us[count].append(reading.last_p99)
-            first_id += int(STALL_RATE * sizes.stall_s)
     size = f"{STALL_RATE}/s x {FOLLOWERS}, {sizes.stall_rounds} rounds of {sizes.stall_s:g} s"
     for count in STALLED:
         yield Figure(f"L-5.{count}", median(p99_us[count]) / 1e3, median(p99_us[0]) / 1e3, size=size)
+
+
+def _stall_run(lab: Lab, site: Site, gateway: Process, stalled: tuple[int, ...], turn: int) -> Reading:
+    load = _load(STALL_RATE, lab.sizes.stall_s, stalled)
+    reading = site.fleet.tap.run(gateway.port(), TEMPLATES, load, _WARM.count + 1 + turn * load.count)
+    if complaint := reading.complaint():
+        raise Refused(f"{len(stalled)} stalled: {complaint}")
+    return reading
