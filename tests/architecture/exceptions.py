@@ -8,6 +8,9 @@ EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
         "gateway_container/compose.py": "binds the listening socket itself, so that port 0 works and can be told",
     },
     "sleep": {
+        "tests/faults/rude_session.py": "virtual time: the delay is the network's, and takes none",
+        "tests/faults/test_virtual_loop.py": "virtual time is what it tests",
+        "tests/faults/world.py": "virtual time: what happens when is the scenario itself",
         "tests/faults/wire/chaos_proxy.py": "a slow line is what it plays: the delay is the fault",
     },
     "printing": {

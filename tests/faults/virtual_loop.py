@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class _Step(asyncio.TimerHandle):
         self,
         when: float,
         callback: Callable[..., object],
-        args: tuple[Any, ...],
+        args: tuple[object, ...],
         loop: asyncio.AbstractEventLoop,
         context: Context | None,
     ) -> None:
@@ -98,19 +98,19 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return self._closed
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> asyncio.Handle:
         step = _Step(self._now, callback, args, self, context)
         self._ready.append(step)
         return step
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + max(0.0, delay), callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> asyncio.TimerHandle:
         step = _Step(when, callback, args, self, context)
         self._count += 1
@@ -120,26 +120,26 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers leave when their time comes."""
 
-    def create_future(self) -> "asyncio.Future[Any]":
+    def create_future(self) -> "asyncio.Future[object]":
         return asyncio.Future(loop=self)
 
     def create_task(
         self,
-        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        coro: Coroutine[object, object, T] | Generator["asyncio.Future[object] | None", None, T],
         *,
         name: str | None = None,
         context: Context | None = None,
     ) -> "asyncio.Task[T]":
         return asyncio.Task(coro, loop=self, name=name, context=context)
 
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
+    def call_exception_handler(self, context: dict[str, object]) -> None:
         error = context.get("exception")
         if not self._closed and error is not None:
             task = context.get("task") or context.get("future")
             name = task.get_name() if isinstance(task, asyncio.Task) else ""
             self.faults.append(f"{context.get('message')} {name}: {error!r}")
 
-    def default_exception_handler(self, context: dict[str, Any]) -> None:
+    def default_exception_handler(self, context: dict[str, object]) -> None:
         self.call_exception_handler(context)
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     # running ------------------------------------------------------------------------------------------------
 
-    def run_until_complete(self, future: Coroutine[Any, Any, T]) -> T:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def run_until_complete(self, future: Coroutine[object, object, T]) -> T:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Run until the coroutine is over. Raises Deadlock when it can never be."""
         with self._current():
             task = self.create_task(future)
