@@ -11,7 +11,7 @@ from gateway_container.engine.breakers import Breakers
 from gateway_container.engine.config import AccountConfig
 from gateway_container.engine.market_state import Markets
 from gateway_container.engine.queue import Place
-from gateway_container.engine.state import State
+from gateway_container.engine.state import NEVER_NS, State
 from kopitra.domain.book import ChildOrder, root_of
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.signals import sign
@@ -44,6 +44,8 @@ class LastLook:
         self.draining = False
         #: monotonic; entries before it wait out a predecessor that may still be alive (R-085)
         self.entries_from_ns = 0
+        #: monotonic; the event loop stands still when the watchdog has not looked until then
+        self.awake_until_ns = NEVER_NS
 
     @property
     def lease_is_over(self) -> bool:
@@ -93,12 +95,8 @@ class LastLook:
     def _entry(self, place: Place, now_ns: int) -> str | None:
         """Why an entry may not leave."""
         intent = place.intent
-        if self.draining:
-            return "draining"
-        if now_ns < self.entries_from_ns:
-            return "take_over_wait"
-        if now_ns >= place.deadline_ns:
-            return "deadline"
+        if (untimely := self._untimely(place, now_ns)) is not None:
+            return untimely
         if (overtaken := self._overtaken(intent)) is not None:
             return overtaken
         account = self._state.account(intent.account_id)
@@ -114,6 +112,16 @@ class LastLook:
         if standings and (standing := standings.get(intent.account_id)) is not None and standing.stop:
             return standing.stop
         return "kill_switch" if self._stopped(account, place) else None
+
+    def _untimely(self, place: Place, now_ns: int) -> str | None:
+        """Not now, as this process stands, or not any more."""
+        if self.draining:
+            return "draining"
+        if now_ns < self.entries_from_ns:
+            return "take_over_wait"
+        if now_ns >= self.awake_until_ns:
+            return "loop_stuck"
+        return "deadline" if now_ns >= place.deadline_ns else None
 
     def _stopped(self, account: AccountConfig, place: Place) -> bool:
         """A switch stops it now, or has since it was decided: lifting lets out what is decided afterwards (I-06)."""

@@ -19,7 +19,7 @@ def at(bid: int, ask: int, last: int) -> PaperPrice:
 
 
 def order(name: str, ord_type: OrdType, side: Side = "buy", **more: object) -> PaperOrder:
-    intent = INTENT._replace(cl_ord_id=name, ord_type=ord_type, side=side, **more)  # pyright: ignore[reportArgumentType]
+    intent = INTENT._replace(cl_ord_id=name, ord_type=ord_type, side=side, **more)
     return paper_order(intent, f"paper-{name}", held=intent.parent is not None)
 
 
@@ -27,7 +27,7 @@ def words(facts: list[PaperFact]) -> list[tuple[str, str, Decimal | None]]:
     return [(fact.event, fact.order.cl_ord_id, fact.price) for fact in facts]
 
 
-@pytest.mark.parametrize(("side", "price"), [("buy", 101), ("sell", 99)])
+@pytest.mark.parametrize("side, price", [("buy", 101), ("sell", 99)])
 def test_a_market_order_fills_at_the_touch(side: Side, price: int) -> None:
     book = PaperBook()
     facts = list(book.place(order("m", "market", side), [], PRICE))

@@ -1,4 +1,4 @@
-"""The asserted invariants whose break needs no broker: ids (I-07), highest values (I-19), fills counted twice (I-08)."""
+"""The asserted invariants whose break needs no broker: ids (I-07), highest values (I-19), doubled fills (I-08)."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -60,7 +60,10 @@ class Board:
         if isinstance(entry, EntriesBlocked):
             self.state.book.blocked[entry.account_id] = entry.reason
 
-    def _alert(self, code: str, _text: str, _account_id: str, _cl_ord_id: str = "") -> None:
+    def _alert(self, code: str, text: str, account_id: str, cl_ord_id: str = "") -> None:
+        assert text
+        assert account_id == "a"
+        assert cl_ord_id in ("", NAME, "kp00000000000000000000-e")
         self.alerts.append(code)
 
     def order(self, intent: OrderIntent = INTENT) -> ChildOrder:

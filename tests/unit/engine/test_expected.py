@@ -13,6 +13,7 @@ from kopitra.domain.journal import AlertCleared, AlertRaised, Entry
 from kopitra.domain.orders import TERMINAL, CancelIntent, OrderIntent
 from kopitra.domain.orders import State as OrderState
 from kopitra.domain.risk import Approved
+from kopitra.domain.signals import OrdType
 from tests.unit.engine.test_breakers import HandClock
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -46,7 +47,9 @@ def test_an_order_that_is_still_open_after_three_seconds_is_told_once_and_closed
     board.after(0.2)
     board.after(5)
     assert [type(e) for e in board.told] == [AlertRaised]
-    assert board.told[0] == AlertRaised(CODE, board.told[0].text, "a", "kp1")  # pyright: ignore[reportAttributeAccessIssue]
+    (told,) = board.told
+    assert isinstance(told, AlertRaised)
+    assert (told.code, told.account_id, told.cl_ord_id) == (CODE, "a", "kp1")
     board.child.state = "filled"
     assert board.after(0.25)[1:] == [AlertCleared(CODE, "kp1 is filled", "a", "kp1")]
     assert board.expected.open == 0
@@ -59,9 +62,11 @@ def test_what_has_ended_is_not_missed(state: OrderState) -> None:
     assert board.after(4) == []
 
 
-@pytest.mark.parametrize(("ord_type", "told"), [("limit", 0), ("stop", 0), ("market", 1)])
-def test_an_acknowledged_resting_order_is_seen_and_a_market_order_must_fill(ord_type: str, told: int) -> None:
-    board = Board(INTENT._replace(ord_type=ord_type))  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize("ord_type, told", [("limit", 0), ("stop", 0), ("market", 1)])
+def test_an_acknowledged_resting_order_is_seen_and_a_market_order_must_fill(
+    ord_type: OrdType, told: int
+) -> None:
+    board = Board(INTENT._replace(ord_type=ord_type))
     board.child.state = "working"
     assert len(board.after(4)) == told
 
