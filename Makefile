@@ -43,6 +43,8 @@ test: setup ## Run all tests
 FIRST ?= 1
 SEEDS ?= 500
 FIGURES ?= .kopitra/figures
+# what docs/reliability.md is made from
+RESULTS ?= tests/faults/results
 
 .PHONY: faults
 faults: setup ## Simulate seeds with faults: make faults FIRST=1 SEEDS=500
@@ -53,11 +55,21 @@ faults: setup ## Simulate seeds with faults: make faults FIRST=1 SEEDS=500
 chaos: setup ## Replay one seed, made as small as it still fails: make chaos SEED=7
 	@$(BIN)/python -m tests.faults replay --seed $(SEED)
 
+# Several names in one run: make ablate ARGS="'T_vis' 'one-shot sends'"
+.PHONY: ablate
+ablate: setup ## Take every safeguard out once and tell who misses it (T-90)
+	@mkdir -p $(RESULTS) $(FIGURES)
+	@$(BIN)/python -m tests.faults ablate --figures $(if $(ARGS),$(FIGURES)/ablated.json,$(RESULTS)/ablations.json) $(ARGS)
+
+.PHONY: publish
+publish: setup ## Put the figures of the last runs onto docs/reliability.md
+	@$(BIN)/python -m tests.faults publish
+
 .PHONY: nightly
 nightly: setup ## The long simulations: 20,000 seeds, every crash point, same-seed equality
-	@mkdir -p $(FIGURES)
-	@$(BIN)/python -m tests.faults run --first $(FIRST) --seeds 20000 --figures $(FIGURES)/seeds.json
-	@$(BIN)/python -m tests.faults sweep --figures $(FIGURES)/sweep.json
+	@mkdir -p $(RESULTS)
+	@$(BIN)/python -m tests.faults run --first $(FIRST) --seeds 20000 --figures $(RESULTS)/seeds.json
+	@$(BIN)/python -m tests.faults sweep --figures $(RESULTS)/sweep.json
 	@$(BIN)/python -m tests.faults same --seeds 200
 
 .PHONY: check

@@ -1,4 +1,5 @@
-"""The simulation by hand: `python -m tests.faults run`, `replay`, `sweep`, `same`; the Makefile knows them too."""
+"""The simulation by hand: `python -m tests.faults run`, `replay`, `sweep`, `same`, `ablate`, `publish`; the Makefile
+knows them too."""
 
 import argparse
 import sys
@@ -7,6 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from tests.faults.ablating import try_all
+from tests.faults.ablations import TRIES_MAX
+from tests.faults.publish import PAGE, RESULTS, Ablated, publish
 from tests.faults.runs import Figures, commit, hashes, hush, run_many
 from tests.faults.shrink import shrink
 from tests.faults.swarm import Plan, make_plan
@@ -37,6 +41,12 @@ def main() -> int:
     swept.add_argument("--every", type=int, default=1)
     swept.add_argument("--offset", type=int, default=1)
     swept.add_argument("--figures", type=Path)
+    ablate = commands.add_parser("ablate")
+    ablate.add_argument("names", nargs="*")
+    ablate.add_argument("--most", type=int, default=TRIES_MAX)
+    ablate.add_argument("--jobs", type=int, default=2)
+    ablate.add_argument("--figures", type=Path)
+    commands.add_parser("publish")
     options = parser.parse_args()
     hush()
     return _COMMANDS[options.command](options)
@@ -114,7 +124,36 @@ def _same(options: argparse.Namespace) -> int:
     return int(bool(differ))
 
 
-_COMMANDS = {"run": _run, "replay": _replay, "sweep": _sweep, "hashes": _hashes, "same": _same}
+def _ablate(options: argparse.Namespace) -> int:
+    found = Ablated(commit())
+    for finding in try_all(options.names, options.most, options.jobs):
+        found.findings.append(finding)
+        seen = (
+            f"{finding.invariant} after {finding.tries} ({finding.shown_by})"
+            if finding.invariant
+            else "NOBODY"
+        )
+        say(f"{finding.name:36} {seen:60} {finding.lives}")
+    if options.figures is not None:
+        options.figures.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    return int(any(not finding.invariant for finding in found.findings))
+
+
+def _publish(_options: argparse.Namespace) -> int:
+    publish()
+    say(f"{PAGE} says what {RESULTS} says")
+    return 0
+
+
+_COMMANDS = {
+    "ablate": _ablate,
+    "publish": _publish,
+    "run": _run,
+    "replay": _replay,
+    "sweep": _sweep,
+    "hashes": _hashes,
+    "same": _same,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,6 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Final, NamedTuple
 
+import msgspec
+
 from tests.faults.ablations import ABLATIONS, BY_NAME, Ablation, Cards, Crashes, Seeds
 from tests.faults.knife import without
 from tests.faults.runs import ROOT, hush
@@ -26,7 +28,7 @@ VARIABLE: Final = "KOPITRA_ABLATE"
 TESTS_WITHIN_S: Final = 240
 
 
-class Finding(NamedTuple):
+class Finding(msgspec.Struct, frozen=True):
     """What became of one trial; `invariant` is empty when nobody missed the safeguard."""
 
     name: str

@@ -85,7 +85,7 @@ ABLATIONS: Final = (
         engine.unclear_commits_are_believed,
         ("I-12", "I-03", "I-08"),
     ),
-    Ablation("backlog of facts", f"{_ENGINE}/log.py", engine.facts_do_not_wait, ("I-12", "I-08"), quick=12),
+    Ablation("backlog of facts", f"{_ENGINE}/log.py", engine.facts_do_not_wait, ("I-12", "I-08")),
     Ablation(
         "exit file at a start",
         f"{_ENGINE}/exit_file.py",

@@ -17,11 +17,12 @@ class Knife:
     """Replaces, remembers, puts back."""
 
     def __init__(self) -> None:
-        self._before: list[tuple[object, str, object]] = []
+        #: (owner, name, what was there)
+        self.taken: list[tuple[object, str, object]] = []
 
     def swap(self, owner: object, name: str, made: object) -> None:
         """Replace one attribute of a class or module. Raises KeyError when the owner itself does not have it."""
-        self._before.append((owner, name, vars(owner)[name]))
+        self.taken.append((owner, name, vars(owner)[name]))
         setattr(owner, name, made)
 
     def everywhere(self, function: Callable[..., object], made: object) -> None:
@@ -38,8 +39,8 @@ class Knife:
 
     def restore(self) -> None:
         """Everything as it was."""
-        while self._before:
-            owner, name, before = self._before.pop()
+        while self.taken:
+            owner, name, before = self.taken.pop()
             setattr(owner, name, before)
 
 

@@ -1,0 +1,192 @@
+"""`python -m tests.faults publish`: figures of the last runs into docs/reliability.md, between its marks.
+
+Figures are JSON under tests/faults/results, written by the runs themselves; a block whose run was never made says so.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from kopitra.store.lease import LeaseSettings
+from tests.faults.ablating import Finding
+from tests.faults.runs import ROOT, Figures
+
+PAGE: Final = ROOT / "docs/reliability.md"
+RESULTS: Final = Path(__file__).parent / "results"
+
+
+class Ablated(msgspec.Struct):
+    """What `make ablate` found."""
+
+    commit: str
+    findings: list[Finding] = msgspec.field(default_factory=list[Finding])
+
+
+class HandOvers(msgspec.Struct):
+    """What the hand-over campaign measured (T-24); seconds."""
+
+    handovers: int
+    signals: int
+    lease_ttl_s: float
+    exit_grace_s: float
+    clean_gap_p95_s: float | None
+    dirty_exits_max_s: float | None
+    dirty_entries_max_s: float | None
+    double_sends: int
+    lost: int
+
+
+class Wires(msgspec.Struct):
+    """What the wire chaos did (T-30)."""
+
+    runs: int
+    brokers: int
+    faults: int
+    injected: int
+    sent: int
+    doubted: int
+    violations: list[msgspec.Raw] = msgspec.field(default_factory=list[msgspec.Raw])
+
+
+class CrashRuns(msgspec.Struct):
+    """Real processes killed at labelled points (T-23)."""
+
+    runs: int
+    points: int
+    violations: list[msgspec.Raw] = msgspec.field(default_factory=list[msgspec.Raw])
+
+
+def timers(_results: Path) -> str:
+    """The timers of single writing, from the code itself."""
+    lease = LeaseSettings()
+    rows = (
+        ("life of a lease without renewal", lease.ttl_s),
+        ("between two renewals", round(lease.renew_s, 2)),
+        ("a holder stops its entries before the end of its lease by", lease.margin_s),
+        ("exits may go on without a database, after that, for", lease.exit_grace_s),
+        ("after a crash a successor sends exits within", lease.ttl_s + 2),
+        ("after a crash a successor sends entries within", lease.ttl_s + lease.exit_grace_s + 2),
+    )
+    return _table(("Timer", "Seconds"), [(text, f"{seconds:g}") for text, seconds in rows])
+
+
+def runs(results: Path) -> str:
+    """One row per tier."""
+    rows = [
+        *_simulated(results / "seeds.json", "simulation, seeds (T-20)"),
+        *_simulated(results / "sweep.json", "killed before each step (T-22)"),
+        *_handed_over(results / "handover.json"),
+        *_wired(results / "wire.json"),
+        *_crashed(results / "crash.json"),
+    ]
+    if not rows:
+        return "Not run in this checkout: `make nightly` writes the figures, `make publish` puts them here."
+    return _table(("Tier", "Commit", "Runs", "What happened in them", "Doubled", "Lost"), rows)
+
+
+def _simulated(path: Path, name: str) -> list[tuple[str, ...]]:
+    if not path.exists():
+        return []
+    found = msgspec.json.decode(path.read_bytes(), type=Figures)
+    points = f", {found.crash_points:,} crash points" if found.crash_points else ""
+    hours = f"{found.virtual_s / 3600:,.1f} virtual hours"
+    text = f"{sum(found.faults.values()):,} faults, {found.placements:,} placements, {hours}{points}"
+    return [(name, found.commit, f"{found.seeds:,}", text, str(found.doubles), str(found.lost))]
+
+
+def _handed_over(path: Path) -> list[tuple[str, ...]]:
+    if not path.exists():
+        return []
+    found = msgspec.json.decode(path.read_bytes(), type=HandOvers)
+    text = (
+        f"{found.signals:,} signals at a lease of {found.lease_ttl_s:g} s and a grace of {found.exit_grace_s:g} s; "
+        f"clean gap p95 {_s(found.clean_gap_p95_s)}, dirty gap at most {_s(found.dirty_exits_max_s)} for exits, "
+        f"{_s(found.dirty_entries_max_s)} for entries"
+    )
+    return [("hand-overs (T-24)", "", f"{found.handovers:,}", text, str(found.double_sends), str(found.lost))]
+
+
+def _wired(path: Path) -> list[tuple[str, ...]]:
+    if not path.exists():
+        return []
+    found = msgspec.json.decode(path.read_bytes(), type=Wires)
+    text = (
+        f"{found.brokers} brokers x {found.faults} kinds of fault, {found.injected:,} injected, {found.sent:,} sent, "
+        f"{found.doubted:,} in doubt for a while, {len(found.violations)} broken"
+    )
+    return [("wires (T-30)", "", f"{found.runs:,}", text, "", "")]
+
+
+def _crashed(path: Path) -> list[tuple[str, ...]]:
+    if not path.exists():
+        return []
+    found = msgspec.json.decode(path.read_bytes(), type=CrashRuns)
+    text = f"{found.points} labelled points, {len(found.violations)} broken"
+    return [("real processes killed (T-23)", "", f"{found.runs:,}", text, "", "")]
+
+
+def _s(seconds: float | None) -> str:
+    return "not measured" if seconds is None else f"{seconds:.2f} s"
+
+
+def faults(results: Path) -> str:
+    """Faults by kind, of the simulated seeds."""
+    path = results / "seeds.json"
+    if not path.exists():
+        return "Not run in this checkout."
+    found = msgspec.json.decode(path.read_bytes(), type=Figures)
+    return _table(
+        ("Fault", "Injected"), [(name, f"{count:,}") for name, count in sorted(found.faults.items())]
+    )
+
+
+def ablations(results: Path) -> str:
+    """One row per safeguard."""
+    path = results / "ablations.json"
+    if not path.exists():
+        return "Not run in this checkout: `make ablate` writes the table."
+    found = msgspec.json.decode(path.read_bytes(), type=Ablated)
+    rows = [
+        (
+            f.name,
+            f.invariant or "nobody missed it",
+            f"{f.tries:,}",
+            f"`{f.shown_by}`" if f.shown_by else "",
+            f"`{f.lives}`",
+        )
+        for f in found.findings
+    ]
+    head = ("Safeguard", "Broke", "Tries", "Shown by", "Lives in")
+    return f"{len(rows)} safeguards at {found.commit}.\n\n{_table(head, rows)}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+BLOCKS: Final[Mapping[str, Callable[[Path], str]]] = {
+    "timers": timers,
+    "runs": runs,
+    "faults": faults,
+    "ablations": ablations,
+}
+
+
+def filled(page: str, results: Path = RESULTS) -> str:
+    """The page with every block as the results say. ValueError when a mark is missing."""
+    for name, made in BLOCKS.items():
+        begin, end = f"<!-- faults:{name}:begin -->", f"<!-- faults:{name}:end -->"
+        before, found, rest = page.partition(begin)
+        _, ended, after = rest.partition(end)
+        if not found or not ended:
+            raise ValueError(f"{PAGE.name} needs {begin} and after it {end}: put them back.")
+        page = f"{before}{begin}\n{made(results)}\n{end}{after}"
+    return page
+
+
+def publish() -> None:
+    """Write the page."""
+    PAGE.write_text(filled(PAGE.read_text()))
