@@ -18,6 +18,7 @@ from kopitra.domain.errors import StoreError
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import AlertRaised, EntriesBlocked, SwitchChanged
 from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
+from kopitra.store.ending import ended
 from kopitra.store.shelf import Shelf
 from kopitra.store.switches import SwitchRow
 from kopitra.wire.views import FlattenAccountView, FlattenView, PositionView
@@ -165,10 +166,7 @@ class Control:
 
     async def stop(self) -> None:
         """No more tries; the journal or the local file has what the rows lack."""
-        for task in list(self._writes):
-            task.cancel()
-        if self._writes:
-            await asyncio.wait(self._writes)
+        await ended(list(self._writes))
 
     async def flatten(self, order: FlattenOrder) -> FlattenView:
         """Close everything in a scope; positions first, progress later."""

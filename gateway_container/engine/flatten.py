@@ -26,6 +26,7 @@ from kopitra.domain.orders import LIVE, OrderIntent
 from kopitra.domain.orders import State as OrderState
 from kopitra.domain.signals import sign
 from kopitra.ports import OrderRef
+from kopitra.store.ending import ended
 
 #: seconds between two reads of an account; the last one repeats while nothing changes
 READ_PAUSES_S: Final = (0.25, 0.5, 1.0, 2.0)
@@ -291,10 +292,7 @@ class Flattener:
 
     async def stop(self) -> None:
         """End the loops; what was closed stays closed."""
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await ended(list(self._tasks))
 
 
 def _closing_intent(flatten_id: str, account_id: str, contract: str, qty: Decimal, leg: str) -> OrderIntent:

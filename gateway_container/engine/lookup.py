@@ -32,6 +32,7 @@ from kopitra.domain.executions import AccountSnapshot
 from kopitra.domain.journal import AbsenceProved, FollowUp, ReadFact
 from kopitra.domain.orders import ZERO
 from kopitra.ports import Capabilities
+from kopitra.store.ending import ended
 
 #: seconds before each read; the last one repeats
 PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -269,11 +270,7 @@ class Lookup:
 
     async def stop(self) -> None:
         """Ask no more."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await ended(list(self._tasks.values()))
 
 
 def _is_whole(snapshot: AccountSnapshot, offers: Capabilities) -> bool:

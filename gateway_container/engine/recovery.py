@@ -23,6 +23,7 @@ from kopitra.store.book_image import layout, restored
 from kopitra.store.chain import GENESIS, link, microseconds
 from kopitra.store.drafts import JournalRow
 from kopitra.store.encoding import Decoder
+from kopitra.store.ending import ended
 from kopitra.store.journal_reader import PAGE_ROWS_MAX
 from kopitra.store.shelf import Shelf
 
@@ -205,6 +206,5 @@ class Refold:
 
     async def stop(self) -> None:
         """End a run under way."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._task is not None:
+            await ended([self._task])

@@ -11,6 +11,7 @@ from gateway_container.engine.shadow import Shadows, ShadowSession, without_repo
 from gateway_container.engine.state import State
 from kopitra.domain.errors import KopitraError
 from kopitra.ports import AccountLink, BrokerAdapter, BrokerSession, LoginPlan, SessionChanged, SessionEvent
+from kopitra.store.ending import ended
 
 #: seconds that a closing session still lets cancels pass
 DRAIN_S: Final = 1.0
@@ -116,8 +117,7 @@ class Sessions:
         # `run` gives its connections back before it ends: only one that hangs is cut off.
         _, hanging = await asyncio.wait([task], timeout=RELEASE_S)
         if hanging:
-            task.cancel()
-            await asyncio.wait([task])
+            await ended([task])
 
     async def close(self, drain_s: float = DRAIN_S) -> None:
         """Close all, CLOSE_S at most; cancels may still pass for `drain_s`."""
