@@ -1,7 +1,6 @@
 """L-1 and L-6: a thousand connections of EAs that beat, and come back all at once after a deployment.
 
-An EA here is a keep-alive HTTP connection with a key of its own whose heartbeat is its own first signal once more
-(`crowd.py`): what every credential and every repeat costs at the door.
+An EA here has a key, a session and a WebSocket (`/trade-agent/v1/link`) of its own (`crowd.py`).
 """
 
 import sys
@@ -79,7 +78,9 @@ def _idle(lab: Lab, gateway: Process, crowd: EaCrowd) -> Iterator[Figure]:
     beats = sum(told.statuses.values())
     if set(told.statuses) != {202}:
         raise Refused(f"heartbeats were not all answered: {told.statuses}")
-    size = f"{crowd.count} HTTP connections, a beat each {sizes.beat_every_s:g} s, {sizes.idle_s:g} s, {beats} beats"
+    size = (
+        f"{crowd.count} EA sockets, a beat each {sizes.beat_every_s:g} s, {sizes.idle_s:g} s, {beats} beats"
+    )
     yield Figure("L-1.cpu", (after.cpu_us - before.cpu_us) / 1e4 / took_s, size=size)
     yield Figure("L-1.memory", after.rss_bytes / MB, size=size)
     yield Figure("L-1.beat", told.p99_ms, size=size)
@@ -96,7 +97,7 @@ def _deploy(lab: Lab, site: Site, old: Process, crowd: EaCrowd) -> Iterator[Figu
     must(lambda: site.live(fresh), ROLE_TIMEOUT_S, "the successor to hold the shard with all sessions live")
     lost = crowd.count - told.statuses.get(202, 0)
     logins = site.logins() - logins_before
-    size = f"{crowd.count} HTTP connections within {order.over_s:g} s, {told.tries} tries"
+    size = f"{crowd.count} EA sockets within {order.over_s:g} s, {told.tries} tries"
     yield Figure("L-6.back", told.all_after_s, size=size)
     yield Figure("L-6.lost", lost, size=size)
     accounts = sum(len(login.accounts) for login in site.fleet.logins)

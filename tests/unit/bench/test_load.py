@@ -20,12 +20,22 @@ from bench.report import Result, judge
 from bench.sections import SECTIONS
 from bench.tap import Reading
 from kopitra.wire.views import CopyCounts, LegView, OrderView, SignalView
-from tests.unit.bench.tap_world import ACCEPTED, Streams, read_http, server
+from tests.unit.bench.tap_world import (
+    ACCEPTED,
+    SWITCHED,
+    Streams,
+    read_frame,
+    read_http,
+    server,
+    server_frame,
+)
 
 QUIET = Reading(
     n=20, signals=100, orders=2000, missing=0, late=0, extra=0, stalled_orders=0, unanswered=0, errors=0,
     first_error="", order_bytes=330, span_s=1, signals_per_s=100, ack_p99=20_000, last_p99=80_000,
 )  # fmt: skip
+
+OPENED = b'HTTP/1.1 201 Created\r\nContent-Length: 22\r\n\r\n{"sessionToken":"kps"}'
 
 
 @pytest.mark.parametrize("load", ["L-1", "L-2", "L-3", "L-4", "L-5", "L-6", "L-9"])
@@ -151,7 +161,9 @@ async def test_every_ea_beats_on_its_own_connection_with_its_own_key() -> None:
     connections: set[int] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await answer_all((reader, writer), heads, connections, lambda _count: ACCEPTED)
+        await answer_all(
+            (reader, writer), heads, connections, lambda count: ACCEPTED if "/link" in heads[-1] else OPENED
+        )
 
     async with server(serve) as port:
         crowd = Crowd()
@@ -160,14 +172,19 @@ async def test_every_ea_beats_on_its_own_connection_with_its_own_key() -> None:
     assert come.statuses == {202: 3}
     assert beat.statuses == {202: 6}
     assert len(connections) == 3
-    assert {key_of(head) for head in heads} == {"ea0", "ea1", "ea2"}
+    assert {key_of(head) for head in heads if "/sessions" in head} == {"ea0", "ea1", "ea2"}
 
 
 async def test_an_ea_comes_back_until_it_is_let_in() -> None:
     """L-6."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await answer_all((reader, writer), heads, set(), lambda count: busy(503) if count < 2 else ACCEPTED)
+        await answer_all(
+            (reader, writer),
+            heads,
+            set(),
+            lambda count: busy(503) if count < 2 else ACCEPTED if "/link" in heads[-1] else OPENED,
+        )
 
     heads: list[str] = []
     async with server(serve) as port:
@@ -196,11 +213,21 @@ async def answer_all(
     """Answer every request of one connection; `answer` is asked with the number of requests so far."""
     reader, writer = streams
     connections.add(writer.get_extra_info("peername")[1])
-    while True:
+    linked = False
+    while not linked:
         head, _body = await read_http(reader)
         heads.append(head)
-        writer.write(answer(len(heads)))
-        await asyncio.sleep(0)
+        said = answer(len(heads))
+        linked = "/link" in head and said == ACCEPTED
+        writer.write(SWITCHED + server_frame('{"eventType":"InitAck"}') if linked else said)
+    while True:
+        assert "StatusHeartbeat" in await read_frame(reader)
+        writer.write(server_frame('{"eventType":"Accepted"}'))
+
+
+def let_in(heads: list[str]) -> bytes:
+    """A session for who asks for one, else its link."""
+    return ACCEPTED if "/link" in heads[-1] else OPENED
 
 
 def busy(status: int) -> bytes:
