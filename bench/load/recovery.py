@@ -84,5 +84,9 @@ _WRITTEN = "select count(*) from orders where signal_id = 'lost' and ord_status 
 _OPEN = (
     "select count(*) from orders where ord_status in ('acked', 'working', 'claimed', 'in_doubt', 'planned')"
 )
-_DOUBTS = "select count(*) from orders where ord_status in ('claimed', 'in_doubt')"
-_DOUBTED = "select count(*) from journal where entry = 'Doubted'"
+# By the journal: it is the truth, the tables for queries only follow it.
+_DOUBTS = """
+    select count(distinct d.payload ->> 'cl_ord_id') from journal d where d.entry = 'Doubted' and not exists (
+        select 1 from journal p
+        where p.entry = 'AbsenceProved' and p.payload ->> 'cl_ord_id' = d.payload ->> 'cl_ord_id')"""
+_DOUBTED = "select count(distinct payload ->> 'cl_ord_id') from journal where entry = 'Doubted'"
