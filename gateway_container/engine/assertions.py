@@ -114,16 +114,14 @@ class Assertions:
         match entry:
             case SignalPlanned():
                 for leg in entry.plan.legs:
-                    for approved in leg.orders:
-                        if not approved.intent.after:
-                            credit[leg.account_id] = credit.get(leg.account_id, 0) + 1
+                    if ready := sum(1 for approved in leg.orders if not approved.intent.after):
+                        credit[leg.account_id] = credit.get(leg.account_id, 0) + ready
             case FollowUp():
                 for intent in entry.released:
                     credit[intent.account_id] = credit.get(intent.account_id, 0) + 1
             case RepairPlanned():
-                for intent in entry.plan.intents:
-                    if not intent.after:
-                        credit[intent.account_id] = credit.get(intent.account_id, 0) + 1
+                for intent in [i for i in entry.plan.intents if not i.after]:
+                    credit[intent.account_id] = credit.get(intent.account_id, 0) + 1
             case _:
                 pass
 
@@ -247,24 +245,22 @@ class Assertions:
         """An order that two whole lists do not name, far enough apart, is an orphan of the journal."""
         book = self._state.book
         before = self._unlisted
+        children = [c for (o, _), some in book.open.items() if o == account_id for c in some.values()]
+        working = [c for c in children if c.state in _AT_BROKER and c.order_id is not None]
         others = {
             n: at
             for n, at in before.items()
             if (o := book.orders.get(n)) and o.intent.account_id != account_id
         }
-        for (owner, _), children in book.open.items():
-            for name, child in children.items() if owner == account_id else ():
-                if child.state not in _AT_BROKER or child.order_id is None or child.order_id in listed:
-                    continue
-                first_ns = others[name] = before.get(name, started_ns)
-                if started_ns - first_ns >= UNLISTED_NS:
-                    others.pop(name)
-                    self._block(
-                        "I-07",
-                        account_id,
-                        f"{name} works by the journal, and the broker does not list it",
-                        name,
-                    )
+        for child in working:
+            name = child.intent.cl_ord_id
+            if child.order_id in listed:
+                continue
+            first_ns = others[name] = before.get(name, started_ns)
+            if started_ns - first_ns >= UNLISTED_NS:
+                del others[name]
+                text = f"{name} works by the journal, and the broker does not list it"
+                self._block("I-07", account_id, text, name)
         self._unlisted = others
 
     def marked(self, measures: Mapping[str, Measure]) -> None:
