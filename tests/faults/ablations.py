@@ -62,10 +62,19 @@ _FENCE: Final = "tests/faults/test_store_conformance_append.py"
 _STORE: Final = "tests/faults/test_store_conformance_refusals.py"
 _STREAMS: Final = "tests/unit/domain/test_streams.py"
 
+#: answers are lost and the database is away: doubts, and facts that wait
+_OUTAGES: Final = Seeds(
+    frozenset({"lost_answer", "lost_request", "database", "slow_database", "crash", "server_error"})
+)
+#: processes end while orders are slow
+_CRASHES: Final = Seeds(frozenset({"crash", "slow", "lost_answer", "hand_over"}))
+
 ABLATIONS: Final = (
     Ablation("journal before send", f"{_ENGINE}/intake.py", engine.send_before_commit, ("R-006",), quick=3),
     Ablation("one-shot sends", "brokers/*/session.py", engine.send_again_without_answer, ("I-01",), quick=5),
-    Ablation("in-doubt block", f"{_ENGINE}/last_look.py", rules.doubts_block_nothing, ("I-13",), quick=8),
+    Ablation(
+        "in-doubt block", f"{_ENGINE}/last_look.py", rules.doubts_block_nothing, ("I-13",), _OUTAGES, 12
+    ),
     Ablation(
         "kill check before write", f"{_ENGINE}/last_look.py", engine.switches_are_not_looked_at, ("I-06",)
     ),
@@ -85,7 +94,9 @@ ABLATIONS: Final = (
         engine.unclear_commits_are_believed,
         ("I-12", "I-03", "I-08"),
     ),
-    Ablation("backlog of facts", f"{_ENGINE}/log.py", engine.facts_do_not_wait, ("I-12", "I-08")),
+    Ablation(
+        "backlog of facts", f"{_ENGINE}/log.py", engine.facts_do_not_wait, ("I-12", "I-08"), _OUTAGES, 12
+    ),
     Ablation(
         "exit file at a start",
         f"{_ENGINE}/exit_file.py",
@@ -103,7 +114,14 @@ ABLATIONS: Final = (
         ("I-03", "I-09"),
         Crashes("bracket", 5),
     ),
-    Ablation("leader left", f"{_ENGINE}/last_look.py", engine.leaders_who_left_are_followed, ("I-10",)),
+    Ablation(
+        "leader left",
+        f"{_ENGINE}/last_look.py",
+        engine.leaders_who_left_are_followed,
+        ("I-10",),
+        _CRASHES,
+        12,
+    ),
     Ablation("take-over wait", f"{_ENGINE}/machine.py", engine.no_take_over_wait, ("I-11", "I-09")),
     Ablation("whole reads only", f"{_ENGINE}/lookup.py", engine.part_is_the_whole, ("R-002", "I-09")),
     Ablation("doubts are looked up", f"{_ENGINE}/lookup.py", engine.nobody_looks_doubts_up, ("I-03",)),

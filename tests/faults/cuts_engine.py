@@ -24,7 +24,7 @@ from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import Entry
 from kopitra.domain.orders import OrderIntent
 from kopitra.ports import Forecast
-from tests.faults.knife import Knife
+from tests.faults.knife import Knife, always
 from tests.faults.rude_session import RudeSession
 from tests.faults.rude_words import Place as Placement
 
@@ -77,22 +77,22 @@ def leaders_who_left_are_followed(knife: Knife) -> None:
 
 def exits_are_not_cut(knife: Knife) -> None:
     """A close leaves with the size it was planned with."""
-    knife.swap(LastLook, "_cap", lambda _self, _place, _child: None)
+    knife.swap(LastLook, "_cap", always(None))
 
 
 def switches_are_not_looked_at(knife: Knife) -> None:
     """No kill switch is asked before the write."""
-    knife.swap(LastLook, "_stopped", lambda _self, _account, _place: False)
+    knife.swap(LastLook, "_stopped", always(False))
 
 
 def deadlines_of_leases_are_not_looked_at(knife: Knife) -> None:
     """The local end of the lease is not compared before the write."""
-    knife.swap(LastLook, "_past_lease", lambda _self, _intent, _now_ns: None)
+    knife.swap(LastLook, "_past_lease", always(None))
 
 
 def deadlines_of_entries_are_not_kept(knife: Knife) -> None:
     """What waited too long leaves all the same."""
-    knife.swap(queue.AccountQueue, "overdue", lambda _self, _now_ns: iter(()))
+    knife.swap(queue.AccountQueue, "overdue", always(iter(())))
 
 
 def no_take_over_wait(knife: Knife) -> None:
@@ -118,22 +118,22 @@ def old_snapshots_count(knife: Knife) -> None:
 
 def listings_are_ignored(knife: Knife) -> None:
     """What a broker lists after a reconnect is not taken in."""
-    knife.everywhere(news.is_news, lambda _book, _report: False)
+    knife.everywhere(news.is_news, always(False))
 
 
 def claims_are_forgotten(knife: Knife) -> None:
     """A start does not doubt what was claimed and never answered."""
-    knife.everywhere(recovery.doubt_unresolved, lambda _state, _log, _why="": 0)
+    knife.everywhere(recovery.doubt_unresolved, always(0))
 
 
 def nothing_is_caught_up(knife: Knife) -> None:
     """A start does not follow what its predecessor did not follow."""
-    knife.swap(machine, "catch_up", lambda _state, _log, _react_to: None)
+    knife.swap(machine, "catch_up", always(None))
 
 
 def unclear_commits_are_believed(knife: Knife) -> None:
     """The book is not read again when memory and journal may differ."""
-    knife.swap(Refold, "request", lambda _self, _reason: None)
+    knife.swap(Refold, "request", always(None))
 
 
 def facts_do_not_wait(knife: Knife) -> None:
@@ -165,21 +165,21 @@ def nobody_looks_doubts_up(knife: Knife) -> None:
 
 def orders_are_written_again(knife: Knife) -> None:
     """What was written is written again when it is dispatched again."""
-    knife.swap(Fanout, "_repeated", lambda _self, _intent: None)
+    knife.swap(Fanout, "_repeated", always(None))
 
 
 def turns_are_closed_for_ever(knife: Knife) -> None:
     """A flatten closes whatever it sees, however often the side turns."""
-    knife.swap(FlipGuard, "look", lambda _self, held: _all_closable(held))
 
+    def look(_self: FlipGuard, held: Held) -> Judged:
+        return Judged(held, (), ())
 
-def _all_closable(held: Held) -> Judged:
-    return Judged(held, (), ())
+    knife.swap(FlipGuard, "look", look)
 
 
 def runaways_are_not_braked(knife: Knife) -> None:
     """Nobody counts orders."""
-    knife.swap(Brake, "wrote", lambda _self, _account_id, _count=1: None)
+    knife.swap(Brake, "wrote", always(None))
 
 
 def the_list_goes_first(knife: Knife) -> None:

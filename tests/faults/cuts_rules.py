@@ -14,10 +14,10 @@ from kopitra.domain.orders import OrderIntent
 from kopitra.domain.risk import Approved, Refused, RiskInputs
 from kopitra.domain.signals import Signal
 from kopitra.domain.streams import LeaderStream
-from kopitra.domain.switches import Covered, SwitchBoard, SwitchState
+from kopitra.domain.switches import Covered, KillSwitch, SwitchBoard, SwitchState
 from kopitra.store import append_sql
 from tests.faults.cuts_engine import doubts_do_not_block
-from tests.faults.knife import Knife
+from tests.faults.knife import Knife, always
 
 
 def one_read_is_proof(knife: Knife) -> None:
@@ -33,7 +33,7 @@ def one_read_is_proof(knife: Knife) -> None:
 
 def reads_need_no_distance(knife: Knife) -> None:
     """Two reads at once prove as much as two that are T_vis apart."""
-    knife.swap(doubt.Sight, "t_vis_ns", property(lambda _self: 0))
+    knife.swap(doubt.Sight, "t_vis_ns", property(always(0)))
 
 
 def entries_are_sent_again(knife: Knife) -> None:
@@ -68,7 +68,7 @@ def _inputs(knife: Knife, change: Callable[[RiskInputs], RiskInputs]) -> None:
 
 def no_tombstones(knife: Knife) -> None:
     """The close of a leader's order is forgotten when its open comes late."""
-    knife.swap(streams, "_is_buried", lambda _stream, _order_id, _sequence: False)
+    knife.swap(streams, "_is_buried", always(False))
 
 
 def tickets_open_twice(knife: Knife) -> None:
@@ -116,7 +116,7 @@ def ids_are_drawn(knife: Knife) -> None:
 
 def late_fills_stay(knife: Knife) -> None:
     """Exposure beyond the target is left to itself."""
-    knife.swap(react._Made, "trim", lambda _self, again=False: None)
+    knife.swap(react._Made, "trim", always(None))
 
 
 def closes_do_not_wait(knife: Knife) -> None:
@@ -133,7 +133,7 @@ def closes_do_not_wait(knife: Knife) -> None:
 
 def stops_stay(knife: Knife) -> None:
     """Protective orders do not follow the holding."""
-    knife.swap(react._Made, "tidy", lambda _self: None)
+    knife.swap(react._Made, "tidy", always(None))
 
 
 def repairs_never_tire(knife: Knife) -> None:
@@ -147,7 +147,7 @@ def repairs_never_tire(knife: Knife) -> None:
 
 def foreign_contracts_are_welcome(knife: Knife) -> None:
     """Entries go on where something is held that is not ours."""
-    knife.swap(Comparison, "_external", lambda _self, _account_id, _drift: None)
+    knife.swap(Comparison, "_external", always(None))
 
 
 def peaks_follow_the_newest(knife: Knife) -> None:
@@ -163,8 +163,8 @@ def the_first_switch_counts(knife: Knife) -> None:
     """Of several switches the one that was found first counts, not the most restrictive."""
 
     def effective(self: SwitchBoard, covered: Covered) -> SwitchState:
-        found = [self.state(*key) for key in covered.scopes() if self.get(*key) is not None]
-        return found[0] if found else "active"
+        known = [switch for key in covered.scopes() if (switch := self.get(*key)) is not None]
+        return known[0].state if known else "active"
 
     knife.swap(SwitchBoard, "effective", effective)
 
@@ -173,9 +173,9 @@ def old_switches_count(knife: Knife) -> None:
     """A change that is older than what is known is taken all the same."""
     real = SwitchBoard.set
 
-    def set_(self: SwitchBoard, switch: object) -> bool:
-        self._switches.pop((switch.scope, switch.scope_id), None)  # pyright: ignore[reportAttributeAccessIssue]
-        return real(self, switch)  # pyright: ignore[reportArgumentType]
+    def set_(self: SwitchBoard, switch: KillSwitch) -> bool:
+        self._switches.pop((switch.scope, switch.scope_id), None)
+        return real(self, switch)
 
     knife.swap(SwitchBoard, "set", set_)
 
@@ -217,4 +217,4 @@ def _statements(knife: Knife, text: str, made: str) -> None:
 
 def exit_records_come_again(knife: Knife) -> None:
     """The journal takes a record of the exit file as often as it is offered."""
-    knife.swap(exit_file, "once", lambda _record: None)
+    knife.swap(exit_file, "once", always(None))
