@@ -9,11 +9,13 @@ from kopitra.domain.book import Book, root_of
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import (
+    AbsenceProved,
     Doubted,
     Entry,
     FlattenNoted,
     FollowUp,
     OrderNotSent,
+    OrderParked,
     OrdersSent,
     RepairPlanned,
     Reported,
@@ -98,7 +100,7 @@ class Changes:
                 yield from entry.dropped
             case RepairPlanned():
                 yield from (intent.cl_ord_id for intent in entry.plan.intents)
-            case OrderNotSent() | Doubted() | RequestFailed():
+            case OrderNotSent() | Doubted() | AbsenceProved() | OrderParked() | RequestFailed():
                 yield entry.cl_ord_id
             case Reported():
                 yield self._name(entry.report)
