@@ -77,14 +77,15 @@ async def placed(house: House) -> int:
 
 async def step_until_told(ea: ReferenceEa) -> None:
     end = asyncio.get_running_loop().time() + PATIENCE_S
-    while ea.disk.state["queue"]:
+    while ea.disk.state.queue:
         await ea.step()
         assert asyncio.get_running_loop().time() < end
 
 
 async def test_a_terminal_that_is_killed_anywhere_loses_and_doubles_nothing(dsn: str, tmp_path: Path) -> None:
     async with running(dsn, tmp_path) as (house, poster, gateway):
-        base, held = Base(poster.http, poster.base), {"ES": Decimal(0)}
+        base = Base(poster.http, poster.base)
+        held = {"ES": Decimal(0)}
         await store.approve(house.db, WORKSPACE, "leader", LEADER, "ann", datetime.now(UTC))
         await both_follow(house, base)
         await first_fill(house, base, held, tmp_path)
@@ -94,12 +95,12 @@ async def test_a_terminal_that_is_killed_anywhere_loses_and_doubles_nothing(dsn:
             held["ES"] = Decimal(qty)
             cut = Cut(number % CUTS + 1)
             try:
-                ea = ReferenceEa(Disk(tmp_path, cut), base, house.token, ACCOUNT, lambda: held)
+                ea = ReferenceEa(Disk(tmp_path, cut), base, house.token, ACCOUNT, held.copy)
                 ea.look()
                 await ea.step()
             except Killed:
                 cuts += 1
-            again = ReferenceEa(Disk(tmp_path), base, house.token, ACCOUNT, lambda: held)
+            again = ReferenceEa(Disk(tmp_path), base, house.token, ACCOUNT, held.copy)
             again.look()
             await step_until_told(again)
             await again.step()
@@ -115,12 +116,12 @@ async def first_fill(house: House, base: Base, held: dict[str, Decimal], folder:
     while 0 in await nets(house):
         assert asyncio.get_running_loop().time() < end
         held["ES"] += 1
-        ea = ReferenceEa(Disk(folder), base, house.token, ACCOUNT, lambda: held)
+        ea = ReferenceEa(Disk(folder), base, house.token, ACCOUNT, held.copy)
         ea.look()
         await step_until_told(ea)
         await asyncio.sleep(0.05)
     held["ES"] = Decimal(0)
-    ea = ReferenceEa(Disk(folder), base, house.token, ACCOUNT, lambda: held)
+    ea = ReferenceEa(Disk(folder), base, house.token, ACCOUNT, held.copy)
     ea.look()
     await step_until_told(ea)
     await settled(house, 0)
@@ -139,7 +140,7 @@ async def test_sessions_and_what_they_are_told_survive_the_gateway(dsn: str, tmp
 
         gateway = await spawn(dsn, tmp_path)
         base.url = await base_of(gateway)
-        headers = {"Authorization": f"Bearer {disk.state['token']}", "X-TradeAgent-Account": ACCOUNT}
+        headers = {"Authorization": f"Bearer {disk.state.token}", "X-TradeAgent-Account": ACCOUNT}
         reply = await base("GET", "/sessions/current/outbox?wait=10", headers, None)
         assert reply is not None
         assert [event["eventType"] for event in reply.json()["events"]] == ["InitAck"]
@@ -162,18 +163,19 @@ def _folder(above: Path) -> Path:
 async def test_a_terminal_that_lost_its_disk_is_asked_and_goes_on(dsn: str, tmp_path: Path) -> None:
     """R-030, R-033: numbers begin again from where the gateway is, and a snapshot makes both agree."""
     async with running(dsn, tmp_path) as (house, poster, gateway):
-        base, held = Base(poster.http, poster.base), {"ES": Decimal(0)}
+        base = Base(poster.http, poster.base)
+        held = {"ES": Decimal(0)}
         await store.approve(house.db, WORKSPACE, "leader", LEADER, "ann", datetime.now(UTC))
         await both_follow(house, base)
         await first_fill(house, base, held, tmp_path)
         held["ES"] = Decimal(2)
-        ea = ReferenceEa(Disk(tmp_path), base, house.token, ACCOUNT, lambda: held)
+        ea = ReferenceEa(Disk(tmp_path), base, house.token, ACCOUNT, held.copy)
         ea.look()
         await step_until_told(ea)
         await settled(house, 2)
 
-        fresh = ReferenceEa(Disk(_folder(tmp_path)), base, house.token, ACCOUNT, lambda: held)
-        fresh.disk.state["told"] = {"ES": "1"}  # it closed one meanwhile and nobody heard
+        fresh = ReferenceEa(Disk(_folder(tmp_path)), base, house.token, ACCOUNT, held.copy)
+        fresh.disk.state.told = {"ES": "1"}  # it closed one meanwhile and nobody heard
         held["ES"] = Decimal(1)
         end = asyncio.get_running_loop().time() + PATIENCE_S
         while not fresh.snapshots:
