@@ -22,7 +22,6 @@ KopitraError
 Inside the domain refusals travel as values (`Skipped`, `Refused`); exceptions are for the rims.
 """
 
-
 from typing import Final
 
 #: seconds before a session that was thrown out may come back

@@ -34,7 +34,9 @@ NOTHING = Effect(None, None, False)
 def reported(book: Book, report: ExecutionReport) -> Effect:
     order = _find(book, report)
     is_trade = report.exec_type == "trade" and report.last_qty is not None
-    if is_trade and not book.is_new_execution(report.account_id, execution_id(report), report.last_qty or ZERO):
+    if is_trade and not book.is_new_execution(
+        report.account_id, execution_id(report), report.last_qty or ZERO
+    ):
         return Effect(order, order.state if order else None, False, _restated(book, report))
     if is_trade:
         _position(book, report)

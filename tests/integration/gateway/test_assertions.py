@@ -30,7 +30,11 @@ def again(world: World, child: ChildOrder) -> list[Place]:
 
 def blind(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the last look away."""
-    monkeypatch.setattr(world.machine.fanout.look, "refusal", lambda _place, _now_ns: None)
+
+    def unseen(_place: object, _now_ns: int) -> None:
+        return None
+
+    monkeypatch.setattr(world.machine.fanout.look, "refusal", unseen)
 
 
 async def test_i01_a_second_write_of_a_leg_is_held_back_and_stops_all_entries(

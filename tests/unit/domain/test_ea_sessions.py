@@ -75,9 +75,7 @@ class TestHeartbeats:
     def test_other_positions_at_the_same_act_are_wrong_at_once(self) -> None:
         assert is_certain(Beat(5, "other"), "positions", "")
 
-    @pytest.mark.parametrize(
-        "beat, found", [(Beat(6), "sequence_ahead"), (Beat(None, "other"), "positions")]
-    )
+    @pytest.mark.parametrize("beat, found", [(Beat(6), "sequence_ahead"), (Beat(None, "other"), "positions")])
     def test_what_may_be_on_its_way_must_show_twice(self, beat: Beat, found: Mismatch) -> None:
         assert not is_certain(beat, found, "")
         assert is_certain(beat, found, found)

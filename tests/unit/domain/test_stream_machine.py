@@ -98,7 +98,8 @@ class StreamMachine(RuleBasedStateMachine):
     def _hear(self, act: Signal) -> None:
         opened = act.action == "enter" and act.leader_order_id in self.closed
         told = any(
-            heard.action == "exit" and heard.leader_order_id == act.leader_order_id for heard in self.delivered
+            heard.action == "exit" and heard.leader_order_id == act.leader_order_id
+            for heard in self.delivered
         )
         before = self.world.held()
         self._plan(act)

@@ -25,7 +25,9 @@ def entered(world: World, order: str = "t1", **more: object) -> None:
     world.settle()
 
 
-def told(world: World, root: str, qty: Decimal, sequence: int | None = None, **more: object) -> LeaderSnapshot:
+def told(
+    world: World, root: str, qty: Decimal, sequence: int | None = None, **more: object
+) -> LeaderSnapshot:
     values: dict[str, object] = {"orders": None, **more}
     return LeaderSnapshot("w", "L", "ea", world.now, ((root, qty),), sequence=sequence, **values)  # pyright: ignore[reportArgumentType]
 
@@ -48,7 +50,10 @@ class TestToldTwice:
 
     def test_one_ticket_with_two_numbers_of_the_sender_are_two_acts(self, world: World) -> None:
         entered(world, sequence=1)
-        assert world.leg("add", side="buy", quantity=d(1), leader_order_id="t1", sequence=2).outcome == "approved"
+        assert (
+            world.leg("add", side="buy", quantity=d(1), leader_order_id="t1", sequence=2).outcome
+            == "approved"
+        )
 
     def test_adds_that_name_different_positions_are_two_acts(self, world: World) -> None:
         entered(world)
@@ -92,7 +97,9 @@ class TestOrder:
         entered(world, sequence=700)
         assert not world.book.streams["L"].incomplete
 
-    def test_an_entry_behind_a_gap_is_declined_and_the_leader_is_still_followed_out(self, world: World) -> None:
+    def test_an_entry_behind_a_gap_is_declined_and_the_leader_is_still_followed_out(
+        self, world: World
+    ) -> None:
         entered(world, sequence=1)
         leg = world.leg("add", side="buy", quantity=d(1), leader_order_id="t3", sequence=3)
         assert (leg.outcome, leg.reason) == ("skipped", "sequence_gap")

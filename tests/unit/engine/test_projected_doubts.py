@@ -14,9 +14,13 @@ ROW = JournalRow("main", 7, 1, datetime(2026, 11, 20, tzinfo=UTC), "order.errors
 
 @pytest.mark.parametrize(
     "entry",
-    [Doubted("c1", "a1", "no answer"), AbsenceProved("c1", "a1", (), 5000), OrderParked("c1", "a1", "ops", "")],
+    [
+        Doubted("c1", "a1", "no answer"),
+        AbsenceProved("c1", "a1", (), 5000),
+        OrderParked("c1", "a1", "ops", ""),
+    ],
 )
 def test_every_turn_of_a_doubt_touches_its_order(entry: Entry) -> None:
     changes = Changes(Book, "main")
     changes.note(ROW, entry)
-    assert changes._orders.keys() == {"c1"}  # pyright: ignore[reportPrivateUsage]
+    assert changes._orders.keys() == {"c1"}
