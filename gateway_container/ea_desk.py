@@ -220,9 +220,7 @@ class EaDesk:
         session.waiters += 1
         try:
             while not (found := self.pull(session, cursor)) and loop.time() < end:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(min(end, loop.time() + REDELIVER_S)):
-                        await session.news.wait()
+                await _news(session, min(end, loop.time() + REDELIVER_S))
             return found
         finally:
             session.waiters -= 1
@@ -357,3 +355,10 @@ class EaDesk:
         alive = [s.session_id for s in open_ if now_s - s.heard_s < TIDY_EVERY_S]
         await store.mark_seen(self._db, alive, self._clock.now())
         await store.purge_sessions(self._db)
+
+
+async def _news(session: EaSession, until_s: float) -> None:
+    """Wait for something to tell, or for the loop's time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(until_s):
+            await session.news.wait()

@@ -275,9 +275,9 @@ class Campaign:
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 row = await self.lease()
-                for member in self.members:
-                    if member.name == row.holder and member.code is None and row.left_s > 0:
-                        return row, member
+                named = [m for m in self.members if m.name == row.holder and m.code is None]
+                if named and row.left_s > 0:
+                    return row, named[0]
                 await asyncio.sleep(STEP_S)
 
     async def _freeze(self, holder: Member) -> datetime:

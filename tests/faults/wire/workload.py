@@ -109,12 +109,11 @@ class Run:
         try:
             async with asyncio.timeout(HEALED_S):
                 while wrong:
+                    await desk.ear.next(within_s=0.2)
                     await desk.ear.until(
                         lambda: desk.session.state == "live", "the session after the healing"
                     )
                     wrong = await self._compared(broker, desk)
-                    if wrong:
-                        await desk.ear.next(within_s=0.2)
         except TimeoutError:
             pass
         except AssertionError as error:
