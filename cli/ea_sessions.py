@@ -87,7 +87,7 @@ async def _end(workspace: str, session: str, yes: bool) -> None:
 
 @app.command("auto-approve")
 def auto_approve(
-    key: Key = "",
+    ea: Key = "",
     leader: Leader = "",
     everyone: Everyone = False,
     off: Annotated[bool, typer.Option("--off", help="New sessions wait for approval again.")] = False,
@@ -99,11 +99,11 @@ def auto_approve(
     """
     named = [
         (scope, name)
-        for scope, name in (("key", key), ("leader", leader), ("workspace", workspace if everyone else ""))
+        for scope, name in (("key", ea), ("leader", leader), ("workspace", workspace if everyone else ""))
         if name
     ]
     if len(named) != 1:
-        raise Stop("Say whose sessions: one of --key, --leader or --all.", WRONG_ARGUMENTS)
+        raise Stop("Say whose sessions: one of --ea, --leader or --all.", WRONG_ARGUMENTS)
     scope, name = named[0]
     run(_auto_approve(workspace, cast("Scope", scope), name, off))
 
