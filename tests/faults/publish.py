@@ -27,6 +27,7 @@ class Ablated(msgspec.Struct):
 class HandOvers(msgspec.Struct):
     """What the hand-over campaign measured (T-24); seconds."""
 
+    commit: str
     handovers: int
     signals: int
     lease_ttl_s: float
@@ -105,7 +106,16 @@ def _handed_over(path: Path) -> list[tuple[str, ...]]:
         f"clean gap p95 {_s(found.clean_gap_p95_s)}, dirty gap at most {_s(found.dirty_exits_max_s)} for exits, "
         f"{_s(found.dirty_entries_max_s)} for entries"
     )
-    return [("hand-overs (T-24)", "", f"{found.handovers:,}", text, str(found.double_sends), str(found.lost))]
+    return [
+        (
+            "hand-overs (T-24)",
+            found.commit,
+            f"{found.handovers:,}",
+            text,
+            str(found.double_sends),
+            str(found.lost),
+        )
+    ]
 
 
 def _wired(path: Path) -> list[tuple[str, ...]]:

@@ -102,9 +102,9 @@ async def test_hand_overs_in_one_process_double_and_lose_nothing(
             await made.force(force)
         await quiet(made)
         bounded(made)
-        await made.one.nothing_is_doubled_or_lost()
         if path := os.environ.get("HANDOVER_FIGURES"):
-            made.publish(Path(path))
+            await made.publish(Path(path))
+        await made.one.nothing_is_doubled_or_lost()
 
 
 @pytest.mark.timeout(120 + 30 * HANDOVERS)
@@ -128,9 +128,9 @@ async def test_processes_that_are_killed_or_frozen_double_and_lose_nothing(
             await made.force(force)
         await quiet(made)
         bounded(made)
-        await made.one.nothing_is_doubled_or_lost()
         if path := os.environ.get("HANDOVER_FIGURES"):
-            made.publish(Path(path).with_suffix(".processes.json"))
+            await made.publish(Path(path).with_suffix(".processes.json"))
+        await made.one.nothing_is_doubled_or_lost()
 
 
 async def test_a_stop_waits_for_answers_and_doubts_the_rest(server: EmbeddedPostgres, tmp_path: Path) -> None:
