@@ -42,7 +42,7 @@ from tests.integration.faulty_line import FaultyLine
 
 Force = Literal["stop", "partition", "database", "kill", "freeze"]
 IN_PROCESS: Final[tuple[Force, ...]] = ("stop", "partition", "database")
-#: seconds for a process to come up, or to end, on a loaded machine
+#: seconds for a process to come up, to end, or to send again, on a loaded machine
 PROCESS_S: Final = 60.0
 #: contracts that the leader keeps, so that there is always something to reduce
 LEADER_MIN: Final = 10
@@ -311,7 +311,7 @@ class Campaign:
     async def _sent_under(self, epoch: int | None, after: datetime) -> tuple[datetime, datetime]:
         """When the first exit and the first entry after a moment were sent under this or a later epoch."""
         found: dict[bool, datetime] = {}
-        end = asyncio.get_running_loop().time() + PATIENCE_S
+        end = asyncio.get_running_loop().time() + PROCESS_S
         while len(found) < 2:
             assert asyncio.get_running_loop().time() < end, await self._why()
             if self._trading is not None and self._trading.done():

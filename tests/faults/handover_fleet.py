@@ -10,25 +10,28 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import httpx2
+import msgspec
 
+from brokers import registry
 from gateway_container.compose import _replica
 from gateway_container.engine.recovery import decode_row
 from gateway_container.replica import Replica
 from kopitra.domain.book import Book
 from kopitra.domain.fold import fold
 from kopitra.domain.journal import Entry, SignalPlanned
+from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import ChildOrder
 from kopitra.settings import Settings
 from kopitra.store.journal_reader import replay
 from kopitra.store.pool import Database
 from tests.integration.gateway.process import ACCOUNT, House
-from tests.integration.gateway.world import FIRST, SECOND, Follower, street
+from tests.integration.gateway.world import FIRST, SECOND, Follower, Street, street
 
 #: seconds that a test waits for a condition
 PATIENCE_S: Final = 20.0
@@ -39,6 +42,11 @@ GRACE_S: Final = 0.5
 #: seconds an EA waits before it sends the same again, and for an answer
 RETRY_S: Final = 0.05
 ANSWER_S: Final = 4.0
+
+#: how brokers' settings of a login name their request budgets
+BUDGETS: Final = ("per_window", "per_minute", "per_hour")
+#: more than anybody sends
+PLENTY: Final = 1_000_000
 
 _names = itertools.count(1)
 
@@ -207,13 +215,25 @@ class Fleet:
             assert await self.house.on.sim(account).net(account) == net
 
 
+async def without_budgets(on: Street) -> None:
+    """An EA that trades ten times a second uses up any minute's budget before the first hand-over is over; how long a
+    shard is dark can only be seen where nothing else keeps orders back."""
+    for login_id, login in on.config.logins.items():
+        known = msgspec.convert(registry()[login.broker].credential_schema["properties"], dict[str, object])
+        budgets = {name: str(PLENTY) for name in known if name.endswith(BUDGETS)}
+        on.config.logins[login_id] = replace(login, settings={**login.settings, **budgets})  # pyright: ignore[reportIndexIssue]
+    for sim in on.sims.values():
+        await sim.settings(rate_limit_per_window=PLENTY)
+
+
 @asynccontextmanager
 async def fleet(dsn: str, folder: Path) -> AsyncGenerator[Fleet]:
     """Two followers at two brokers and a leader's key; no gateway yet."""
     async with street({"a": Follower(FIRST), "b": Follower(SECOND)}) as on, Database(dsn) as db:
+        await without_budgets(on)
         house = await House.furnish(db, on, folder)
         for account in ("a", "b"):
-            await house.follow(account)
+            await house.follow(account, RiskLimits(max_orders_per_minute=PLENTY))
         yield Fleet(house, folder, dsn)
 
 

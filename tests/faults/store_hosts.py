@@ -31,8 +31,13 @@ class MemoryHost:
         return self._loop.run_until_complete(coro)
 
     def rig(self) -> Rig:
+        self.end()
         self._loop = VirtualLoop()
         return self.run(AsyncExitStack().enter_async_context(memory_rig()))
+
+    def end(self) -> None:
+        """Leave nothing of the last example to the garbage collector."""
+        self._loop.close()
 
 
 class PostgresHost:
@@ -66,6 +71,16 @@ def checked(machine: type[HostedMachine], host: Host, examples: int, steps: int)
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
+
+
+@contextmanager
+def memory_host() -> Generator[Host]:
+    """A host on virtual time."""
+    host = MemoryHost()
+    try:
+        yield host
+    finally:
+        host.end()
 
 
 @contextmanager

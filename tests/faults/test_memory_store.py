@@ -1,6 +1,6 @@
 """What only the store in memory can do: delays from a seed, faults by chance, torn commits at a crash."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from random import Random
 from typing import TypeVar
 
@@ -20,8 +20,10 @@ HOUR_S = 3600.0
 
 
 @pytest.fixture
-def loop() -> VirtualLoop:
-    return VirtualLoop()
+def loop() -> Iterator[VirtualLoop]:
+    made = VirtualLoop()
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -174,6 +176,7 @@ def _story(seed: int) -> tuple[list[tuple[float, str]], int, dict[str, int]]:
         await writer.close()
 
     loop.run_until_complete(live())
+    loop.close()
     assert loop.faults == []
     return told, len(store.tables.journal["s"]), dict(weather.counts)
 

@@ -3,8 +3,10 @@
 `make nightly` runs the long ones. A seed that fails here names itself: `make chaos SEED=n` replays it, made small.
 """
 
+import gc
 import os
 from dataclasses import replace
+from types import CoroutineType
 
 import pytest
 
@@ -63,6 +65,14 @@ def test_an_open_finding_is_mended(seed: int) -> None:
     """A finding that does not break any more fails here: move it to the regressions."""
     hush()
     assert not run_plan(make_plan(seed)).violations
+
+
+def test_a_world_ends_whole_and_leaves_nothing_half_done_to_the_garbage_collector() -> None:
+    """Seed 2 kills and replaces its gateway: what the dead were doing is ended with the world."""
+    hush()
+    assert not run_plan(make_plan(2)).violations
+    left = (x for x in gc.get_objects() if isinstance(x, CoroutineType) and x.cr_frame is not None)
+    assert not [x.__qualname__ for x in left if x.__qualname__.startswith(("RudeSession.", "SessionRunner."))]
 
 
 @pytest.mark.timeout(300)

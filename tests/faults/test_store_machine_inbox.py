@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from kopitra.domain.errors import LeaseLost, Unavailable
 from kopitra.store.drafts import Committed, Duplicate, IdempotencyRecord, SignalRef
 from kopitra.store.journal import JournalWriter
-from tests.faults.store_hosts import HostedMachine, MemoryHost, checked, postgres_host
+from tests.faults.store_hosts import HostedMachine, MemoryHost, checked, memory_host, postgres_host
 from tests.faults.store_rigs import Names, Rig, fact, held, names, record, until
 from tests.faults.store_writing import stored
 
@@ -196,7 +196,8 @@ class Inbox(HostedMachine):
 
 
 def test_inbox_and_idempotency_in_memory() -> None:
-    checked(Inbox, MemoryHost(), 200, 50)
+    with memory_host() as host:
+        checked(Inbox, host, 200, 50)
 
 
 def test_inbox_and_idempotency_on_postgres(shared_dsn: str) -> None:

@@ -19,7 +19,7 @@ from kopitra.store.lease import Lease
 from kopitra.store.shelf import Reply
 from tests.faults.memory_store import MemoryShelf
 from tests.faults.memory_wire import Weather, elapse
-from tests.faults.store_hosts import HostedMachine, MemoryHost, checked, postgres_host
+from tests.faults.store_hosts import HostedMachine, checked, memory_host, postgres_host
 from tests.faults.store_rigs import BUILD, TTL_S, MemoryRig, batch_of, fact, names, talking
 
 HOLDERS = st.sampled_from(["anna", "bert", "carl"])
@@ -123,7 +123,8 @@ class Rows(HostedMachine):
 
 
 def test_lease_rows_in_memory() -> None:
-    checked(Rows, MemoryHost(), 200, 50)
+    with memory_host() as host:
+        checked(Rows, host, 200, 50)
 
 
 def test_lease_rows_on_postgres(shared_dsn: str) -> None:
@@ -373,4 +374,5 @@ class Holders(HostedMachine):
 
 
 def test_holders_in_virtual_time() -> None:
-    checked(Holders, MemoryHost(), 200, 50)
+    with memory_host() as host:
+        checked(Holders, host, 200, 50)

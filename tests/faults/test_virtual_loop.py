@@ -1,6 +1,7 @@
 """The loop under the simulation: order, time, processes (H-1)."""
 
 import asyncio
+import inspect
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from random import Random
@@ -11,7 +12,11 @@ from tests.faults.virtual_loop import Deadlock, Process, VirtualClock, VirtualLo
 
 
 def run(coro: Coroutine[object, object, None], loop: VirtualLoop | None = None) -> None:
-    (loop or VirtualLoop()).run_until_complete(coro)
+    used = loop or VirtualLoop()
+    try:
+        used.run_until_complete(coro)
+    finally:
+        used.close()
 
 
 def test_an_hour_of_sleep_takes_no_time() -> None:
@@ -77,21 +82,46 @@ def test_not_a_line_of_a_killed_process_runs_any_more() -> None:
         finally:
             seen.append("finally")
 
+    loop = VirtualLoop()
+
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
         keep = loop.create_task(victim(), context=process.context)
         await asyncio.sleep(0.5)
         process.alive = False
         await asyncio.sleep(5)
         assert not keep.done()
-        graveyard.append(keep)
 
-    graveyard: list[asyncio.Task[None]] = []
-    run(main())
+    loop.run_until_complete(main())
     assert seen == ["begun"]
-    with pytest.raises(RuntimeError):  # let it end before it is collected, so that nobody warns
-        graveyard[0].get_coro().throw(RuntimeError("collected"))
+    loop.close()
+
+
+def test_what_the_dead_left_is_ended_with_the_world_and_not_by_the_garbage_collector() -> None:
+    """A `finally` that asks for the loop still finds one, whatever it does there."""
+    seen: list[str] = []
+    process = Process("one")
+
+    async def victim(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            asyncio.get_running_loop().call_later(1, seen.append, "never runs")
+            keep.append(asyncio.create_task(victim(0)))
+            seen.append(f"ended {number}")
+            await asyncio.sleep(1)
+            seen.append("never runs")
+
+    keep: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        keep.extend(loop.create_task(victim(n), context=process.context) for n in (1, 2))
+        await asyncio.sleep(0.5)
+        process.alive = False
+
+    run(main())
+    assert seen == ["ended 1", "ended 2"]
+    assert all(inspect.getcoroutinestate(task.get_coro()) == "CORO_CLOSED" for task in keep)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_paused_process_goes_on_where_it_was() -> None:

@@ -11,19 +11,24 @@ kill -9. A paused one (SIGSTOP) keeps its steps until it goes on.
 
 import asyncio
 import heapq
+import inspect
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from datetime import datetime, timedelta
 from random import Random
-from typing import Final, TypeVar
+from types import CoroutineType
+from typing import Final, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
 _NS: Final = 1_000_000_000
 #: steps of one run: more means that two parts keep each other busy without time going by
 STEPS_MAX: Final = 5_000_000
+#: times that one coroutine may await again while it is being closed
+CLOSING_MAX: Final = 100
 
 _owner: ContextVar["Process | None"] = ContextVar("simulated process", default=None)
 
@@ -76,7 +81,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._shuffle = shuffle
         self._running = False
         self._closed = False
-        self._agens: set[object] = set()
+        #: in the order of their making
+        self._tasks: WeakKeyDictionary[asyncio.Task[object], None] = WeakKeyDictionary()
         self.steps = 0
         #: called before every step, with its number: the crash sweep kills here
         self.before_step: Callable[[int], None] | None = None
@@ -130,7 +136,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: Context | None = None,
     ) -> "asyncio.Task[T]":
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._tasks[cast("asyncio.Task[object]", task)] = None
+        return task
 
     def call_exception_handler(self, context: dict[str, object]) -> None:
         error = context.get("exception")
@@ -143,8 +151,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.call_exception_handler(context)
 
     def close(self) -> None:
-        """Forget everything: what still waits never goes on."""
+        """Forget everything: what still waits never goes on.
+
+        A killed process leaves half-done coroutines behind. Their `finally` blocks run here, in the order of their
+        making and while there is a loop; the garbage collector would run them in the middle of somebody else's test.
+        """
         self._closed = True
+        self.before_step = None
+        with self._current():
+            while waiting := [task for task in self._tasks if not _is_over(task)]:
+                for task in waiting:
+                    _end(task)
         self._ready.clear()
         self._timers.clear()
 
@@ -215,6 +232,24 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         held, process.held = process.held, []
         for step in held:
             self._ready.append(step)  # pyright: ignore[reportArgumentType] - only steps are held
+
+
+def _is_over(task: asyncio.Task[object]) -> bool:
+    return task.done() or inspect.getcoroutinestate(_coroutine(task)) == inspect.CORO_CLOSED
+
+
+def _coroutine(task: asyncio.Task[object]) -> "CoroutineType[object, object, object]":
+    return cast("CoroutineType[object, object, object]", task.get_coro())
+
+
+def _end(task: asyncio.Task[object]) -> None:
+    """Close its coroutine; what that says or raises, the dead do not hear."""
+    for _ in range(CLOSING_MAX):
+        with suppress(BaseException):  # RuntimeError, too: it awaits once more
+            _coroutine(task).close()
+        if _is_over(task):
+            return
+    raise Deadlock(f"{task.get_name()} goes on when it is closed.")
 
 
 class VirtualClock:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import msgspec
 
+from kopitra.domain.limits import RiskLimits
 from kopitra.store.accounts import AccountRow, LoginRow, create_account, create_login
 from kopitra.store.encoding import encode
 from kopitra.store.keys import KeyRequest, issue_key
@@ -76,7 +77,7 @@ class House:
         canaries = [issued.token.rpartition("_")[2], issued.signing_secret]
         return cls(db, on, sealer, issued.token, canaries)
 
-    async def follow(self, account_id: str) -> RuleRow:
+    async def follow(self, account_id: str, limits: RiskLimits | None = None) -> RuleRow:
         """A new follower."""
         login = self.on.config.logins[f"login-{account_id}"]
         self.canaries.extend(value for value in login.credentials.values() if len(value) >= 8)
@@ -86,7 +87,10 @@ class House:
         )
         number = self.on.config.accounts[account_id].broker_account
         await create_account(
-            self.db, AccountRow(WORKSPACE, account_id, login.login_id, number, "t", {}, b"{}")
+            self.db,
+            AccountRow(
+                WORKSPACE, account_id, login.login_id, number, "t", {}, encode(limits) if limits else b"{}"
+            ),
         )
         row = RuleRow(
             WORKSPACE,
