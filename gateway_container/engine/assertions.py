@@ -16,7 +16,7 @@ from typing import Final, Literal, Protocol
 
 import structlog
 
-from gateway_container.engine.last_look import Lease
+from gateway_container.engine.last_look import SUPERSEDED, Lease
 from gateway_container.engine.queue import Place
 from gateway_container.engine.state import State
 from kopitra.domain.book import Book, Position
@@ -35,8 +35,6 @@ Invariant = Literal["I-01", "I-05", "I-06", "I-07", "I-08", "I-11", "I-19"]
 INVARIANTS: Final[tuple[Invariant, ...]] = ("I-01", "I-05", "I-06", "I-07", "I-08", "I-11", "I-19")
 #: who threw a switch that an assertion threw
 WHO: Final = "assertions"
-#: the last look's word for an order that must not leave again
-SUPERSEDED: Final = "superseded"
 #: legs that were written and are remembered, oldest leave first
 LEGS_MAX: Final = 100_000
 #: executions that were counted and are remembered, all accounts together

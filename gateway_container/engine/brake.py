@@ -31,10 +31,10 @@ class Counter:
         self.total: dict[str, int] = {}
         self._past: deque[dict[str, int]] = deque(maxlen=WINDOW_S)
 
-    def add(self, account_id: str) -> int:
-        """One more; how many there are now."""
-        self._now[account_id] = self._now.get(account_id, 0) + 1
-        count = self.total[account_id] = self.total.get(account_id, 0) + 1
+    def add(self, account_id: str, events: int = 1) -> int:
+        """So many more; how many there are now."""
+        self._now[account_id] = self._now.get(account_id, 0) + events
+        count = self.total[account_id] = self.total.get(account_id, 0) + events
         return count
 
     def second(self) -> None:
@@ -65,11 +65,8 @@ class Brake:
 
     def wrote(self, account_id: str, orders: int) -> None:
         """So many orders of an account were handed to its socket."""
-        count = 0
-        for _ in range(orders):
-            count = self._written.add(account_id)
-        allowed = self._allowed(account_id) * CHILDREN_PER_ENTRY
-        if count > allowed:
+        count = self._written.add(account_id, orders)
+        if count > CHILDREN_PER_ENTRY and count > (allowed := self._allowed(account_id) * CHILDREN_PER_ENTRY):
             self._stop(account_id, f"{count} orders within a minute, {allowed} are plausible")
 
     def went_flat(self, account_id: str) -> None:

@@ -20,11 +20,9 @@ class Doubts:
         """Orders in doubt and parked ones, oldest first; `accounts` None: all."""
         return [
             _shown(child)
-            for (account_id, _), children in self._state.book.open.items()
-            if self._state.workspace_of(account_id) == workspace
-            and (accounts is None or account_id in accounts)
-            for child in children.values()
-            if child.state in ("in_doubt", "parked")
+            for child in self._state.book.doubts.values()
+            if self._state.workspace_of(child.intent.account_id) == workspace
+            and (accounts is None or child.intent.account_id in accounts)
         ]
 
     def park(self, workspace: str, cl_ord_id: str, who: str, why: str) -> DoubtView:
@@ -42,8 +40,8 @@ class Doubts:
         return _shown(child)
 
     def _find(self, workspace: str, cl_ord_id: str) -> ChildOrder:
-        child = self._state.book.orders.get(cl_ord_id)
-        if child is None or child.state not in ("in_doubt", "parked"):
+        child = self._state.book.doubts.get(cl_ord_id)
+        if child is None:
             raise KeyError(cl_ord_id)
         if self._state.workspace_of(child.intent.account_id) != workspace:
             raise KeyError(cl_ord_id)

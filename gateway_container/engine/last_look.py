@@ -136,11 +136,11 @@ class LastLook:
         """Since the plan the leader closed or turned (I-10), or another entry fell in doubt (R-013, I-13)."""
         book = self._state.book
         episode = book.episodes.get((intent.leader, intent.account_id, root_of(intent.symbol)))
-        if episode is None or episode.target * sign(intent.side) <= 0:
+        if episode is None or (episode.target <= 0 if intent.side == "buy" else episode.target >= 0):
             return "leader_left"
-        for entry in book.entries.get((intent.account_id, intent.symbol), _NONE).values():
-            if entry.state == "in_doubt":
-                return "in_doubt"
+        if book.doubts:
+            pending = book.entries.get((intent.account_id, intent.symbol), _NONE)
+            return "in_doubt" if any(name in book.doubts for name in pending) else None
         return None
 
     def _halted(self, intent: OrderIntent) -> str | None:

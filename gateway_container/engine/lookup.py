@@ -103,18 +103,16 @@ class Lookup:
 
     def ask_all(self) -> None:
         """Whatever is in doubt."""
-        for account_id in sorted({account_id for account_id, _ in self._state.book.open}):
-            if self.doubtful(account_id):
-                self.ask(account_id)
+        waiting = self._state.book.doubts.values()
+        for account_id in sorted({child.intent.account_id for child in waiting if child.state == "in_doubt"}):
+            self.ask(account_id)
 
     def doubtful(self, account_id: str) -> list[ChildOrder]:
         """The account's orders in doubt, parked ones left out."""
         return [
             child
-            for (owner, _), children in self._state.book.open.items()
-            if owner == account_id
-            for child in children.values()
-            if child.state == "in_doubt"
+            for child in self._state.book.doubts.values()
+            if child.intent.account_id == account_id and child.state == "in_doubt"
         ]
 
     async def _run(self, account_id: str) -> None:

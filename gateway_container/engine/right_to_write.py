@@ -31,9 +31,7 @@ def journal_health(machine: "Machine") -> JournalHealth:
         backlog=machine.log.backlog,
         exits_waiting=machine.exits.waiting,
         projections_behind=machine.projector.lag_rows,
-        in_doubt=sum(
-            child.state == "in_doubt" for children in state.book.open.values() for child in children.values()
-        ),
+        in_doubt=sum(child.state == "in_doubt" for child in state.book.doubts.values()),
         oldest_in_doubt_ms=None if oldest_ns is None else (now_ns - oldest_ns) // _NS_PER_MS,
     )
 

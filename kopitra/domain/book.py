@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from kopitra.domain.loss_ladder import Standing
 from kopitra.domain.measuring import Measure
-from kopitra.domain.orders import LIVE, TERMINAL, ZERO, ChildOrder, Role
+from kopitra.domain.orders import DOUBTFUL, LIVE, TERMINAL, ZERO, ChildOrder, Role, State
 from kopitra.domain.pending_exits import ExitKey, PendingExit
 from kopitra.domain.signals import Side, sign
 from kopitra.domain.streams import LeaderStream
@@ -154,6 +154,8 @@ class Book:
     entries: dict[tuple[str, str], dict[str, ChildOrder]] = field(
         default_factory=dict[tuple[str, str], dict[str, ChildOrder]]
     )
+    #: orders whose outcome nobody knows, parked ones included; nearly always empty, so that asking costs nothing
+    doubts: dict[str, ChildOrder] = field(default_factory=dict[str, ChildOrder])
     #: (account, broker's order id) -> our id
     by_order_id: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     #: (leader, leader's order id) -> our children that mirror it
@@ -238,6 +240,8 @@ class Book:
         intent = order.intent
         self.orders[intent.cl_ord_id] = order
         self._opened(order)
+        if order.state in DOUBTFUL:
+            self.doubts[intent.cl_ord_id] = order
         self.lists.setdefault(intent.list_id, []).append(intent.cl_ord_id)
         if intent.leader_order_id is not None:
             self.mirrors.setdefault((intent.leader, intent.leader_order_id), []).append(intent.cl_ord_id)
@@ -253,8 +257,16 @@ class Book:
         if intent.role == "entry":
             self.entries.setdefault((intent.account_id, intent.symbol), {})[name] = order
 
-    def settle(self, order: ChildOrder) -> None:
+    def moved(self, order: ChildOrder, before: State) -> None:
         """Keep the indexes right after a change of state."""
+        if order.state in DOUBTFUL:
+            self.doubts[order.intent.cl_ord_id] = order
+        elif before in DOUBTFUL:
+            self.doubts.pop(order.intent.cl_ord_id, None)
+        if order.state in TERMINAL or before in TERMINAL:
+            self._settle(order)  # the others know open orders only: from open to open nothing moves in them
+
+    def _settle(self, order: ChildOrder) -> None:
         if order.state not in TERMINAL:
             self._opened(order)
             return

@@ -203,7 +203,7 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
         root,
         None if entry.ord_type == "market" else _distance_ticks(case, entry),
         account.limits.duplicate_window_ms > 0 and _is_duplicate(case, entry),
-        bool(pending) and any(o.state in ("in_doubt", "parked") for o in pending.values()),
+        bool(scene.book.doubts) and any(name in scene.book.doubts for name in pending),
         _blocked(scene.book, entry),
         account.limits_version,
     )

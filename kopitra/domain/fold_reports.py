@@ -7,7 +7,6 @@ from kopitra.domain.attribution import foreign_fill
 from kopitra.domain.book import Book, Position
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.orders import (
-    TERMINAL,
     ZERO,
     ChildOrder,
     Event,
@@ -150,8 +149,8 @@ def advance(book: Book, order: ChildOrder, event: Event, reason: str) -> str:
         return error.message
     if reason:
         order.reason = reason
-    if state in TERMINAL or before in TERMINAL:
-        book.settle(order)  # the indexes know open orders only: from open to open nothing moves in them
+    if state != before:
+        book.moved(order, before)
     return ""
 
 

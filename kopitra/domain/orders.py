@@ -115,6 +115,8 @@ Event = Literal[
 TERMINAL: Final[frozenset[State]] = frozenset(
     {"filled", "canceled", "expired", "rejected", "not_placed", "skipped"}
 )
+#: nobody knows what became of it
+DOUBTFUL: Final[frozenset[State]] = frozenset({"in_doubt", "parked"})
 #: the broker has it, or may have it
 LIVE: Final[frozenset[State]] = frozenset({"claimed", "acked", "working", "partial", "in_doubt", "parked"})
 

@@ -144,6 +144,12 @@ class ChildMachine(RuleBasedStateMachine):
         assert child.leaves_qty == (ZERO if child.state in TERMINAL else child.qty - child.cum_qty)
 
     @invariant()
+    def who_is_in_doubt_is_in_the_index_of_doubts(self) -> None:
+        """What the last look asks instead of every open order (R-013, I-13)."""
+        children = self.world.book.orders.items()
+        assert set(self.world.book.doubts) == {n for n, c in children if c.state in ("in_doubt", "parked")}
+
+    @invariant()
     def the_journal_gives_the_same_child(self) -> None:
         name = self.world.child().intent.cl_ord_id
         again = self.world.refolded().orders[name]
