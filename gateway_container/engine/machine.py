@@ -65,7 +65,7 @@ from kopitra.ports import BrokerAdapter, Clock
 from kopitra.store.drafts import JournalRow
 from kopitra.store.ending import ended
 from kopitra.store.journal import JournalWriter, OnRows
-from kopitra.store.lease import Lease, LeaseSettings
+from kopitra.store.lease import EXITS_LEFT, Lease, LeaseSettings
 from kopitra.store.shelf import Shelf
 from kopitra.store.switches import SwitchRow
 from kopitra.telemetry import Metrics
@@ -266,6 +266,7 @@ class Machine:
         committed.append(machine.projector.committed)
         orphaned.append(machine._orphaned)
         try:
+            lease.check()  # nobody listened until now
             await machine._recover(config, warm)
         except BaseException:
             await machine._close()
@@ -366,7 +367,7 @@ class Machine:
         await ended(self._tasks)
         await self.writer.close()
         await self.projector.flush()
-        await self.lease.release("stopped")
+        await self.lease.release(EXITS_LEFT if self.exits.waiting else "stopped")
         await self.snapshots.at_stop()
 
     async def _drained(self, drain_s: float) -> None:

@@ -19,6 +19,8 @@ from kopitra.store.shelf import LeaseTable, TakeTry
 _NS: Final = 1_000_000_000
 #: attempts to hand over; each may meet one connection that a restart of the server has left dead
 RELEASE_TRIES: Final = 3
+#: the note of a holder that hands over while its local exit file holds what the journal does not
+EXITS_LEFT: Final = "stopped; exits wait in its local file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,11 @@ class Taken:
     previous_holder: str
     previous_note: str
 
+    @property
+    def may_miss_exits(self) -> bool:
+        """The previous holder may have sent exits that only its own disk knows of (R-072)."""
+        return self.dirty or self.previous_note == EXITS_LEFT
+
 
 class Lease:
     """A lease that is held and renewed by its own task. Made by `Lease.take`."""
@@ -88,6 +95,7 @@ class Lease:
         self._clock = clock
         self._settings = settings
         self._on_lost = on_lost
+        self._lost = ""
         self._stopped = asyncio.Event()
         self._extend(started_ns)
         self._task = asyncio.get_running_loop().create_task(self._keep())
@@ -119,6 +127,11 @@ class Lease:
     def valid(self) -> bool:
         """One comparison; the hot path may inline it."""
         return self._clock.monotonic_ns() < self.valid_until_ns
+
+    def check(self) -> None:
+        """Raises LeaseLost once it is lost: for those who could not listen yet when `on_lost` was called."""
+        if self._lost:
+            raise LeaseLost(self._lost)
 
     async def release(self, note: str) -> None:
         """Hand over: a successor may start at once. Close the broker sessions first.
@@ -157,6 +170,7 @@ class Lease:
                 await self._renew_until_deadline()
         except LeaseLost as lost:
             self._end()
+            self._lost = lost.message
             self._on_lost(lost.message)
 
     async def _renew_until_deadline(self) -> None:
