@@ -42,6 +42,7 @@ from gateway_container.engine.recovery import (
     Refold,
     catch_up,
     doubt_unresolved,
+    give_up_requests,
     read_book,
 )
 from gateway_container.engine.repair_desk import watch_drift
@@ -285,6 +286,7 @@ class Machine:
         for known in reversed(await supplies.shelf.recent_signals(self.identity.shard, SIGNALS_MAX)):
             self.intake.planned(known.workspace, known.signal_id, known.seq)
         in_doubt = doubt_unresolved(state, self.log)
+        give_up_requests(state, self.log)
         if self.lease.taken.dirty:
             # A predecessor that was cut off, not dead, may still send exits until its grace is over; its
             # lease has run out already, else it could not have been taken.

@@ -11,7 +11,8 @@ from gateway_container.engine.reports import Reports
 from gateway_container.engine.state import State
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.journal import StrangerSeen
-from kopitra.domain.news import is_news, strangers
+from kopitra.domain.news import is_news, listed_child, strangers
+from kopitra.domain.react import still_there
 
 
 class Reconciler:
@@ -45,10 +46,18 @@ class Reconciler:
                 self._reports.handle(known)
         self._strangers(snapshot)
         if snapshot.orders is not None:
+            self._insist(snapshot.orders)
             self.on_listed(account_id, snapshot.orders, snapshot.started_ns)
         self._reports.leader_read(snapshot)
         if is_fresh:
             self.judge(snapshot)
+
+    def _insist(self, orders: Sequence[ExecutionReport]) -> None:
+        """Cancels that were refused or lost until nobody asked any more: the order is still there, so one more."""
+        for report in orders:
+            child = listed_child(self._state.book, report)
+            if child is not None and child.cancels_failed and not child.cancel_requested:
+                self._reports.follow(still_there(self._state.book, child))
 
     def _strangers(self, snapshot: AccountSnapshot) -> None:
         """Orders with our ids that the journal lost: never written again; a plan that names one adopts it (R-077)."""

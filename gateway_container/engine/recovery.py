@@ -17,7 +17,7 @@ from kopitra.domain.case import max_age_ms
 from kopitra.domain.catch_up import held_entries, unfollowed
 from kopitra.domain.errors import Corrupt, StoreError
 from kopitra.domain.fold import fold
-from kopitra.domain.journal import ENTRY_TYPES, AlertRaised, Doubted, Entry, OrderNotSent
+from kopitra.domain.journal import ENTRY_TYPES, AlertRaised, Doubted, Entry, OrderNotSent, RequestFailed
 from kopitra.domain.orders import ChildOrder
 from kopitra.store.book_image import layout, restored
 from kopitra.store.chain import GENESIS, link, microseconds
@@ -125,6 +125,19 @@ def doubt_unresolved(state: State, log: Log, why: str = RESTARTED) -> int:
         text = f"the fate of {name} is unknown ({why}): it is looked up, never sent again"
         log.note(workspace, AlertRaised("order-in-doubt", text, account_id, name))
     return len(orders)
+
+
+def give_up_requests(state: State, log: Log) -> None:
+    """At a start: the answers to a predecessor's cancels and moves reach nobody, so their fates are unknown."""
+    children = [child for found in state.book.open.values() for child in found.values()]
+    for child in children:
+        kind = "cancel" if child.cancel_sent else "replace" if child.replace_sent else None
+        if kind is None:
+            continue
+        name, account_id = child.intent.cl_ord_id, child.intent.account_id
+        workspace = state.workspace_of(account_id)
+        log.note(workspace, RequestFailed(name, account_id, kind, RESTARTED))
+        log.note(workspace, AlertRaised(f"{kind}-unknown", RESTARTED, account_id, name))
 
 
 def catch_up(state: State, log: Log, react_to: Callable[[str], None]) -> None:

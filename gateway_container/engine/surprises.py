@@ -76,6 +76,8 @@ class Surprises:
         text = f"the fate of {name} is unknown ({event.reason}): it is looked up, never sent again"
         self._alert("order-in-doubt", effect.fault or text, account_id, name)
         self.lookup(account_id)
+        if effect.order is not None and effect.order.intent.leader:
+            self._react_to(name)  # closes may have counted on it
 
     def request_unknown(self, event: RequestUnknown) -> None:
         """The fate of a cancel or move is unknown; the order itself is not in doubt."""

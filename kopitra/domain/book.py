@@ -308,20 +308,27 @@ class Book:
         return True
 
     def exposure(self, account_id: str, leader: str, contract_root: str) -> Decimal:
-        """Signed contracts under a leader in one product if every working entry and exit of ours filled."""
+        """Signed contracts under a leader in one product if every working entry and exit of ours filled.
+
+        An entry that was to be canceled does not count, and one in doubt stands in for no close: nobody knows whether
+        it will ever fill.
+        """
         held = ZERO
         for contract, position in self.held(account_id, leader).items():
             if root_of(contract) == contract_root:
                 held += position.qty
+        exposure = held
         for order in self.open_children(account_id, leader):
             intent = order.intent
             if order.cancel is not None or root_of(intent.symbol) != contract_root:
                 continue
             if intent.role == "entry":
-                held += order.wanted_qty * sign(intent.side)
+                coming = ZERO if order.cancels_failed else order.wanted_qty * sign(intent.side)
+                if order.state not in DOUBTFUL or held * coming >= 0:
+                    exposure += coming
             elif intent.role == "exit":
-                held += order.leaves_qty * sign(intent.side)
-        return held
+                exposure += order.leaves_qty * sign(intent.side)
+        return exposure
 
     def went_flat(self, account_id: str) -> None:
         """The broker confirmed twice that the account holds nothing: whatever we attributed is gone."""

@@ -241,7 +241,7 @@ class ChildOrder:
     #: a cancel or replace has left and is not answered yet
     cancel_sent: bool = False
     replace_sent: bool = False
-    #: cancels that the broker refused, or whose fate nobody knows
+    #: cancels that the broker refused, or whose fate nobody knows; it is to go all the same
     cancels_failed: int = 0
     #: an exit that could not be found: another close stands in for it, and nothing more is expected of it (R-012)
     superseded: bool = False

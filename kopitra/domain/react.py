@@ -19,7 +19,7 @@ from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, Rep
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import Side, sign
 
-#: cancels that may fail before a child that will not go is left to the reconciliation and its alert
+#: cancels that may fail before a child that will not go is asked only when a read shows it again
 CANCELS_OF_ONE_MAX: Final = 4
 
 _DOWN = RoundingPolicy(mode="down")
@@ -52,6 +52,13 @@ def overdue(book: Book, held: ChildOrder) -> FollowUp:
     """A close that waited long enough for cancels (1 s, R-038): it goes now, sized by what is held now."""
     made = _Made(book, held)
     made.close_now(held)
+    return made.follow_up()
+
+
+def still_there(book: Book, order: ChildOrder) -> FollowUp:
+    """A read shows an order that was to be canceled, and no cancel is under way: one more, whatever failed before."""
+    made = _Made(book, order)
+    made.withdraw(again=True)
     return made.follow_up()
 
 
@@ -118,7 +125,7 @@ class _Made:
         """What open entries will add to the side that a close on `closing_side` shrinks."""
         coming = ZERO
         for order in self._children("entry"):
-            if order.cancel is None and order.intent.side != closing_side:
+            if order.cancel is None and not order.cancels_failed and order.intent.side != closing_side:
                 coming += order.wanted_qty
         return coming
 
@@ -220,22 +227,25 @@ class _Made:
             return intent.leg.startswith("g")
         return state == "skipped" and intent.role == "exit"
 
-    def withdraw(self) -> None:
-        """A resting order outlived its purpose (its cancel was refused or lost): ask again, a few times."""
-        if self._order.superseded and _may_be_asked(self._order) and self._order.state != "in_doubt":
-            self._end(self._order)  # another close stands in for it, and now it works after all
-        if self._order.intent.role in ("stop", "target") and self._order.cancels_failed:
-            self._withdraw_protection(self._order)
-        if self._target != 0:
-            return
+    def withdraw(self, again: bool = False) -> None:
+        """An order outlived its purpose (its cancel was refused or lost): ask again, a few times.
+
+        What was to be canceled once is not wanted any more, whatever the leader has done since.
+        """
+        mine = self._order
+        if mine.superseded and mine.state != "in_doubt" and _may_be_asked(mine, again):
+            self._end(mine)  # another close stands in for it, and now it works after all
+        if mine.intent.role in _PROTECTIVE and mine.cancels_failed:
+            self._withdraw_protection(mine, again)
         for order in self._children("entry"):
-            if _may_be_asked(order) and order.intent.ord_type != "market":
+            outlived = self._target == 0 or order.cancels_failed
+            if outlived and order.intent.ord_type != "market" and _may_be_asked(order, again):
                 self._end(order)
 
-    def _withdraw_protection(self, order: ChildOrder) -> None:
+    def _withdraw_protection(self, order: ChildOrder, again: bool) -> None:
         """A stop or target that protects nothing would open a position: its cancel is worth another try."""
         protects = self._held_qty * sign(order.intent.side) < 0 or self._entry_works()
-        if not protects and _may_be_asked(order):
+        if not protects and _may_be_asked(order, again):
             self._end(order)
 
     def _entry_works(self) -> bool:
@@ -317,9 +327,9 @@ def close_of(book: Book, cause: OrderIntent, side: Side, qty: Decimal) -> OrderI
     )
 
 
-def _may_be_asked(order: ChildOrder) -> bool:
+def _may_be_asked(order: ChildOrder, again: bool) -> bool:
     """The broker has it, and asking for its cancel (again) makes sense."""
-    asked = order.cancel_requested or order.cancels_failed >= CANCELS_OF_ONE_MAX
+    asked = order.cancel_requested or (order.cancels_failed >= CANCELS_OF_ONE_MAX and not again)
     return not asked and order.state not in TERMINAL and order.state != "planned"
 
 
