@@ -22,10 +22,7 @@ SEEDS = int(os.environ.get("KOPITRA_SEEDS", "500"))
 #: leaves this list for test_regressions.py
 OPEN: dict[int, str] = {
     32: "a follower holds what its leaders have left (I-09)",
-    89: "an entry rests although its leader is out (I-03)",
     117: "a successor without the exit file of its predecessor writes the same exit again (I-01, R-073)",
-    140: "an entry rests although its leader is out (I-03)",
-    445: "a stop rests although nothing is held (I-03)",
 }
 #: every n-th step of the crash sweep
 EVERY = int(os.environ.get("KOPITRA_SWEEP_EVERY", "40"))
