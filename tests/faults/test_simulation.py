@@ -21,7 +21,6 @@ SEEDS = int(os.environ.get("KOPITRA_SEEDS", "500"))
 #: seeds that break something today, and what they show: each must go on breaking until it is mended, and then
 #: leaves this list for test_regressions.py
 OPEN: dict[int, str] = {
-    32: "a follower holds what its leaders have left (I-09)",
     117: "a successor without the exit file of its predecessor writes the same exit again (I-01, R-073)",
 }
 #: every n-th step of the crash sweep
