@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from kopitra.domain.executions import AccountSnapshot, BalanceReport, ExecutionReport, PositionReport, Quote
 from kopitra.domain.orders import OrderIntent
@@ -129,16 +129,35 @@ class Encoded(NamedTuple):
     requests: int = 1
 
 
+#: more requests than any window holds
+BOUNDLESS: Final = 1 << 62
+
+
 class Forecast(NamedTuple):
     """What the request budget of a login still allows now, so that a whole fan-out can be judged before its first
     write. Requests; `limit` in any `per_s` seconds is what entries may use of the tightest window at most."""
 
-    entries: int
-    polls: int
+    #: what is left of the part of a window that entries, or polls, may fill
+    entry_share: int
+    poll_share: int
     limit: int
     per_s: float
     #: seconds of silence that the broker asked for
     paused_s: float = 0.0
+    #: what is left of the whole window beside `kept`; below 0 where closing all that is open would not fit
+    free: int = BOUNDLESS
+    #: requests kept for canceling and closing all that is open
+    kept: int = 0
+
+    @property
+    def entries(self) -> int:
+        """Requests of entries that fit now."""
+        return max(0, min(self.entry_share, self.free))
+
+    @property
+    def polls(self) -> int:
+        """Requests of polls that fit now."""
+        return max(0, min(self.poll_share, self.free))
 
 
 class OrderRef(NamedTuple):
@@ -247,6 +266,9 @@ SessionEvent = (
     | OrderUnknown | RequestUnknown | SessionChanged | ProtocolAlert | Writable | Penalized | BrokerTime
 )  # fmt: skip
 
+#: why an account is read, most urgent first
+ReadLane = Literal["flatten", "exit", "status"]
+
 #: called on the event loop, in the order of the wire; must not block and never raises
 EventSink = Callable[[SessionEvent], None]
 
@@ -279,16 +301,21 @@ class BrokerSession(Protocol):
         ...
 
     async def snapshot(
-        self, account_id: str, since: datetime | None, *, urgent: bool = False
+        self, account_id: str, since: datetime | None, *, lane: ReadLane = "exit"
     ) -> AccountSnapshot:
         """Read positions, working and recent orders, executions since `since` and the balance.
 
-        `urgent`: a flatten reads; a penalty that an entry earned does not hold it back, and it may spare the balance.
+        `lane`: whose budget it uses. `flatten`: a penalty that an entry earned does not hold it back, and it may spare
+        the balance. `exit`: a doubt, a recovery or a person asks. `status`: a timer asks; it may wait.
         """
         ...
 
     def forecast(self) -> Forecast:
         """What this login may still send now. Pure and quick: a fan-out asks before it writes."""
+        ...
+
+    def keep(self, kept: Callable[[], int]) -> None:
+        """Leave so many requests of each window to exits, whoever else asks (R-060): `kept` says how many at any time."""
         ...
 
     def watch(self, symbols: Sequence[str]) -> None:

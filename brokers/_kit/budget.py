@@ -1,7 +1,8 @@
 """How many requests a login may still send, in lanes, so that an exit never waits behind an entry.
 
 Several sliding windows hold together (for instance 80 a minute and 5,000 an hour). The lanes that can wait
-may fill a window only to their ceiling; what is above belongs to flatten, cancel and exit.
+may fill a window only to their ceiling; what is above belongs to flatten, cancel and exit. Beside that fixed share
+they leave what the way out of everything open would cost now (`kept`), which can be far more than a quarter.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from enum import IntEnum
 from typing import Final, Literal
 
 from brokers._kit.sliding import SlidingCount
-from kopitra.ports import Forecast
+from kopitra.ports import BOUNDLESS, Forecast, NotSent, ReadLane
 
 _NS_PER_S: Final = 1_000_000_000
 
@@ -19,7 +20,7 @@ class Lane(IntEnum):
     """Why a request is sent, most urgent first."""
 
     FLATTEN = 0  # kill, flatten, cancel, exits that leave, and what a flatten reads
-    EXIT = 1  # reads that resolve a doubt
+    EXIT = 1  # reads that resolve a doubt or recover a session
     PROTECT = 2  # protective stops, placed or moved
     ENTRY = 3
     STATUS = 4  # polling, dashboards
@@ -40,9 +41,9 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """Nothing was taken. `too-large` never fits, so its wait is infinite."""
+    """Nothing was taken. `too-large` never fits, so its wait is infinite; `kept`: what is left is for exits."""
 
-    reason: Literal["window", "penalty", "too-large"]
+    reason: Literal["window", "kept", "penalty", "too-large"]
     retry_after_s: float
 
 
@@ -51,8 +52,14 @@ GRANTED: Final = Granted()
 #: requests of each window that the reads of a flatten leave to its closes and cancels
 KEPT_FOR_CLOSES: Final = 8
 
-#: more requests than any window holds
-_BOUNDLESS: Final = 1 << 62
+#: seconds after which to look whether less must be kept: that depends on what is closed, and not on time
+KEPT_RETRY_S: Final = 1.0
+#: the lanes of reads
+READS: Final[Mapping[ReadLane, Lane]] = {
+    "flatten": Lane.FLATTEN,
+    "exit": Lane.EXIT,
+    "status": Lane.STATUS,
+}
 
 _CEILINGS: Final = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
 
@@ -89,6 +96,8 @@ class Budget:
             for window in policy.windows
         ]
         self._per_s = tuple(window.per_s for window in policy.windows)
+        #: requests that cancel and close what is open now: every lane but the first two leaves them
+        self.kept: Callable[[], int] = _nothing
         self._paused_until_ns = 0
         #: FLATTEN is silent too: one of its own requests was refused
         self._shut_until_ns = 0
@@ -98,8 +107,10 @@ class Budget:
         # The way of nearly every order; what is refused is worked out by `forecast`.
         if now_ns < (self._shut_until_ns if lane is Lane.FLATTEN else self._paused_until_ns):
             return self.forecast(lane, now_ns, cost + spare)
+        kept = self.kept() if lane > Lane.EXIT else 0
         for count, ceilings in self._windows:
-            if count.total(now_ns) + cost + spare > ceilings[lane]:
+            wanted = count.total(now_ns) + cost + spare
+            if wanted > ceilings[lane] or wanted + kept > ceilings[0]:
                 return self.forecast(lane, now_ns, cost + spare)
         for count, _ in self._windows:
             count.add(now_ns, cost)
@@ -110,11 +121,13 @@ class Budget:
         silent_ns = self._silent_ns(lane, now_ns)
         if silent_ns > 0:
             return Denied("penalty", silent_ns / _NS_PER_S)
-        wait_ns = 0
+        wait_ns, kept = 0, self._kept_from(lane)
         for count, ceilings in self._windows:
-            room = ceilings[lane] - cost
-            if room < 0:
+            if ceilings[lane] < cost:
                 return Denied("too-large", float("inf"))
+            room = min(ceilings[lane], ceilings[0] - kept) - cost
+            if room < 0:
+                return Denied("kept", KEPT_RETRY_S)
             if count.total(now_ns) > room:
                 wait_ns = max(wait_ns, count.ns_until(now_ns, room))
         return Denied("window", wait_ns / _NS_PER_S) if wait_ns else GRANTED
@@ -123,20 +136,25 @@ class Budget:
         """How many single requests of this lane fit now."""
         if self._silent_ns(lane, now_ns) > 0:
             return 0
-        return min((max(0, top[lane] - count.total(now_ns)) for count, top in self._windows), default=0)
+        kept = self._kept_from(lane)
+        return min(max(0, min(top[lane], top[0] - kept) - count.total(now_ns)) for count, top in self._windows)
+
+    def _kept_from(self, lane: Lane) -> int:
+        return self.kept() if lane > Lane.EXIT else 0
 
     def outlook(self, now_ns: int) -> Forecast:
         """The same for people and for a fan-out: what entries and polls may still send, and of how many."""
-        entries, polls, tightest = _BOUNDLESS, _BOUNDLESS, 0
+        entries, polls, left, tightest = BOUNDLESS, BOUNDLESS, BOUNDLESS, 0
         for number, (count, top) in enumerate(self._windows):
             used = count.total(now_ns)
             if top[Lane.ENTRY] - used < entries:
                 entries, tightest = top[Lane.ENTRY] - used, number
-            polls = min(polls, top[Lane.STATUS] - used)
+            polls, left = min(polls, top[Lane.STATUS] - used), min(left, top[0] - used)
+        kept = self.kept()
         limit = self._windows[tightest][1][Lane.ENTRY]
         if now_ns < self._paused_until_ns:
-            return Forecast(0, 0, limit, self._per_s[tightest], self.paused_s(now_ns))
-        return Forecast(max(0, entries), max(0, polls), limit, self._per_s[tightest])
+            return Forecast(0, 0, limit, self._per_s[tightest], self.paused_s(now_ns), 0, kept)
+        return Forecast(max(0, entries), max(0, polls), limit, self._per_s[tightest], 0.0, left - kept, kept)
 
     def pause(self, now_ns: int, seconds: float, lane: Lane = Lane.ENTRY) -> None:
         """The broker asked for silence in answer to a request of `lane`; a shorter pause never ends a longer one.
@@ -156,3 +174,20 @@ class Budget:
     def paused_s(self, now_ns: int) -> float:
         """Seconds of silence left."""
         return max(0, self._paused_until_ns - now_ns) / _NS_PER_S
+
+
+def _nothing() -> int:
+    """Nothing is open."""
+    return 0
+
+
+def not_sent(denied: Denied) -> NotSent:
+    """The refusal of an order, in words."""
+    if denied.reason == "penalty":
+        return NotSent("penalty", "The broker asked this login for silence.", denied.retry_after_s)
+    text = (
+        "What is left of the login's request budget is kept for closing what is open."
+        if denied.reason == "kept"
+        else "The login's request budget is used up."
+    )
+    return NotSent("rate_budget", text, denied.retry_after_s)

@@ -14,7 +14,7 @@ from random import Random
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from brokers._kit.budget import Budget, Denied, Lane
+from brokers._kit.budget import Budget, Denied, Lane, not_sent
 from brokers._kit.http_request import RequestTemplate
 from brokers._kit.order_http import HttpReply, Lost, OrderHttpPool, PoolSettings
 from brokers._kit.order_http import NotSent as PoolRefusal
@@ -233,8 +233,7 @@ class OrderDesk:
         if pool.has_idle:
             taken = self._budget.try_take(lane, now_ns)
             if isinstance(taken, Denied):
-                reason = "penalty" if taken.reason == "penalty" else "rate_budget"
-                return NotSent(reason, "the request budget of this login is used up", taken.retry_after_s)
+                return not_sent(taken)
         refused = pool.send(head.with_body(body), on_reply, key=key)
         return _refusal(refused) if isinstance(refused, PoolRefusal) else Sent(now_ns)
 

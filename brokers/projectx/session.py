@@ -1,14 +1,14 @@
 """One login at a ProjectX firm as a BrokerSession: the parts put together, and the steps of its life."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Final
 
 from brokers._kit.backoff import BackoffPolicy
-from brokers._kit.budget import Budget, BudgetPolicy, Lane, Window
+from brokers._kit.budget import READS, Budget, BudgetPolicy, Lane, Window
 from brokers._kit.rest import DATE_RESOLUTION_MS, RestClient, RestSettings
 from brokers._kit.runner import RunnerPolicy, SessionPlan, SessionRunner
 from brokers._kit.tls import tls_for
@@ -44,6 +44,7 @@ from kopitra.ports import (
     OrderRef,
     Penalized,
     ProtocolAlert,
+    ReadLane,
     Sent,
     SessionChanged,
     SessionEvent,
@@ -205,18 +206,21 @@ class ProjectXSession:
         return self._desk.replace(order, numbers, request_id, level)
 
     async def snapshot(
-        self, account_id: str, since: datetime | None, *, urgent: bool = False
+        self, account_id: str, since: datetime | None, *, lane: ReadLane = "exit"
     ) -> AccountSnapshot:
         """Read the account. Raises SessionError; KeyError for an account that this login does not see."""
         account = self._accounts.ours(account_id)
         if account is None:
             raise KeyError(f"account {account_id} is not visible with this login")
-        lane = Lane.FLATTEN if urgent else Lane.EXIT
-        return self._reader.snapshot(await self._reader.read(account, self._since(since), lane))
+        return self._reader.snapshot(await self._reader.read(account, self._since(since), READS[lane]))
 
     def forecast(self) -> Forecast:
         """What the login may still send now."""
         return self._budget.outlook(self._clock.monotonic_ns())
+
+    def keep(self, kept: Callable[[], int]) -> None:
+        """Leave so many requests to exits."""
+        self._budget.kept = kept
 
     def watch(self, symbols: Sequence[str]) -> None:
         """Stream quotes of these contracts to the sink."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal
 
-from brokers._kit.budget import Budget, Denied, Lane
+from brokers._kit.budget import Budget, Denied, Lane, not_sent
 from brokers.tradovate import codec, frames
 from brokers.tradovate.answers import Accepted, Ambiguous, Penalty, Refused, Verdict, classify
 from brokers.tradovate.join import Joiner
@@ -154,8 +154,7 @@ class OrderDesk:
             return NotSent("penalty", "The vendor's penalty ticket tells this request to wait.", wait_s)
         granted = self._budget.try_take(pending.lane, now_ns, pending.cost)
         if isinstance(granted, Denied):
-            reason = "penalty" if granted.reason == "penalty" else "rate_budget"
-            return NotSent(reason, "The login's request budget is used up.", granted.retry_after_s)
+            return not_sent(granted)
         number = link.next_id()
         body = self._penalties.body(pending.endpoint, pending.payload)
         if not link.send(b"%b\n%d\n\n%b" % (pending.endpoint, number, body)):

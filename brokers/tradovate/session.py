@@ -1,14 +1,14 @@
 """One login: a socket that carries orders and events, REST for login and lists, and the steps of its life."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime
 from random import Random
 from typing import Final
 
 from brokers._kit.backoff import BackoffPolicy
-from brokers._kit.budget import KEPT_FOR_CLOSES, Budget, BudgetPolicy, Denied, Lane, Window
+from brokers._kit.budget import KEPT_FOR_CLOSES, READS, Budget, BudgetPolicy, Denied, Lane, Window
 from brokers._kit.rest import DATE_RESOLUTION_MS, RestClient, RestSettings
 from brokers._kit.runner import RunnerPolicy, SessionPlan, SessionRunner
 from brokers._kit.tokens import TokenHolder
@@ -41,6 +41,7 @@ from kopitra.ports import (
     OrderRef,
     Penalized,
     ProtocolAlert,
+    ReadLane,
     Sent,
     SessionState,
     Writable,
@@ -159,13 +160,12 @@ class TradovateSession:
         return self._desk.replace(order, body, request_id)
 
     async def snapshot(
-        self, account_id: str, since: datetime | None, *, urgent: bool = False
+        self, account_id: str, since: datetime | None, *, lane: ReadLane = "exit"
     ) -> AccountSnapshot:
         """Read the account over REST; raises a SessionError when it cannot be read."""
         broker_id = self._accounts.broker_id(account_id)
-        lane = Lane.FLATTEN if urgent else Lane.EXIT
-        started_ns, seen = await self._reader.lists(lane)
-        cash = None if urgent else await self._reader.cash(broker_id)
+        started_ns, seen = await self._reader.lists(READS[lane])
+        cash = None if lane == "flatten" else await self._reader.cash(broker_id, READS[lane])
         return account_snapshot(
             seen, broker_id, account_id, self._contracts, since=since, started_ns=started_ns, cash=cash
         )
@@ -173,6 +173,10 @@ class TradovateSession:
     def forecast(self) -> Forecast:
         """What the login may still send now."""
         return self._budget.outlook(self._clock.monotonic_ns())
+
+    def keep(self, kept: Callable[[], int]) -> None:
+        """Leave so many requests to exits."""
+        self._budget.kept = kept
 
     def watch(self, symbols: Sequence[str]) -> None:
         """Stream quotes of these contracts, where the login's settings allow it."""

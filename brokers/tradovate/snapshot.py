@@ -200,9 +200,9 @@ class Reader:
             ids = ",".join(str(number) for number in unknown[start : start + _IDS_MAX])
             self._contracts.learn(await self.get("/contract/items", list[Contract], ids=ids))
 
-    async def cash(self, broker_id: int) -> CashSnapshot | None:
+    async def cash(self, broker_id: int, lane: Lane = Lane.EXIT) -> CashSnapshot | None:
         """Net liquidation and the day's profit; None where the vendor does not tell them."""
-        self._spend(1, Lane.EXIT)
+        self._spend(1, lane)
         body = msgspec.json.encode({"accountId": broker_id})
         headers = {"Authorization": f"Bearer {await self._token()}"}
         reply = await self._rest.post("/cashBalance/getcashbalancesnapshot", body, headers=headers)

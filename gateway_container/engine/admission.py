@@ -2,6 +2,10 @@
 
 Where it does not, as many followers as fit are served, those first that were passed over last time, and the others
 are told at once. Without this the same followers at the end of the list would always be the ones left out.
+
+To fit means twice: the requests must fit the entries' share of the budget, and closing everything that is open then
+must still fit the whole of it, at once (R-060). What is open the session counts itself (`BrokerSession.keep`), the
+orders of this very fan-out among it, because they are in the book already.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +16,7 @@ from gateway_container.engine.queue import Place
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.written import Links
 from kopitra.domain.orders import OrderIntent
+from kopitra.domain.way_out import of_entry
 from kopitra.ports import BrokerSession, Clock, Encoded, Forecast, Penalized
 
 #: two penalties of a login within so many nanoseconds are told
@@ -65,24 +70,37 @@ class Admission:
         return groups
 
     def _share(self, group: list[Place], need: int, room: Forecast) -> list[Declined]:
-        left, declined = room.entries, list[Declined]()
+        share, declined = room.entry_share, list[Declined]()
+        # The way out of this fan-out is kept already; what is declined does not need it.
+        out = sum([way_out_of(place) for place in group])
+        free = room.free + out
+        why = _why(need, out, room._replace(free=free))
         for place in sorted(group, key=lambda one: self._served.get(one.intent.account_id, 0)):
-            cost = requests_of(place)
-            if cost <= left:
-                left -= cost
+            cost, whole = requests_of(place), own_requests(place) + way_out_of(place)
+            if cost <= share and whole <= free:
+                share, free = share - cost, free - whole
                 self._turn += (
                     1  # a number each: with one for all of them the first of the list would go first
                 )
                 self._served[place.intent.account_id] = self._turn
             else:
-                declined.append(Declined(place, _why(need, room)))
+                declined.append(Declined(place, why))
         return declined
 
 
 def requests_of(place: Place) -> int:
     """What a place costs its login: its own requests, and its protective orders that follow one by one."""
-    own = place.encoded.requests if isinstance(place.encoded, Encoded) else 1
-    return own + place.follows
+    return own_requests(place) + place.follows
+
+
+def own_requests(place: Place) -> int:
+    """What writing it costs, what is attached included."""
+    return place.encoded.requests if isinstance(place.encoded, Encoded) else 1
+
+
+def way_out_of(place: Place) -> int:
+    """What the book counts for closing it again."""
+    return of_entry(len(place.attached), place.follows)
 
 
 def followers_of(intents: Sequence[OrderIntent], entry: OrderIntent) -> int:
@@ -90,11 +108,15 @@ def followers_of(intents: Sequence[OrderIntent], entry: OrderIntent) -> int:
     return sum(1 for i in intents if i.after and i.parent == entry.cl_ord_id)
 
 
-def _why(need: int, room: Forecast) -> str:
-    return (
+def _why(need: int, out: int, room: Forecast) -> str:
+    """`out`: requests that its way out would cost; `room`: without it."""
+    text = (
         f"this fan-out costs {need} of {room.entries} requests left at this login "
-        f"({room.limit} per {room.per_s:g} s): the others went first this time; use more logins or fewer followers"
+        f"({room.limit} per {room.per_s:g} s)"
     )
+    if need <= room.entries:
+        text += f", and closing it again {out} more, where {room.free} are left beside what is open"
+    return f"{text}: the others went first this time; use more logins or fewer followers"
 
 
 class Penalties:

@@ -146,7 +146,7 @@ class Comparison:
         self._next_s[account_id] = loop.time() + low + _spread(account_id) * (high - low)
         self._began_ns[account_id] = self._state.clock.monotonic_ns()
         try:
-            snapshot = await session.snapshot(account_id, self._since(account_id))
+            snapshot = await session.snapshot(account_id, self._since(account_id), lane="status")
         except Throttled as wait:
             self._next_s[account_id] = max(self._next_s[account_id], loop.time() + wait.retry_after_s)
         except (KopitraError, OSError, TimeoutError, KeyError):

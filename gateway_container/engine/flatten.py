@@ -216,7 +216,7 @@ class Flattener:
         if session is None:
             return None
         try:
-            return await session.snapshot(account_id, None, urgent=True)
+            return await session.snapshot(account_id, None, lane="flatten")
         except Throttled as wait:
             return wait
         except (KopitraError, OSError, TimeoutError, KeyError):

@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from gateway_container.engine.config import AccountConfig, GatewayConfig, LoginConfig
+from gateway_container.engine.keeping import Keeping
 from gateway_container.engine.shadow import Shadows, ShadowSession, without_reports
 from gateway_container.engine.state import State
 from kopitra.domain.errors import KopitraError
@@ -86,6 +87,7 @@ class Sessions:
         except (KopitraError, ValueError, KeyError) as error:  # settings that the adapter cannot read
             self._sink(SessionChanged(login.login_id, "closed", f"settings: {error}", fatal=True))
             return
+        session.keep(Keeping(self._state, tuple(a.account_id for a in accounts if not a.shadow)))
         self._sessions[login.login_id] = session
         self._opened[login.login_id] = login
         self._accounts[login.login_id] = _accounts_of(config, login.login_id)

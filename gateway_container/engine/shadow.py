@@ -33,6 +33,7 @@ from kopitra.ports import (
     NotSent,
     OrderRef,
     OrderUnknown,
+    ReadLane,
     RequestUnknown,
     Sent,
     SessionEvent,
@@ -147,7 +148,7 @@ class ShadowSession:
         account_id: str,
         since: datetime | None,
         *,
-        urgent: bool = False,
+        lane: ReadLane = "exit",
     ) -> AccountSnapshot:
         """What is on paper: the book's position, and the orders that rest."""
         now = self._state.clock.now()
@@ -162,6 +163,9 @@ class ShadowSession:
     def forecast(self) -> Forecast:
         """As the real login's."""
         return ROOM if self._real is None else self._real.forecast()
+
+    def keep(self, kept: Callable[[], int]) -> None:
+        """Paper costs no requests."""
 
     def watch(self, symbols: Sequence[str]) -> None:
         """Prices are real."""

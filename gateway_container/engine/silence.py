@@ -107,8 +107,9 @@ class SilenceWatch:
             task.add_done_callback(lambda _done, name=account_id: self._reads.pop(name, None))
 
     async def _read(self, account_id: str, session: BrokerSession) -> None:
+        since = self._state.clock.now() - LOOK_BACK
         try:
-            snapshot = await session.snapshot(account_id, self._state.clock.now() - LOOK_BACK)
+            snapshot = await session.snapshot(account_id, since, lane="status")
         except (KopitraError, OSError, TimeoutError, KeyError):
             return  # a failed read is no evidence; the next round asks again
         self._sink(snapshot)

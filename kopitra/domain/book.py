@@ -19,6 +19,7 @@ from kopitra.domain.signals import Side, sign
 from kopitra.domain.streams import LeaderStream
 from kopitra.domain.switches import SwitchBoard
 from kopitra.domain.sync import Sync
+from kopitra.domain.way_out import WayOut
 
 #: children kept in memory after their end, oldest leave first
 ENDED_ORDERS_MAX: Final = 50_000
@@ -183,6 +184,8 @@ class Book:
     trades_today: dict[str, int] = field(default_factory=dict[str, int])
     #: closes that nobody takes now and that are tried again
     pending_exits: dict[ExitKey, PendingExit] = field(default_factory=dict[ExitKey, PendingExit])
+    #: what canceling and closing all of it would cost
+    way_out: WayOut = field(default_factory=WayOut)
     ended: deque[str] = field(default_factory=deque[str])
     #: ids of our making that a broker has and the journal lost -> their account: never written again (R-077)
     strangers: dict[str, str] = field(default_factory=dict[str, str])
@@ -242,6 +245,7 @@ class Book:
         self._opened(order)
         if order.state in DOUBTFUL:
             self.doubts[intent.cl_ord_id] = order
+        self.way_out.count(order)
         self.lists.setdefault(intent.list_id, []).append(intent.cl_ord_id)
         if intent.leader_order_id is not None:
             self.mirrors.setdefault((intent.leader, intent.leader_order_id), []).append(intent.cl_ord_id)
@@ -265,6 +269,7 @@ class Book:
             self.doubts.pop(order.intent.cl_ord_id, None)
         if order.state in TERMINAL or before in TERMINAL:
             self._settle(order)  # the others know open orders only: from open to open nothing moves in them
+        self.way_out.count(order)
 
     def _settle(self, order: ChildOrder) -> None:
         if order.state not in TERMINAL:
@@ -333,7 +338,8 @@ class Book:
     def went_flat(self, account_id: str) -> None:
         """The broker confirmed twice that the account holds nothing: whatever we attributed is gone."""
         for key in [k for k in self.holdings if k[0] == account_id]:
-            del self.holdings[key]
+            for position in self.holdings.pop(key).values():
+                self.way_out.held(account_id, position.qty, ZERO)
         for key in [k for k in self.positions if k[0] == account_id]:
             del self.positions[key]
         for key in [k for k in self.episodes if k[1] == account_id]:

@@ -245,6 +245,8 @@ class ChildOrder:
     cancels_failed: int = 0
     #: an exit that could not be found: another close stands in for it, and nothing more is expected of it (R-012)
     superseded: bool = False
+    #: requests of it that the way out counts
+    way_out: int = 0
     #: when the leader acted, for orders of a plan; None for what followed later
     acted_at: datetime | None = None
     #: hop name -> nanoseconds since the signal was received

@@ -308,7 +308,7 @@ async def test_a_penalty_that_an_entry_earned_holds_no_exit_back(
     assert isinstance(desk.try_send(desk.intent()), NotSent)
     closing = desk.closing("sell", 2)._replace(leader=leader)
 
-    read = await desk.session.snapshot(A1, None, urgent=True)
+    read = await desk.session.snapshot(A1, None, lane="flatten")
     answer = desk.try_send(closing)
 
     assert [(p.symbol, p.net_qty) for p in read.positions or () if p.net_qty] == [(broker.symbol, 2)]

@@ -30,6 +30,7 @@ from kopitra.ports import (
     OrderRef,
     OrderUnknown,
     Penalized,
+    ReadLane,
     RequestUnknown,
     Sent,
     SessionState,
@@ -80,6 +81,7 @@ class RudeSession:
         self._penalty_ns = 0
         self._busy = False
         self._sent_ns: list[int] = []
+        self._kept: Callable[[], int] = lambda: 0
         plan = SessionPlan(
             connect=self._connect,
             login=self._log_in,
@@ -191,9 +193,13 @@ class RudeSession:
         if not manners.budget:
             return Forecast(10_000, 10_000, 10_000, 10.0)
         used = sum(1 for ns in self._sent_ns if ns > now_ns - 10_000_000_000)
-        limit = manners.budget - manners.budget // 4
+        limit, kept = manners.budget - manners.budget // 4, self._kept()
         paused_s = max(0.0, (self._penalty_ns - now_ns) / 1e9)
-        return Forecast(max(0, limit - used), max(0, limit - used), limit, 10.0, paused_s)
+        share, free = max(0, limit - used), manners.budget - used - kept
+        return Forecast(share, share, limit, 10.0, paused_s, free, kept)
+
+    def keep(self, kept: Callable[[], int]) -> None:
+        self._kept = kept
 
     def cancel(self, order: OrderRef, request_id: str) -> Sent | NotSent:
         return self._request(order, request_id, None, self._runner.takes_cancels)
@@ -233,7 +239,7 @@ class RudeSession:
             return NotSent("busy", "every connection waits for an answer", 0.05)
         if manners.budget:
             self._sent_ns = [ns for ns in self._sent_ns if ns > now_ns - 10_000_000_000]
-            reserve = 0 if is_exit else manners.budget // 4
+            reserve = 0 if is_exit else max(manners.budget // 4, self._kept())
             if len(self._sent_ns) >= manners.budget - reserve:
                 wait_s = (self._sent_ns[0] + 10_000_000_000 - now_ns) / 1e9 if self._sent_ns else 1.0
                 return NotSent("rate_budget", "the budget is used up", wait_s)
@@ -350,13 +356,13 @@ class RudeSession:
     # reads --------------------------------------------------------------------------------------------------
 
     async def snapshot(
-        self, account_id: str, since: datetime | None, *, urgent: bool = False
+        self, account_id: str, since: datetime | None, *, lane: ReadLane = "exit"
     ) -> AccountSnapshot:
         if account_id not in self._accounts:
             raise KeyError(account_id)
         if self.state not in ("live", "draining"):
             raise Disconnected("the session is not live")
-        if not urgent and self._clock.monotonic_ns() < self._penalty_ns:
+        if lane != "flatten" and self._clock.monotonic_ns() < self._penalty_ns:
             wait_s = (self._penalty_ns - self._clock.monotonic_ns()) / 1e9
             raise Throttled("the broker wants silence", retry_after_s=wait_s)
         return await self._read(account_id, ns_of(since) if since is not None else 0)

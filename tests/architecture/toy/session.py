@@ -1,7 +1,7 @@
 """One login at Toy Town: a line out for each order, a line in for each report."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from kopitra.domain.errors import LoginRefused
@@ -16,6 +16,7 @@ from kopitra.ports import (
     NewNumbers,
     NotSent,
     OrderRef,
+    ReadLane,
     Sent,
     SessionChanged,
     SessionState,
@@ -68,13 +69,16 @@ class ToySession:
         return NotSent("not_supported", "Toy Town fills at once: there is nothing to replace")
 
     async def snapshot(
-        self, account_id: str, since: datetime | None, *, urgent: bool = False
+        self, account_id: str, since: datetime | None, *, lane: ReadLane = "exit"
     ) -> AccountSnapshot:
         return AccountSnapshot(account_id, None, None, None, None, self._clock.monotonic_ns())
 
     def forecast(self) -> Forecast:
         """No budget here."""
         return Forecast(1_000, 1_000, 1_000, 60.0)
+
+    def keep(self, kept: Callable[[], int]) -> None:
+        """Nothing to keep it from."""
 
     def watch(self, symbols: Sequence[str]) -> None:
         """No market data here."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers._kit.budget import GRANTED, Budget, BudgetPolicy, Denied, Lane, Window
+from brokers._kit.budget import GRANTED, Budget, BudgetPolicy, Denied, Lane, Window, not_sent
 from kopitra.ports import Forecast
 
 NS = 1_000_000_000
@@ -135,14 +135,34 @@ def test_a_policy_without_a_reserve_or_a_limit_is_refused(
 
 def test_r061_the_outlook_names_the_tightest_window_and_what_entries_may_still_use_of_it() -> None:
     spender = budget()
-    assert spender.outlook(0) == Forecast(60, 48, 60, 60)
+    assert spender.outlook(0) == Forecast(60, 48, 60, 60, free=80)
     drain(spender, Lane.STATUS)
-    assert spender.outlook(0) == Forecast(12, 0, 60, 60)
+    assert spender.outlook(0) == Forecast(12, 0, 60, 60, free=32)
     for minute in range(1, 3):
         drain(spender, Lane.ENTRY, minute * 62 * NS)
-    assert spender.outlook(200 * NS) == Forecast(0, 0, 150, 3600)
+    assert spender.outlook(200 * NS) == Forecast(0, 0, 150, 3600, free=50)
     spender.pause(200 * NS, 5)
     assert spender.outlook(200 * NS).paused_s == 5
+
+
+def test_r060_what_the_way_out_costs_is_left_by_everything_but_exits() -> None:
+    spender = budget(Window(80, 60))
+    spender.kept = lambda: 50
+    assert drain(spender, Lane.STATUS) == 30
+    assert [drain(spender, lane) for lane in (Lane.ENTRY, Lane.PROTECT)] == [0, 0]
+    assert spender.outlook(0) == Forecast(30, 18, 60, 60, free=0, kept=50)
+    assert (spender.outlook(0).entries, spender.outlook(0).polls) == (0, 0)
+    assert drain(spender, Lane.EXIT) == 50, "exits use it"
+
+
+def test_r060_where_nothing_but_a_close_makes_room_the_wait_is_a_second() -> None:
+    spender, open_now = budget(Window(80, 60)), [80]
+    spender.kept = lambda: open_now[0]
+    answer = spender.try_take(Lane.PROTECT, 0)
+    assert answer == Denied("kept", 1.0)
+    assert "kept for closing" in not_sent(answer).text
+    open_now[0] = 79
+    assert spender.try_take(Lane.PROTECT, 0) == GRANTED
 
 
 def test_r062_each_request_for_silence_is_told() -> None:

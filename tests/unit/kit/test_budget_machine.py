@@ -24,6 +24,8 @@ class RateBudget(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.budget = Budget(BudgetPolicy(WINDOWS))
+        self.kept = 0
+        self.budget.kept = lambda: self.kept
         self.now_ns = NS
         self.granted: list[tuple[int, Lane, int]] = []
         self.silent_until_ns = 0
@@ -38,7 +40,9 @@ class RateBudget(RuleBasedStateMachine):
 
     def fits(self, lane: Lane, cost: int, slack: bool = False) -> bool:
         shares = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
-        return all(self.used(w, slack) + cost <= int(w.limit * shares[lane]) for w in WINDOWS)
+        kept = self.kept if lane > Lane.EXIT else 0
+        most = [min(int(w.limit * shares[lane]), w.limit - kept) for w in WINDOWS]
+        return all(self.used(w, slack) + cost <= top for w, top in zip(WINDOWS, most, strict=True))
 
     @rule(lane=lanes, cost=costs)
     def take(self, lane: Lane, cost: int) -> None:
@@ -55,12 +59,19 @@ class RateBudget(RuleBasedStateMachine):
         assert self.fits(lane, cost)
         self.granted.append((self.now_ns, lane, cost))
 
+    @rule(kept=st.integers(0, 25))
+    def something_opens_or_is_closed(self, kept: int) -> None:
+        self.kept = kept
+
     @rule(lane=lanes)
     def a_denial_names_a_wait_that_is_long_enough(self, lane: Lane) -> None:
         answer = self.budget.forecast(lane, self.now_ns, 1)
         if isinstance(answer, Denied):
             later_ns = self.now_ns + int(answer.retry_after_s * NS) + 1
             again = self.budget.forecast(lane, later_ns, 1)
+            if answer.reason == "kept":
+                assert isinstance(again, Denied), "time alone makes no room where a close must"
+                return
             # After a silence a window may still be full, but what was full has room.
             assert not (isinstance(again, Denied) and again.reason == answer.reason)
             self.now_ns = later_ns
