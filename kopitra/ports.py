@@ -315,7 +315,7 @@ class BrokerSession(Protocol):
         ...
 
     def keep(self, kept: Callable[[], int]) -> None:
-        """Leave so many requests of each window to exits, whoever else asks (R-060): `kept` says how many at any time."""
+        """Leave so many requests of each window to exits, whoever else asks; `kept` says how many at any time."""
         ...
 
     def watch(self, symbols: Sequence[str]) -> None:

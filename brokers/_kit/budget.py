@@ -2,7 +2,9 @@
 
 Several sliding windows hold together (for instance 80 a minute and 5,000 an hour). The lanes that can wait
 may fill a window only to their ceiling; what is above belongs to flatten, cancel and exit. Beside that fixed share
-they leave what the way out of everything open would cost now (`kept`), which can be far more than a quarter.
+they leave what the way out of everything open would cost now (`kept`), which can be far more than a quarter. Entries
+and polls then leave a tenth of the window beside it, so that stops can still be moved and a close be made in parts;
+and all of them leave what a flatten reads before its first close.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +51,7 @@ class Denied:
 
 GRANTED: Final = Granted()
 
-#: requests of each window that the reads of a flatten leave to its closes and cancels
+#: requests of each window that the reads of a flatten leave to its closes and cancels at least
 KEPT_FOR_CLOSES: Final = 8
 
 #: seconds after which to look whether less must be kept: that depends on what is closed, and not on time
@@ -61,15 +63,20 @@ READS: Final[Mapping[ReadLane, Lane]] = {
     "status": Lane.STATUS,
 }
 
+#: of this many parts of a window entries and polls leave one beside the way out
+_SLACK_PARTS: Final = 10
+
 _CEILINGS: Final = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetPolicy:
-    """`ceilings`: the share of each window a lane may fill; a quarter at least is kept for the first two."""
+    """`ceilings`: the share of each window a lane may fill; a quarter at least is kept for the first two. `reads`:
+    requests with which a flatten of all accounts begins."""
 
     windows: Sequence[Window]
     ceilings: Mapping[Lane, float] = field(default_factory=lambda: dict(_CEILINGS))
+    reads: int = 0
 
     def __post_init__(self) -> None:
         if not self.windows:
@@ -88,10 +95,12 @@ class Budget:
     def __init__(self, policy: BudgetPolicy, on_pause: Callable[[float], None] | None = None) -> None:
         """`on_pause` hears each time the broker asks for silence: the seconds."""
         self._on_pause = on_pause
+        #: of each window: what is used, what each lane may fill, and what each may fill with the way out beside it
         self._windows = [
             (
                 SlidingCount(int(window.per_s * _NS_PER_S)),
                 tuple(int(window.limit * policy.ceilings[lane]) for lane in Lane),
+                tuple(_beside_exits(window.limit, policy.reads, lane) for lane in Lane),
             )
             for window in policy.windows
         ]
@@ -108,11 +117,11 @@ class Budget:
         if now_ns < (self._shut_until_ns if lane is Lane.FLATTEN else self._paused_until_ns):
             return self.forecast(lane, now_ns, cost + spare)
         kept = self.kept() if lane > Lane.EXIT else 0
-        for count, ceilings in self._windows:
+        for count, ceilings, wholes in self._windows:
             wanted = count.total(now_ns) + cost + spare
-            if wanted > ceilings[lane] or wanted + kept > ceilings[0]:
+            if wanted > ceilings[lane] or wanted + kept > wholes[lane]:
                 return self.forecast(lane, now_ns, cost + spare)
-        for count, _ in self._windows:
+        for count, _, _ in self._windows:
             count.add(now_ns, cost)
         return GRANTED
 
@@ -122,10 +131,10 @@ class Budget:
         if silent_ns > 0:
             return Denied("penalty", silent_ns / _NS_PER_S)
         wait_ns, kept = 0, self._kept_from(lane)
-        for count, ceilings in self._windows:
+        for count, ceilings, wholes in self._windows:
             if ceilings[lane] < cost:
                 return Denied("too-large", float("inf"))
-            room = min(ceilings[lane], ceilings[0] - kept) - cost
+            room = min(ceilings[lane], wholes[lane] - kept) - cost
             if room < 0:
                 return Denied("kept", KEPT_RETRY_S)
             if count.total(now_ns) > room:
@@ -137,7 +146,8 @@ class Budget:
         if self._silent_ns(lane, now_ns) > 0:
             return 0
         kept = self._kept_from(lane)
-        return min(max(0, min(top[lane], top[0] - kept) - count.total(now_ns)) for count, top in self._windows)
+        tops = ((count, min(top[lane], whole[lane] - kept)) for count, top, whole in self._windows)
+        return min(max(0, top - count.total(now_ns)) for count, top in tops)
 
     def _kept_from(self, lane: Lane) -> int:
         return self.kept() if lane > Lane.EXIT else 0
@@ -145,16 +155,31 @@ class Budget:
     def outlook(self, now_ns: int) -> Forecast:
         """The same for people and for a fan-out: what entries and polls may still send, and of how many."""
         entries, polls, left, tightest = BOUNDLESS, BOUNDLESS, BOUNDLESS, 0
-        for number, (count, top) in enumerate(self._windows):
+        for number, (count, top, whole) in enumerate(self._windows):
             used = count.total(now_ns)
             if top[Lane.ENTRY] - used < entries:
                 entries, tightest = top[Lane.ENTRY] - used, number
-            polls, left = min(polls, top[Lane.STATUS] - used), min(left, top[0] - used)
+            polls, left = min(polls, top[Lane.STATUS] - used), min(left, whole[Lane.ENTRY] - used)
         kept = self.kept()
         limit = self._windows[tightest][1][Lane.ENTRY]
         if now_ns < self._paused_until_ns:
             return Forecast(0, 0, limit, self._per_s[tightest], self.paused_s(now_ns), 0, kept)
         return Forecast(max(0, entries), max(0, polls), limit, self._per_s[tightest], 0.0, left - kept, kept)
+
+    def take_read(self, lane: Lane, now_ns: int, cost: int) -> Granted | Denied:
+        """`try_take` for reading."""
+        return self.try_take(lane, now_ns, cost, self._spared_by(lane))
+
+    def room_to_read(self, lane: Lane, now_ns: int, cost: int) -> Granted | Denied:
+        """What `take_read` would answer."""
+        return self.forecast(lane, now_ns, cost + self._spared_by(lane))
+
+    def _spared_by(self, lane: Lane) -> int:
+        """What a flatten reads leaves its own closes and cancels, but never more than half of the smallest window:
+        without a read it would close nothing at all."""
+        if lane is not Lane.FLATTEN:
+            return 0
+        return min(max(KEPT_FOR_CLOSES, self.kept()), min(tops[0] for _, tops, _ in self._windows) // 2)
 
     def pause(self, now_ns: int, seconds: float, lane: Lane = Lane.ENTRY) -> None:
         """The broker asked for silence in answer to a request of `lane`; a shorter pause never ends a longer one.
@@ -174,6 +199,12 @@ class Budget:
     def paused_s(self, now_ns: int) -> float:
         """Seconds of silence left."""
         return max(0, self._paused_until_ns - now_ns) / _NS_PER_S
+
+
+def _beside_exits(limit: int, reads: int, lane: Lane) -> int:
+    if lane <= Lane.EXIT:
+        return limit
+    return limit - reads - (limit // _SLACK_PARTS if lane >= Lane.ENTRY else 0)
 
 
 def _nothing() -> int:

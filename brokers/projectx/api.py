@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import orjson
 
-from brokers._kit.budget import KEPT_FOR_CLOSES, Budget, Denied, Lane
+from brokers._kit.budget import Budget, Denied, Lane
 from brokers._kit.rest import RestClient, RestReply
 from brokers._kit.tokens import TokenHolder
 from brokers.projectx.answers import (
@@ -134,6 +134,12 @@ class Api:
         found = (await self._ask(TradesReply, "/api/Trade/search", body, lane)).trades
         return None if found is None else sorted(found, key=lambda trade: number(trade.id))
 
+    def check_room(self, lane: Lane, lookups: int) -> None:
+        """Before a reading of several lookups: raises Throttled where it would be cut off in the middle."""
+        room = self._budget.room_to_read(lane, self._clock.monotonic_ns(), lookups)
+        if isinstance(room, Denied):
+            raise Throttled("the request budget of this login is used up", retry_after_s=room.retry_after_s)
+
     async def _ask(self, kind: type[E], path: str, body: dict[str, object], lane: Lane) -> E:
         token = await self._tokens.get()
         reply = await self._post(path, body, token, lane)
@@ -148,8 +154,7 @@ class Api:
         return answer
 
     async def _post(self, path: str, body: dict[str, object], token: str, lane: Lane) -> RestReply:
-        spare = KEPT_FOR_CLOSES if lane is Lane.FLATTEN else 0
-        room = self._budget.try_take(lane, self._clock.monotonic_ns(), spare=spare)
+        room = self._budget.take_read(lane, self._clock.monotonic_ns(), 1)
         if isinstance(room, Denied):
             raise Throttled("the request budget of this login is used up", retry_after_s=room.retry_after_s)
         return await self._rest.post(path, orjson.dumps(body), headers=bearer(token))

@@ -28,6 +28,7 @@ from kopitra.domain.errors import BrokerRejected, ProtocolViolation
 from kopitra.domain.executions import AccountSnapshot, BalanceReport, ExecutionReport, PositionReport
 from kopitra.ports import Clock, EventSink, ProtocolAlert
 
+LOOKUPS: Final = 5  #: requests of one reading
 MISSING_LOOKUPS_MAX: Final = 20  #: orders looked up one by one in one reading; the rest waits for the next
 _NS_PER_S: Final = 1_000_000_000
 
@@ -128,6 +129,7 @@ class AccountReader:
 
     async def read(self, account: Account, since: datetime, lane: Lane = Lane.EXIT) -> Reading:
         """Five lookups side by side. Raises SessionError when one of them has no answer."""
+        self._api.check_room(lane, LOOKUPS)
         started_ns = self._clock.monotonic_ns()
         positions, working, history, trades, accounts = await asyncio.gather(
             self._api.positions(account.number, lane),

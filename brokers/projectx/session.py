@@ -23,7 +23,7 @@ from brokers.projectx.orders import OrderDesk
 from brokers.projectx.poll import Poller
 from brokers.projectx.quotes import QuoteBook
 from brokers.projectx.racing import race
-from brokers.projectx.reading import AccountReader, Books
+from brokers.projectx.reading import LOOKUPS, AccountReader, Books
 from brokers.projectx.settings import Settings
 from brokers.projectx.symbols import ContractBook
 from brokers.projectx.tracker import OrderTracker
@@ -80,7 +80,8 @@ class ProjectXSession:
         self._first_life = True
         self._lookups: set[asyncio.Task[None]] = set()
         window = Window(settings.budget_per_window, settings.budget_window_s)
-        self._budget = Budget(BudgetPolicy((window,)), self._penalized)
+        policy = BudgetPolicy((window,), reads=LOOKUPS * len(login.accounts))
+        self._budget = Budget(policy, self._penalized)
         self._rest = RestClient(
             settings.api_url,
             settings=RestSettings(timeout_s=settings.request_timeout_s),

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from brokers._kit.backoff import BackoffPolicy
-from brokers._kit.budget import KEPT_FOR_CLOSES, READS, Budget, BudgetPolicy, Denied, Lane, Window
+from brokers._kit.budget import READS, Budget, BudgetPolicy, Denied, Lane, Window
 from brokers._kit.rest import DATE_RESOLUTION_MS, RestClient, RestSettings
 from brokers._kit.runner import RunnerPolicy, SessionPlan, SessionRunner
 from brokers._kit.tokens import TokenHolder
@@ -23,7 +23,7 @@ from brokers.tradovate.link import Link, TokenNotTaken
 from brokers.tradovate.orders import Doors, OrderDesk
 from brokers.tradovate.quotes import QuoteFeed
 from brokers.tradovate.settings import parse_settings
-from brokers.tradovate.snapshot import Reader, absorb, account_snapshot
+from brokers.tradovate.snapshot import LISTS, Reader, absorb, account_snapshot
 from brokers.tradovate.symbols import ContractBook, is_known
 from brokers.tradovate.sync import Snapshotter
 from kopitra.domain.errors import Disconnected, LoginRefused, Throttled
@@ -322,8 +322,7 @@ class TradovateSession:
         return (await self._tokens.get()).market_data
 
     def _spend(self, requests: int, lane: Lane = Lane.EXIT) -> None:
-        spare = KEPT_FOR_CLOSES if lane is Lane.FLATTEN else 0
-        granted = self._budget.try_take(lane, self._clock.monotonic_ns(), requests, spare)
+        granted = self._budget.take_read(lane, self._clock.monotonic_ns(), requests)
         if isinstance(granted, Denied):
             raise Throttled("the login's request budget is used up", retry_after_s=granted.retry_after_s)
 
@@ -387,4 +386,5 @@ def _budget_policy(per_minute: int, per_hour: int, exit_reserve: float) -> Budge
         Lane.ENTRY: share,
         Lane.STATUS: share * 0.8,
     }
-    return BudgetPolicy((Window(per_minute, 60.0), Window(per_hour, 3600.0)), ceilings)
+    # Of accounts that are flattened together the first reads alone, and all others share the read after it.
+    return BudgetPolicy((Window(per_minute, 60.0), Window(per_hour, 3600.0)), ceilings, reads=2 * LISTS)

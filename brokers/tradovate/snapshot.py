@@ -34,6 +34,8 @@ from kopitra.domain.executions import (
 )
 
 T = TypeVar("T")
+#: requests of one read of all lists
+LISTS = 6
 #: ids in one items request
 _IDS_MAX = 100
 
@@ -177,7 +179,7 @@ class Reader:
             return self._last
 
     async def _read(self, lane: Lane) -> SyncMessage:
-        self._spend(6, lane)
+        self._spend(LISTS, lane)
         # Fills last: a fill's order is in the lists before, or the fill is younger than them.
         orders = await self.get("/order/list", list[Order])
         versions = await self.get("/orderVersion/list", list[OrderVersion])

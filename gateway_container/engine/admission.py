@@ -100,7 +100,7 @@ def own_requests(place: Place) -> int:
 
 def way_out_of(place: Place) -> int:
     """What the book counts for closing it again."""
-    return of_entry(len(place.attached), place.follows)
+    return of_entry(place.intent, len(place.attached), place.follows)
 
 
 def followers_of(intents: Sequence[OrderIntent], entry: OrderIntent) -> int:

@@ -25,7 +25,7 @@ from kopitra.domain.journal import EntriesBlocked, FlattenNoted, FollowUp
 from kopitra.domain.orders import LIVE, OrderIntent
 from kopitra.domain.orders import State as OrderState
 from kopitra.domain.signals import sign
-from kopitra.ports import OrderRef
+from kopitra.ports import NotSent, OrderRef
 from kopitra.store.ending import ended
 
 #: seconds between two reads of an account; the last one repeats while nothing changes
@@ -34,6 +34,10 @@ READ_PAUSES_S: Final = (0.25, 0.5, 1.0, 2.0)
 GIVE_UP_S: Final = 60.0
 #: flat reads in a row that confirm
 FLAT_READS: Final = 2
+
+#: how often, and after how many seconds, a cancel that found no free connection is tried before the next read
+CANCEL_TRIES: Final = 5
+CANCEL_RETRY_S: Final = 0.05
 
 #: runs kept for their progress
 RUNS_MAX: Final = 100
@@ -187,8 +191,9 @@ class Flattener:
                 if working or held:
                     attempt += 1
                     self._note(run, account_id, "pending", f"{len(working)} orders, {len(held)} positions")
-                    self._cancel(account_id, working)
+                    left = self._cancel(account_id, working)
                     await self._close(run, account_id, self._guarded(guard, account_id, held), attempt)
+                    await self._cancel_rest(account_id, left)
                 pause_s = pace.pause_s((held, frozenset(o.order_id for o in working)))
             else:
                 flat_reads = 0
@@ -222,13 +227,26 @@ class Flattener:
         except (KopitraError, OSError, TimeoutError, KeyError):
             return None  # a failed read is no evidence; the loop reads again
 
-    def _cancel(self, account_id: str, working: Sequence[ExecutionReport]) -> None:
+    def _cancel(self, account_id: str, working: Sequence[ExecutionReport]) -> list[ExecutionReport]:
+        """Ask for the cancels; those for which there was no connection just now."""
         session = self._sessions.of(account_id)
         if session is None or self._fanout.look.lease_is_over:
-            return
-        for number, report in enumerate(working):
+            return []
+        busy: list[ExecutionReport] = []
+        for report in working:
             name = report.cl_ord_id or report.order_id
-            session.cancel(_ref(report), cl_ord_id(name, account_id, f"fc{number}"))
+            outcome = session.cancel(_ref(report), cl_ord_id(name, account_id, "fc"))
+            if isinstance(outcome, NotSent) and outcome.reason == "busy":
+                busy.append(report)
+        return busy
+
+    async def _cancel_rest(self, account_id: str, left: list[ExecutionReport]) -> None:
+        """Connections come free within milliseconds, and another read costs more than it tells."""
+        for _ in range(CANCEL_TRIES):
+            if not left:
+                return
+            await asyncio.sleep(CANCEL_RETRY_S)
+            left = self._cancel(account_id, left)
 
     async def _close(self, run: FlattenRun, account_id: str, held: Held, attempt: int) -> None:
         """One market close per contract; none while an earlier one of this run may still fill."""

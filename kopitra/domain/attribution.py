@@ -53,7 +53,7 @@ def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost:
         return
     gone = within(lost, position.qty)
     position.cost -= position.cost * gone / position.qty
-    book.way_out.held(account_id, position.qty, position.qty - gone)
+    book.way_out.held(account_id, leader, position.qty, position.qty - gone)
     position.qty -= gone
     key = (leader, account_id, root_of(contract))
     episode = book.episodes.get(key)

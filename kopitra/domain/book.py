@@ -339,7 +339,7 @@ class Book:
         """The broker confirmed twice that the account holds nothing: whatever we attributed is gone."""
         for key in [k for k in self.holdings if k[0] == account_id]:
             for position in self.holdings.pop(key).values():
-                self.way_out.held(account_id, position.qty, ZERO)
+                self.way_out.held(*key, position.qty, ZERO)
         for key in [k for k in self.positions if k[0] == account_id]:
             del self.positions[key]
         for key in [k for k in self.episodes if k[1] == account_id]:

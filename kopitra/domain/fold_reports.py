@@ -114,7 +114,7 @@ def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:
         position = held[report.symbol] = Position()
     before = position.qty
     position.fill(report.side, last, price)
-    book.way_out.held(order.intent.account_id, before, position.qty)
+    book.way_out.held(order.intent.account_id, order.intent.leader, before, position.qty)
 
 
 def _answered(order: ChildOrder, report: ExecutionReport) -> None:

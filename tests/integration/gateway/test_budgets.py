@@ -1,5 +1,6 @@
 """R-057, R-059 to R-063, R-070 on real wires: shared budgets, moves that come too fast, silent streams, clocks."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -10,10 +11,13 @@ import pytest
 from prometheus_client import generate_latest
 
 from brokers import registry
+from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
+from kopitra.domain.errors import Throttled
 from kopitra.domain.instruments import front_month
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import ChildOrder
+from kopitra.domain.signals import StopLoss, TakeProfit
 from kopitra.ports import SimAccount
 from tests.integration.gateway.simulated import PATIENCE_S, Simulated
 from tests.integration.gateway.world import (
@@ -92,6 +96,71 @@ async def test_r061_when_room_is_short_the_rest_is_told_at_once_and_nobody_is_al
         exits = await world.send(action="exit")
         assert {c.state == "skipped" for c in exits} == {False}
         await world.no_order_is_doubled()
+
+
+STOP, TARGET = StopLoss(price=Decimal(6700)), (TakeProfit(price=Decimal(6900)),)
+
+
+async def burst(world: World) -> list[ChildOrder]:
+    """Entries with stop and target until there is no room for another; the protective orders that work then."""
+    for _ in range(30):
+        children = await world.send(action="add", side="buy", quantity=1, stop_loss=STOP, take_profits=TARGET)
+        if any(child.state == "skipped" for child in children):
+            break
+    assert {c.reason for c in children if c.state == "skipped" and c.intent.role == "entry"} == {
+        "rate_budget"
+    }
+
+    def at_rest() -> list[ChildOrder]:
+        found = [child for name in NAMES for child in world.open(name)]
+        return found if all(c.state in ("working", "acked") for c in found) else []
+
+    await world.until(at_rest, "entries that have filled and protection that works")
+    return at_rest()
+
+
+@pytest.mark.parametrize("broker", [FIRST, SECOND])
+async def test_r060_after_a_burst_of_brackets_the_exits_of_all_leave_at_once(dsn: str, broker: str) -> None:
+    """L-3: nobody waits for the window, which is a minute long, to have room again."""
+    async with one_login(broker) as on, engine(dsn, on) as world:
+        protection = await burst(world)
+        session = world.machine.sessions.of("a")
+        assert session is not None
+        assert session.forecast().kept == len(protection) + len(NAMES)
+        assert session.forecast().free < 4 * len(NAMES), "another bracket for each and its way out do not fit"
+        exits = await world.send(action="exit")
+        await world.holds(**dict.fromkeys(NAMES, 0))
+        assert {c.state for c in exits} == {"filled"}
+        await world.until(lambda: not any(world.open(name) for name in NAMES), "no order is left")
+        assert session.forecast().kept == 0
+
+
+@pytest.mark.parametrize("broker", [FIRST, SECOND])
+async def test_r060_after_a_burst_of_brackets_a_flatten_of_everything_leaves_at_once(
+    dsn: str, broker: str
+) -> None:
+    """Its first reads are kept free as well as its cancels and closes."""
+    async with one_login(broker) as on, engine(dsn, on) as world:
+        assert await burst(world)
+        await world.machine.control.flatten(
+            FlattenOrder(WORKSPACE, "workspace", WORKSPACE, "test", "ann", False, None)
+        )
+        (sim,) = world.sims.values()
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while [name for name in NAMES if await sim.net(name) or await sim.live(name)]:
+            assert asyncio.get_running_loop().time() < deadline, "something is still open"
+
+
+@pytest.mark.parametrize("broker", [FIRST, SECOND])
+async def test_r060_a_timed_read_waits_where_a_doubt_is_read_at_once(dsn: str, broker: str) -> None:
+    """Comparisons and looks at silent streams use the lane of polls, which leaves room; doubts and recovery do not."""
+    async with one_login(broker) as on, engine(dsn, on) as world:
+        session = world.machine.sessions.of("a")
+        assert session is not None
+        session.keep(lambda: 80)
+        with pytest.raises(Throttled):
+            await session.snapshot("a", None, lane="status")
+        assert (await session.snapshot("a", None)).positions == ()
 
 
 async def test_r063_moves_of_one_order_leave_once_a_second_and_the_newest_wins(dsn: str) -> None:

@@ -1,5 +1,6 @@
 """A leader, its followers and a broker that does what a test says: the domain's functions wired as the engine does."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +25,7 @@ from kopitra.domain.orders import TERMINAL, ZERO, ChildOrder, OrderIntent
 from kopitra.domain.plan import plan
 from kopitra.domain.react import overdue, react
 from kopitra.domain.signals import Signal, sign
+from kopitra.domain.way_out import weight
 from kopitra.store.encoding import Decoder, encode
 
 NOW = datetime(2026, 11, 20, 15, 0, tzinfo=UTC)
@@ -305,3 +307,14 @@ class World:
         for entry in self.journal:
             fold(book, Decoder(type(entry))(encode(entry)))
         return book
+
+
+def assert_way_out(world: World) -> None:
+    """R-060: what the fold keeps is what a walk over everything would find."""
+    found: Counter[str] = Counter()
+    for child in world.book.orders.values():
+        found[child.intent.account_id] += weight(child)
+    for (account_id, leader), held in world.book.holdings.items():
+        found[account_id] += sum(1 if leader else -1 for position in held.values() if position.qty)
+    kept = world.book.way_out.requests
+    assert {name: count for name, count in kept.items() if count} == {n: c for n, c in found.items() if c}

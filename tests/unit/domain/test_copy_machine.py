@@ -11,7 +11,7 @@ from kopitra.domain.orders import TERMINAL, ZERO, ChildOrder
 from kopitra.domain.plan import plan
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import StopLoss, TakeProfit, sign
-from tests.unit.domain.copy_world import ESZ6, World, account, d, signal
+from tests.unit.domain.copy_world import ESZ6, World, account, assert_way_out, d, signal
 from tests.unit.domain.copy_world import rule as copy_rule
 
 HALF_UP = RoundingPolicy(mode="half_up", max_risk_ratio=None)
@@ -244,6 +244,10 @@ class CopyMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_blocks_an_account(self) -> None:
         assert self.world.book.blocked == {}
+
+    @invariant()
+    def the_way_out_is_counted_as_the_book_stands(self) -> None:
+        assert_way_out(self.world)
 
     @invariant()
     def the_book_counts_what_the_broker_holds(self) -> None:

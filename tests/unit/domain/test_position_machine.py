@@ -14,7 +14,7 @@ from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.journal import Reported
 from kopitra.domain.orders import ZERO, ChildOrder
 from kopitra.domain.signals import Side, sign
-from tests.unit.domain.copy_world import ESZ6, World, d
+from tests.unit.domain.copy_world import ESZ6, World, assert_way_out, d
 from tests.unit.domain.copy_world import rule as copy_rule
 
 PLACE = ("a1", ESZ6)
@@ -140,6 +140,10 @@ class PositionMachine(RuleBasedStateMachine):
     def the_position_is_the_sum_of_the_executions_heard(self) -> None:
         position = self.world.book.positions.get(PLACE)
         assert (position.qty if position is not None else ZERO) == self._position()
+
+    @invariant()
+    def the_way_out_is_counted_as_the_book_stands(self) -> None:
+        assert_way_out(self.world)
 
     @invariant()
     def what_is_attributed_is_ours_and_no_more(self) -> None:

@@ -1,4 +1,5 @@
-"""R-061: a fan-out that does not fit a login's budget is cut fairly, and everybody is told at once."""
+"""R-060, R-061: a fan-out that does not fit a login's budget is cut fairly, and everybody is told at once; it fits
+where closing all that is open then still fits."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokers._kit.budget import GRANTED, Budget, BudgetPolicy, Lane, Window
-from gateway_container.engine.admission import Admission, Penalties, followers_of, requests_of
+from gateway_container.engine.admission import (
+    Admission,
+    Penalties,
+    followers_of,
+    own_requests,
+    requests_of,
+    way_out_of,
+)
 from gateway_container.engine.queue import Place, Stamp
 from kopitra.domain.orders import OrderIntent
 from kopitra.ports import BrokerSession, Encoded, Forecast, Penalized
@@ -66,10 +74,11 @@ def intent(account_id: str, **fields: object) -> OrderIntent:
     return made._replace(**fields)
 
 
-def place(account_id: str, requests: int = 1, follows: int = 0, **fields: object) -> Place:
+def place(account_id: str, requests: int = 1, follows: int = 0, attached: int = 0, **fields: object) -> Place:
     made = intent(account_id, **fields)
+    children = tuple(made._replace(cl_ord_id=f"c{n}", role="stop") for n in range(attached))
     encoded = Encoded(made.cl_ord_id, account_id, b"", (), requests)
-    return Place(made, (), encoded, Stamp(0, 0, 0), 0, follows)
+    return Place(made, children, encoded, Stamp(0, 0, 0), 0, follows)
 
 
 def test_r061_what_fits_is_not_touched() -> None:
@@ -115,6 +124,63 @@ def test_r061_during_a_penalty_each_write_tells_its_own_wait() -> None:
     login = Login(8)
     login.budget.pause(login.now_ns, 30)
     assert Admission(Links(a=login)).judge([place(f"a{n}") for n in range(30)]) == []
+
+
+def test_r060_an_entry_that_could_not_be_closed_at_once_is_declined_and_told_the_whole_cost() -> None:
+    login = Login(80)
+    places = [place(f"a{n:02}", attached=2) for n in range(20)]
+    login.budget.kept = lambda: 60  # the book counts them already
+    declined = Admission(Links(a=login)).judge(places)
+    assert len(declined) == 2, (
+        "18 cost 18, and 54 for the way out: together the 72 that entries may use at most"
+    )
+    assert "costs 20 of 60 requests left" in declined[0].why
+    assert "closing it again 60 more, where 72 are left beside what is open" in declined[0].why
+
+
+def test_r060_what_is_open_already_leaves_less_room() -> None:
+    login = Login(80)
+    login.budget.kept = lambda: 40 + 15
+    declined = Admission(Links(a=login)).judge([place(f"a{n}", attached=2) for n in range(5)])
+    assert declined == []
+    login.budget.kept = lambda: 60 + 15
+    declined = Admission(Links(a=login)).judge([place(f"a{n}", attached=2) for n in range(5)])
+    assert [one.place.intent.account_id for one in declined] == ["a3", "a4"]
+
+
+@given(
+    st.integers(10, 200),
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(0, 2), st.booleans()), min_size=2
+        ),
+        max_size=6,
+    ),
+    st.integers(0, 30),
+)
+def test_r060_whatever_was_admitted_can_be_closed_at_once(
+    limit: int, fan_outs: list[list[tuple[int, int, int, bool]]], moves: int
+) -> None:
+    """Entries of any cost, one after the other, stop moves and polls between them: the exits of all fit the window."""
+    login, opened = Login(limit), 0
+    admission = Admission(Links(a=login))
+    for number, costs in enumerate(fan_outs):
+        places = [
+            place(f"a{number}-{n}", requests, follows, attached, ord_type="limit" if rests else "market")
+            for n, (requests, follows, attached, rests) in enumerate(costs)
+        ]
+        decided = opened + sum(way_out_of(one) for one in places)
+        login.budget.kept = lambda kept=decided: kept
+        out = {one.place.intent.account_id for one in admission.judge(places)}
+        admitted = [one for one in places if one.intent.account_id not in out]
+        opened += sum(way_out_of(one) for one in admitted)
+        login.budget.kept = lambda kept=opened: kept
+        for one in admitted:
+            assert login.budget.try_take(Lane.ENTRY, login.now_ns, own_requests(one)) == GRANTED
+        for lane in (Lane.PROTECT, Lane.STATUS):
+            for _ in range(moves):
+                login.budget.try_take(lane, login.now_ns)
+    assert login.budget.try_take(Lane.FLATTEN, login.now_ns, opened) == GRANTED
 
 
 @given(st.integers(2, 12), st.integers(4, 15), st.integers(4, 30))

@@ -135,12 +135,12 @@ def test_a_policy_without_a_reserve_or_a_limit_is_refused(
 
 def test_r061_the_outlook_names_the_tightest_window_and_what_entries_may_still_use_of_it() -> None:
     spender = budget()
-    assert spender.outlook(0) == Forecast(60, 48, 60, 60, free=80)
+    assert spender.outlook(0) == Forecast(60, 48, 60, 60, free=72)
     drain(spender, Lane.STATUS)
-    assert spender.outlook(0) == Forecast(12, 0, 60, 60, free=32)
+    assert spender.outlook(0) == Forecast(12, 0, 60, 60, free=24)
     for minute in range(1, 3):
         drain(spender, Lane.ENTRY, minute * 62 * NS)
-    assert spender.outlook(200 * NS) == Forecast(0, 0, 150, 3600, free=50)
+    assert spender.outlook(200 * NS) == Forecast(0, 0, 150, 3600, free=30)
     spender.pause(200 * NS, 5)
     assert spender.outlook(200 * NS).paused_s == 5
 
@@ -148,10 +148,13 @@ def test_r061_the_outlook_names_the_tightest_window_and_what_entries_may_still_u
 def test_r060_what_the_way_out_costs_is_left_by_everything_but_exits() -> None:
     spender = budget(Window(80, 60))
     spender.kept = lambda: 50
-    assert drain(spender, Lane.STATUS) == 30
-    assert [drain(spender, lane) for lane in (Lane.ENTRY, Lane.PROTECT)] == [0, 0]
-    assert spender.outlook(0) == Forecast(30, 18, 60, 60, free=0, kept=50)
+    assert drain(spender, Lane.STATUS) == 22, (
+        "80, less 50, less a tenth of the window for what is more urgent"
+    )
+    assert drain(spender, Lane.ENTRY) == 0
+    assert spender.outlook(0) == Forecast(38, 26, 60, 60, free=0, kept=50)
     assert (spender.outlook(0).entries, spender.outlook(0).polls) == (0, 0)
+    assert drain(spender, Lane.PROTECT) == 8, "stops can still be moved"
     assert drain(spender, Lane.EXIT) == 50, "exits use it"
 
 
@@ -176,3 +179,11 @@ def test_r062_each_request_for_silence_is_told() -> None:
 def test_a_budget_without_windows_is_refused() -> None:
     with pytest.raises(ValueError, match="a window"):
         BudgetPolicy(())
+
+
+def test_r060_the_reads_with_which_a_flatten_begins_are_left_too() -> None:
+    spender = Budget(BudgetPolicy((Window(80, 60),), reads=12))
+    spender.kept = lambda: 48
+    assert drain(spender, Lane.ENTRY) == 12
+    assert drain(spender, Lane.PROTECT) == 8
+    assert spender.try_take(Lane.FLATTEN, 0, 12, spare=48) == GRANTED

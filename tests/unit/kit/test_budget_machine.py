@@ -41,7 +41,12 @@ class RateBudget(RuleBasedStateMachine):
     def fits(self, lane: Lane, cost: int, slack: bool = False) -> bool:
         shares = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
         kept = self.kept if lane > Lane.EXIT else 0
-        most = [min(int(w.limit * shares[lane]), w.limit - kept) for w in WINDOWS]
+        # A tenth is left beside the way out, so that stops can still be moved.
+        rests = [w.limit // 10 if lane >= Lane.ENTRY else 0 for w in WINDOWS]
+        most = [
+            min(int(w.limit * shares[lane]), w.limit - rest - kept)
+            for w, rest in zip(WINDOWS, rests, strict=True)
+        ]
         return all(self.used(w, slack) + cost <= top for w, top in zip(WINDOWS, most, strict=True))
 
     @rule(lane=lanes, cost=costs)
