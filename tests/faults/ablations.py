@@ -311,6 +311,14 @@ ABLATIONS: Final = (
         1,
     ),
     Ablation(
+        "room for the way out",
+        f"{_DOMAIN}/way_out.py",
+        engine.nobody_counts_the_way_out,
+        ("R-060",),
+        Cards((f"{_UNIT}/domain/test_way_out.py",)),
+        1,
+    ),
+    Ablation(
         "highest equity never falls",
         f"{_DOMAIN}/measuring.py",
         rules.peaks_follow_the_newest,

@@ -23,6 +23,7 @@ from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import Entry
 from kopitra.domain.orders import OrderIntent
+from kopitra.domain.way_out import WayOut
 from kopitra.ports import Forecast
 from tests.faults.knife import Knife, always
 from tests.faults.rude_session import RudeSession
@@ -195,6 +196,11 @@ def the_list_goes_first(knife: Knife) -> None:
 def no_reserve(knife: Knife) -> None:
     """Entries may use the whole budget of a login."""
     knife.swap(budget, "_CEILINGS", dict.fromkeys(budget._CEILINGS, 1.0))
+
+
+def nobody_counts_the_way_out(knife: Knife) -> None:
+    """Entries leave only the fixed share of a budget, whatever closing them would cost."""
+    knife.swap(WayOut, "count", always(None))
 
 
 def breakers_probe_with_anything(knife: Knife) -> None:

@@ -103,6 +103,7 @@ STOP, TARGET = StopLoss(price=Decimal(6700)), (TakeProfit(price=Decimal(6900)),)
 
 async def burst(world: World) -> list[ChildOrder]:
     """Entries with stop and target until there is no room for another; the protective orders that work then."""
+    children = list[ChildOrder]()
     for _ in range(30):
         children = await world.send(action="add", side="buy", quantity=1, stop_loss=STOP, take_profits=TARGET)
         if any(child.state == "skipped" for child in children):

@@ -163,6 +163,7 @@ def test_r060_where_nothing_but_a_close_makes_room_the_wait_is_a_second() -> Non
     spender.kept = lambda: open_now[0]
     answer = spender.try_take(Lane.PROTECT, 0)
     assert answer == Denied("kept", 1.0)
+    assert isinstance(answer, Denied)
     assert "kept for closing" in not_sent(answer).text
     open_now[0] = 79
     assert spender.try_take(Lane.PROTECT, 0) == GRANTED
