@@ -158,7 +158,7 @@ async def test_r060_a_timed_read_waits_where_a_doubt_is_read_at_once(dsn: str, b
     async with one_login(broker) as on, engine(dsn, on) as world:
         session = world.machine.sessions.of("a")
         assert session is not None
-        session.keep(lambda: 80)
+        session.keep(lambda: 1_000_000)
         with pytest.raises(Throttled):
             await session.snapshot("a", None, lane="status")
         assert (await session.snapshot("a", None)).positions == ()
