@@ -185,8 +185,11 @@ async def test_r055_health_tells_operators_how_an_account_is_served(dsn: str) ->
         await world.holds(a=1)
         (account,) = world.machine.views.detail(WORKSPACE, None).accounts
         assert (account.breaker, account.queued, account.deadline_misses) == ("closed", 0, 0)
-        assert account.service_us is not None
-        assert account.service_us > 0
+        # The stream may tell of the fill before the request's own answer, which is what is measured, comes.
+        await world.until(
+            lambda: (world.machine.views.detail(WORKSPACE, None).accounts[0].service_us or 0) > 0,
+            "a service time",
+        )
         shown = generate_latest(world.machine.supplies.metrics.registry).decode()
         assert 'kopitra_account_breaker_open{account="a"} 0.0' in shown
         assert "kopitra_account_service_seconds" in shown
