@@ -65,6 +65,8 @@ READS: Final[Mapping[ReadLane, Lane]] = {
 
 #: of this many parts of a window entries and polls leave one beside the way out
 _SLACK_PARTS: Final = 10
+#: and for the reads with which a flatten begins one of so many at most
+_READS_PARTS: Final = 4
 
 _CEILINGS: Final = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
 
@@ -204,7 +206,8 @@ class Budget:
 def _beside_exits(limit: int, reads: int, lane: Lane) -> int:
     if lane <= Lane.EXIT:
         return limit
-    return limit - reads - (limit // _SLACK_PARTS if lane >= Lane.ENTRY else 0)
+    slack = limit // _SLACK_PARTS if lane >= Lane.ENTRY else 0
+    return limit - min(reads, limit // _READS_PARTS) - slack
 
 
 def _nothing() -> int:

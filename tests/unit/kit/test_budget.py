@@ -188,3 +188,8 @@ def test_r060_the_reads_with_which_a_flatten_begins_are_left_too() -> None:
     assert drain(spender, Lane.ENTRY) == 12
     assert drain(spender, Lane.PROTECT) == 8
     assert spender.try_take(Lane.FLATTEN, 0, 12, spare=48) == GRANTED
+
+
+def test_r060_what_is_left_to_reads_never_shuts_a_small_budget() -> None:
+    spender = Budget(BudgetPolicy((Window(12, 60),), reads=12))
+    assert drain(spender, Lane.ENTRY) == 8, "12 less a quarter and a tenth"
