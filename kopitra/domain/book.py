@@ -312,28 +312,27 @@ class Book:
             seen.popitem(last=False)
         return True
 
-    def exposure(self, account_id: str, leader: str, contract_root: str) -> Decimal:
+    def exposure(
+        self, account_id: str, leader: str, contract_root: str, *, doubts: bool = False
+    ) -> Decimal:
         """Signed contracts under a leader in one product if every working entry and exit of ours filled.
 
-        An entry that was to be canceled does not count, and one in doubt stands in for no close: nobody knows whether
-        it will ever fill.
+        An entry that was to be canceled does not count, and one in doubt only with `doubts`: what is held is closed
+        without it, and should it fill after all, it is closed then (R-013).
         """
         held = ZERO
         for contract, position in self.held(account_id, leader).items():
             if root_of(contract) == contract_root:
                 held += position.qty
-        exposure = held
         for order in self.open_children(account_id, leader):
             intent = order.intent
             if order.cancel is not None or root_of(intent.symbol) != contract_root:
                 continue
             if intent.role == "entry":
-                coming = ZERO if order.cancels_failed else order.wanted_qty * sign(intent.side)
-                if order.state not in DOUBTFUL or held * coming >= 0:
-                    exposure += coming
+                held += order.coming(doubts) * sign(intent.side)
             elif intent.role == "exit":
-                exposure += order.leaves_qty * sign(intent.side)
-        return exposure
+                held += order.leaves_qty * sign(intent.side)
+        return held
 
     def went_flat(self, account_id: str) -> None:
         """The broker confirmed twice that the account holds nothing: whatever we attributed is gone."""

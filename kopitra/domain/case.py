@@ -143,6 +143,13 @@ class Case(NamedTuple):
             return ZERO
         return self.scene.book.exposure(self.rule.account_id, self.rule.leader, self.entry.to_root)
 
+    @property
+    def may_have(self) -> Decimal:
+        """The same with entries in doubt."""
+        return self.scene.book.exposure(
+            self.rule.account_id, self.rule.leader, self.entry.to_root, doubts=True
+        )
+
 
 def case_of(scene: Scene, rule: CopyRule, entry: MapEntry, account: AccountInputs) -> Case:
     """A follower's case."""

@@ -8,7 +8,7 @@ from kopitra.domain.case import Case, risk_inputs, same_prices, sizing_inputs
 from kopitra.domain.fanout import FollowerLeg
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.legs import Numbers, inverted, replace_intent, resting_exit_intent
-from kopitra.domain.orders import ZERO, CancelIntent, ReplaceIntent
+from kopitra.domain.orders import DOUBTFUL, ZERO, CancelIntent, ReplaceIntent
 from kopitra.domain.risk import Approved, approve_exit, check_entry
 from kopitra.domain.rounding import round_quantity
 from kopitra.domain.signals import OrdType, Side, sign
@@ -33,7 +33,7 @@ def resting_exit(case: Case) -> FollowerLeg:
         return case.skip(Skipped("target_not_copied", "the rule does not copy targets"))
     if ord_type != "limit" and not rule.copy_stop_loss:
         return case.skip(Skipped("stop_not_copied", "the rule does not copy stops"))
-    have = case.have
+    have = case.have or case.may_have
     if have == 0:
         return case.skip(Skipped("flat", "nothing is held because of this leader"))
     contract, waits = _where(case, have)
@@ -77,7 +77,7 @@ def cancel(case: Case) -> FollowerLeg:
     have = case.have
     for child in children:
         if child.intent.role == "entry":
-            have -= child.wanted_qty * sign(child.intent.side)
+            have -= child.coming() * sign(child.intent.side)
     kept = Step(have, ZERO, ZERO, "buy", have)
     step = kept if allocation is None else step_of(have, allocation, grows=False)
     exits = shrink(case, step, children)
@@ -102,7 +102,7 @@ def replace(case: Case) -> FollowerLeg:
     have = case.have
     for child in _mirrors(case):
         leaves = _new_leaves(case, child, allocation)
-        if leaves is not None and child.intent.role == "entry":
+        if leaves is not None and child.intent.role == "entry" and child.state not in DOUBTFUL:
             have += (leaves - child.wanted_qty) * sign(child.intent.side)
         if leaves == 0:
             gone.append(child)

@@ -267,6 +267,13 @@ class ChildOrder:
         """What can still fill once a move under way has arrived."""
         return ZERO if self.state in TERMINAL else max(ZERO, self.planned_qty - self.cum_qty)
 
+    def coming(self, doubts: bool = False) -> Decimal:
+        """The same as far as it can be counted on: nothing of what was to be canceled, and without `doubts` nothing
+        while nobody knows whether the broker has it (R-013)."""
+        if self.cancels_failed or (not doubts and self.state in DOUBTFUL):
+            return ZERO
+        return self.wanted_qty
+
     @property
     def avg_px(self) -> Decimal | None:
         """Average fill price, None before the first fill."""

@@ -105,7 +105,8 @@ def _follow_exposure(case: Case) -> FollowerLeg:
         return _leg(case, step, None, shrink(case, step), allocation)
     against = against_target(case, allocation.after) if case.children else []
     for order in against:
-        have -= order.wanted_qty * sign(order.intent.side)
+        if order.intent.role == "entry":
+            have -= order.coming() * sign(order.intent.side)
     step = step_of(have, allocation, grows=not scene.signal.is_exit)
     exits = shrink(case, step, against) if step.reduce or against else NO_EXITS
     growth = _grow(case, step, exits) if step.grow else _nothing_to_do(step, allocation)

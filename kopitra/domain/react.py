@@ -125,8 +125,8 @@ class _Made:
         """What open entries will add to the side that a close on `closing_side` shrinks."""
         coming = ZERO
         for order in self._children("entry"):
-            if order.cancel is None and not order.cancels_failed and order.intent.side != closing_side:
-                coming += order.wanted_qty
+            if order.cancel is None and order.intent.side != closing_side:
+                coming += order.coming()
         return coming
 
     def release(self, held: ChildOrder) -> None:

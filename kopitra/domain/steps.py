@@ -8,7 +8,7 @@ from kopitra.domain.allocation import Allocation
 from kopitra.domain.book import ChildOrder, root_of
 from kopitra.domain.case import Case
 from kopitra.domain.legs import cancel_intents, close_intent
-from kopitra.domain.orders import ZERO, CancelIntent
+from kopitra.domain.orders import DOUBTFUL, ZERO, CancelIntent
 from kopitra.domain.risk import Approved, approve_exit
 from kopitra.domain.signals import Side, sign
 
@@ -92,23 +92,32 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
         after = [o.intent.cl_ord_id for o in before]
         orders.append(approve_exit(close_intent(case, contract, side, qty, after, leg)))
     for order in reversed(here):  # what is not held yet need not come: the newest resting entries go first
-        fits = order.intent.role == "entry" and 0 < order.wanted_qty <= left and _could_fill(order)
+        fits = order.intent.role == "entry" and 0 < order.coming() <= left and _could_fill(order)
         if fits and order not in in_the_way:
             in_the_way.append(order)
-            left -= order.wanted_qty
+            left -= order.coming()
     return Exits(tuple(orders), cancel_intents(case, in_the_way))
 
 
 def against_target(case: Case, target: Decimal) -> list[ChildOrder]:
-    """Resting entries that lead away from the target: they go, and never count as what the follower will have."""
+    """Resting entries that lead away from the target: they go, and never count as what the follower will have. With
+    the leader out goes also what waits for an entry in doubt: should it fill, it is closed at once."""
     return [
         order
         for order in case.children.values()
-        if order.intent.role == "entry"
-        and sign(order.intent.side) * target <= 0
-        and root_of(order.intent.symbol) == case.entry.to_root
+        if root_of(order.intent.symbol) == case.entry.to_root
+        and (
+            sign(order.intent.side) * target <= 0
+            if order.intent.role == "entry"
+            else not target and _waits_for_doubt(case, order)
+        )
         and _could_fill(order)
     ]
+
+
+def _waits_for_doubt(case: Case, order: ChildOrder) -> bool:
+    parent = case.children.get(order.intent.parent or "")
+    return parent is not None and parent.state in DOUBTFUL
 
 
 def _could_fill(order: ChildOrder) -> bool:
