@@ -6,7 +6,7 @@ evidence, a new close for an exit, an entry once more where that is allowed, and
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -23,6 +23,7 @@ from kopitra.domain.doubt import (
     Resend,
     Sight,
     Unfound,
+    is_held_still,
     looked,
     renewed_close,
     resent,
@@ -50,6 +51,7 @@ class Followers(Protocol):
     def handle(self, event: AccountSnapshot, /) -> None: ...
     def follow(self, follow: FollowUp) -> None: ...
     def react_to(self, cl_ord_id: str) -> None: ...
+    def watch_closes(self, orders: list[ChildOrder]) -> None: ...
     def alert(self, code: str, text: str, account_id: str, cl_ord_id: str = "") -> None: ...
 
 
@@ -177,6 +179,9 @@ class Lookup:
         # A list that begins after the order did cannot show it.
         reaches = order.acted_at is not None and order.acted_at > since
         sight = Sight(offers.proves_absence and reaches, offers.lists_lag_ms_max)
+        if order.intent.after and is_held_still(self._state.book, order, doubt, read, sight):
+            self._absent(order, (read,), doubt, sight, offers)
+            return 0
         finding = looked(doubt, read, sight)
         if isinstance(finding, Absent):
             self._absent(order, finding, doubt, sight, offers)
@@ -202,9 +207,9 @@ class Lookup:
     # what follows ------------------------------------------------------------------------------------------
 
     def _absent(
-        self, order: ChildOrder, proof: Absent, doubt: Doubt, sight: Sight, offers: Capabilities
+        self, order: ChildOrder, proof: Sequence[Read], doubt: Doubt, sight: Sight, offers: Capabilities
     ) -> None:
-        """Two reads agree: the evidence is kept, and what the order was for goes on without it."""
+        """Reads agree: the evidence is kept, and what the order was for goes on without it."""
         intent = order.intent
         reads = tuple(ReadFact((read.started_ns - doubt.since_ns) // _NS_PER_MS, read.life) for read in proof)
         entry = AbsenceProved(
@@ -217,6 +222,9 @@ class Lookup:
     def go_on_without(self, order: ChildOrder, offers: Capabilities | None) -> None:
         """An order was never placed (by proof, or by a person's word): tell it, and do what follows (R-011, R-012)."""
         intent = order.intent
+        if intent.after:
+            self._wait_on(order)
+            return
         again = None if offers is None else resent(self._state.book, order, self._may_resend(order, offers))
         if intent.role == "entry":
             what = "it is sent again under its id" if again else "send the signal anew if it is still wanted"
@@ -230,6 +238,13 @@ class Lookup:
             self._reports.follow(again)
         elif intent.leader:
             self._reports.react_to(intent.cl_ord_id)
+
+    def _wait_on(self, order: ChildOrder) -> None:
+        """It did not leave: what it waits for, or what waits for it, may have happened meanwhile."""
+        if order.state == "planned" and order.intent.role == "exit":
+            self._reports.watch_closes([order])
+        for name in order.intent.after if order.state == "planned" else (order.intent.cl_ord_id,):
+            self._reports.react_to(name)
 
     def _may_resend(self, order: ChildOrder, offers: Capabilities) -> Resend:
         intent = order.intent

@@ -41,6 +41,7 @@ from gateway_container.engine.recovery import (
     STOPPED,
     Refold,
     catch_up,
+    doubt_held,
     doubt_unresolved,
     give_up_requests,
     read_book,
@@ -287,6 +288,8 @@ class Machine:
             self.intake.planned(known.workspace, known.signal_id, known.seq)
         in_doubt = doubt_unresolved(state, self.log)
         give_up_requests(state, self.log)
+        if self.lease.taken.may_miss_exits:
+            in_doubt += doubt_held(state, self.log)
         if self.lease.taken.dirty:
             # A predecessor that was cut off, not dead, may still send exits until its grace is over; its
             # lease has run out already, else it could not have been taken.

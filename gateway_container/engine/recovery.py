@@ -113,6 +113,8 @@ def unresolved(book: Book) -> list[ChildOrder]:
 #: why an order is in doubt after a start, and when a process ends before an answer came
 RESTARTED: Final = "the gateway restarted before an answer came"
 STOPPED: Final = "the gateway stopped before an answer came"
+#: why a held order is in doubt after a start
+NOT_HERE: Final = "the gateway before this one may have sent it without the database"
 
 
 def doubt_unresolved(state: State, log: Log, why: str = RESTARTED) -> int:
@@ -138,6 +140,17 @@ def give_up_requests(state: State, log: Log) -> None:
         workspace = state.workspace_of(account_id)
         log.note(workspace, RequestFailed(name, account_id, kind, RESTARTED))
         log.note(workspace, AlertRaised(f"{kind}-unknown", RESTARTED, account_id, name))
+
+
+def doubt_held(state: State, log: Log) -> int:
+    """After a holder that may have let held exits and protection go by a file that is not here: reads must show whether
+    it did before anybody sends or drops them (R-002). Entries never go that way."""
+    held = [c for found in state.book.open.values() for c in found.values() if c.state == "planned"]
+    suspects = [c.intent for c in held if c.intent.role != "entry"]
+    for intent in suspects:
+        doubted = Doubted(intent.cl_ord_id, intent.account_id, NOT_HERE)
+        log.note(state.workspace_of(intent.account_id), doubted)
+    return len(suspects)
 
 
 def catch_up(state: State, log: Log, react_to: Callable[[str], None]) -> None:

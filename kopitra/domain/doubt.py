@@ -112,6 +112,20 @@ def _next(doubt: Doubt, sight: Sight) -> int:
     return doubt.since_ns if doubt.first is None else doubt.first.started_ns + sight.t_vis_ns
 
 
+def is_held_still(book: Book, order: ChildOrder, doubt: Doubt, read: Read, sight: Sight) -> bool:
+    """True when one read without it shows that a held order was not let go by a predecessor whose exit file we lack.
+
+    A stop or target is let go when its entry fills. A close is let go at any time, but it is sized by what is held
+    when it leaves, so that done twice it converges (R-073). What the lists may not show yet proves nothing.
+    """
+    seen_ns = doubt.since_ns + sight.lag_ms * _NS_PER_MS
+    if not read.whole or read.life == 0 or not read.current or read.started_ns < seen_ns:
+        return False
+    awaited = (book.orders.get(name) for name in order.intent.after)
+    unfilled = read.explained and all(parent is None or not parent.cum_qty for parent in awaited)
+    return order.intent.role == "exit" or unfilled
+
+
 def renewed_close(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp | None:
     """The close that stands in for an exit that cannot be found, sized by what the broker shows now (R-012).
 
@@ -120,7 +134,7 @@ def renewed_close(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp |
     nothing is left to close, or when it was replaced before.
     """
     intent = order.intent
-    if order.superseded or intent.role != "exit" or not intent.leader:
+    if order.superseded or intent.after or intent.role != "exit" or not intent.leader:
         return None
     counted = book.positions.get((intent.account_id, intent.symbol))
     closing = sign(intent.side)

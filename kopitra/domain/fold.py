@@ -310,7 +310,17 @@ def _settled(book: Book, cl_ord_id: str, event: Event, reason: str) -> Effect:
     open_for: frozenset[State] = _PROVABLE if event == "absent" else _PARKABLE
     if order is None or order.state not in open_for:
         return Effect(order, order.state if order is not None else None, False)
+    if event == "absent" and order.intent.after:
+        return _held_still(book, order, reason)
     return _moved(book, cl_ord_id, event, reason)
+
+
+def _held_still(book: Book, order: ChildOrder, reason: str) -> Effect:
+    """It was held when it fell in doubt, and did not leave: it waits on, unless it was canceled meanwhile."""
+    effect = _moved(book, order.intent.cl_ord_id, "hold", reason)
+    if order.cancel is not None:
+        advance(book, order, "skip", "canceled before it was sent")
+    return effect
 
 
 def _moved(book: Book, cl_ord_id: str, event: Event, reason: str) -> Effect:

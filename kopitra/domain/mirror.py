@@ -102,7 +102,7 @@ def replace(case: Case) -> FollowerLeg:
     have = case.have
     for child in _mirrors(case):
         leaves = _new_leaves(case, child, allocation)
-        if leaves is not None and child.intent.role == "entry" and child.state not in DOUBTFUL:
+        if leaves is not None and child.intent.role == "entry" and child.coming() == child.wanted_qty:
             have += (leaves - child.wanted_qty) * sign(child.intent.side)
         if leaves == 0:
             gone.append(child)

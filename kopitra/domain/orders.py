@@ -110,6 +110,7 @@ State = Literal[
 ]  # fmt: skip
 Event = Literal[
     "claim", "skip", "ack", "work", "fill", "complete", "cancel", "expire", "reject", "doubt", "absent", "park",
+    "hold",
 ]  # fmt: skip
 
 TERMINAL: Final[frozenset[State]] = frozenset(
@@ -140,6 +141,10 @@ _KNOWN: Final[tuple[State, ...]] = (
 TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     ("planned", "claim"): "claimed",
     ("planned", "skip"): "skipped",
+    # A predecessor may have let it go by an exit file that nobody can read; a read shows that it did not.
+    ("planned", "doubt"): "in_doubt",
+    ("in_doubt", "hold"): "planned",
+    ("parked", "hold"): "planned",
     # only the living process that knows it wrote no byte may skip a claimed child
     ("claimed", "skip"): "skipped",
     ("claimed", "doubt"): "in_doubt",

@@ -25,20 +25,20 @@ EVENTS: tuple[Event, ...] = get_args(Event)
 
 # rows: states; columns in the order of EVENTS; "-" is illegal
 TABLE = """
-.          claim   skip    ack      work     fill     complete cancel   expire   reject   doubt      absent     park
-planned    claimed skipped -        -        -        -        -        -        -        -          -          -
-claimed    -       skipped acked    working  partial  filled   canceled expired  rejected in_doubt   -          -
-acked      -       -       acked    working  partial  filled   canceled expired  rejected acked      -          -
-working    -       -       working  working  partial  filled   canceled expired  rejected working    -          -
-partial    -       -       partial  partial  partial  filled   canceled expired  canceled partial    -          -
-filled     -       -       filled   filled   partial  filled   filled   filled   -        filled     -          -
-canceled   -       -       canceled canceled canceled filled   canceled canceled canceled canceled   -          -
-expired    -       -       expired  expired  expired  filled   expired  expired  expired  expired    -          -
-rejected   -       -       rejected rejected canceled filled   rejected rejected rejected rejected   -          -
-in_doubt   -       -       acked    working  partial  filled   canceled expired  rejected in_doubt   not_placed parked
-not_placed claimed -       acked    working  partial  filled   canceled expired  rejected not_placed -          -
-parked     -       -       acked    working  partial  filled   canceled expired  rejected parked     not_placed -
-skipped    -       skipped -        -        -        -        -        -        -        -          -          -
+.          claim   skip    ack      work     fill     complete cancel   expire   reject   doubt      absent     park   hold
+planned    claimed skipped -        -        -        -        -        -        -        in_doubt   -          -      -
+claimed    -       skipped acked    working  partial  filled   canceled expired  rejected in_doubt   -          -      -
+acked      -       -       acked    working  partial  filled   canceled expired  rejected acked      -          -      -
+working    -       -       working  working  partial  filled   canceled expired  rejected working    -          -      -
+partial    -       -       partial  partial  partial  filled   canceled expired  canceled partial    -          -      -
+filled     -       -       filled   filled   partial  filled   filled   filled   -        filled     -          -      -
+canceled   -       -       canceled canceled canceled filled   canceled canceled canceled canceled   -          -      -
+expired    -       -       expired  expired  expired  filled   expired  expired  expired  expired    -          -      -
+rejected   -       -       rejected rejected canceled filled   rejected rejected rejected rejected   -          -      -
+in_doubt   -       -       acked    working  partial  filled   canceled expired  rejected in_doubt   not_placed parked planned
+not_placed claimed -       acked    working  partial  filled   canceled expired  rejected not_placed -          -      -
+parked     -       -       acked    working  partial  filled   canceled expired  rejected parked     not_placed -      planned
+skipped    -       skipped -        -        -        -        -        -        -        -          -          -      -
 """
 
 
