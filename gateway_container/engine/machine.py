@@ -290,6 +290,7 @@ class Machine:
         give_up_requests(state, self.log)
         if self.lease.taken.may_miss_exits:
             in_doubt += doubt_held(state, self.log)
+            self.sessions.take_over(supplies.lease_settings.margin_s if self.lease.taken.dirty else 0.0)
         if self.lease.taken.dirty:
             # A predecessor that was cut off, not dead, may still send exits until its grace is over; its
             # lease has run out already, else it could not have been taken.

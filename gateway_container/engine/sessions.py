@@ -39,6 +39,8 @@ class Sessions:
         #: login -> its accounts, each with its being a shadow
         self._accounts: dict[str, frozenset[tuple[str, bool]]] = {}
         self.shadows = Shadows()
+        #: broker -> loop time before which its lists may not show what the holder before this process sent last
+        self.blind_until_s: dict[str, float] = {}
         self._by_account: dict[str, BrokerSession] = {}
 
     def of(self, account_id: str) -> BrokerSession | None:
@@ -95,9 +97,23 @@ class Sessions:
             self._by_account[account.account_id] = (
                 self._shadow(account, session) if account.shadow else session
             )
-        task = asyncio.get_running_loop().create_task(session.run(), name=f"session {login.login_id}")
+        run = self._run(session, login.broker)
+        task = asyncio.get_running_loop().create_task(run, name=f"session {login.login_id}")
         task.add_done_callback(lambda done: self._ended(login.login_id, done))
         self._tasks[login.login_id] = task
+
+    async def _run(self, session: BrokerSession, broker: str) -> None:
+        wait_s = self.blind_until_s.get(broker, 0.0) - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        await session.run()
+
+    def take_over(self, margin_s: float) -> None:
+        """The holder before this process may have sent exits that nobody knows of, the last of them `margin_s` before
+        now: each broker is read for the first time when its lists show them, so that none is sent twice (I-01)."""
+        now_s = asyncio.get_running_loop().time()
+        for code, adapter in self._adapters.items():
+            self.blind_until_s[code] = now_s + adapter.capabilities.lists_lag_ms_max / 1000 - margin_s
 
     def _ended(self, login_id: str, task: asyncio.Task[None]) -> None:
         """A session that ends by itself has said why, unless it fell over: then only its accounts stop."""

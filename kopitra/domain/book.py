@@ -312,9 +312,7 @@ class Book:
             seen.popitem(last=False)
         return True
 
-    def exposure(
-        self, account_id: str, leader: str, contract_root: str, *, doubts: bool = False
-    ) -> Decimal:
+    def exposure(self, account_id: str, leader: str, contract_root: str, *, doubts: bool = False) -> Decimal:
         """Signed contracts under a leader in one product if every working entry and exit of ours filled.
 
         An entry that was to be canceled does not count, and one in doubt only with `doubts`: what is held is closed

@@ -52,10 +52,12 @@ class Checker:
     must_know: Callable[[Process, tuple[str, str], Stopped], bool]
     trace: Callable[[str], None]
     violations: list[Violation] = field(default_factory=list[Violation])
-    #: our order id -> how often it left
+    #: our order id -> how often it left; that of an exit with the process that wrote it
     writes: Counter[str] = field(default_factory=Counter[str])
     #: our order id -> how often a broker was asked for it
     placements: Counter[str] = field(default_factory=Counter[str])
+    #: our order id -> how often a broker took it
+    taken: Counter[str] = field(default_factory=Counter[str])
     #: (account, leader, product) -> what our own orders made of it, since it was last confirmed flat
     own: dict[tuple[str, str, str], int] = field(
         default_factory=lambda: defaultdict[tuple[str, str, str], int](int)
@@ -79,14 +81,20 @@ class Checker:
     # the broker's side ----------------------------------------------------------------------------------------
 
     def left(self, broker: RudeBroker, request: Place | Change, process: Process) -> None:
-        """Bytes leave a process."""
+        """Bytes leave a process.
+
+        I-01 is about the ledger. An entry leaves once, whoever writes; an exit once from each process: a successor that
+        lacks the exit file of its predecessor works out the same exit from what the broker shows, under the same id,
+        so that a broker that knows ids refuses it. What other brokers make of it is judged in `placed`.
+        """
         self.trace(f"{process.name} -> {broker.code} {_shown(request)}")
         if isinstance(request, Change):
             return
         for name in request.names:
-            self.writes[name] += 1
-            if self.writes[name] > 1:
-                self.broken("I-01", f"{name} was written {self.writes[name]} times")
+            writer = f"{name} by {process.name}" if request.is_exit else name
+            self.writes[writer] += 1
+            if self.writes[writer] > 1:
+                self.broken("I-01", f"{writer} was written {self.writes[writer]} times")
         self._epoch(request)
         self.view.follow()
         if request.is_exit:
@@ -130,12 +138,14 @@ class Checker:
             self.broken("I-13", f"{request.cl_ord_id} left while {doubtful[0]} is in doubt")
 
     def placed(self, broker: RudeBroker, request: Place, answer: Answer) -> None:
-        """A broker was asked for an order."""
+        """A broker was asked for an order. A double that it refused is none (I-01)."""
         self.trace(f"{broker.code} {answer.outcome} {request.cl_ord_id} {answer.text}")
+        took = bool(answer.orders) and all(order.status != "rejected" for order in answer.orders)
         for name in request.names:
             self.placements[name] += 1
-            if self.placements[name] > 1:
-                self.broken("I-01", f"{name} was placed {self.placements[name]} times at {broker.code}")
+            self.taken[name] += took
+            if self.taken[name] > 1:
+                self.broken("I-01", f"{name} was placed {self.taken[name]} times at {broker.code}")
 
     def traded(self, broker: RudeBroker, account_id: str, event: OrderFilled) -> None:
         """An order filled."""
