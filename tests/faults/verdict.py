@@ -49,6 +49,8 @@ def _waiting(world: "World", machine: Machine) -> Iterator[tuple[str, str]]:
         yield "P3", "the EA has not been answered"
     if machine.fanout.waiting or machine.log.backlog:
         yield "I-24", f"{machine.fanout.waiting} orders, {machine.log.backlog} facts wait"
+    elif not machine.log.is_quiet:  # what was heard a moment ago is in the book before it is in the journal
+        yield "I-24", "facts are on their way into the journal"
     for login_id, session in sorted(machine.sessions.all.items()):
         if session.state != "live":
             yield "R-057", f"the session {login_id} is {session.state}"
