@@ -8,7 +8,7 @@ from kopitra.domain.case import Case, risk_inputs, same_prices, sizing_inputs
 from kopitra.domain.fanout import FollowerLeg
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.legs import Numbers, inverted, replace_intent, resting_exit_intent
-from kopitra.domain.orders import DOUBTFUL, ZERO, CancelIntent, ReplaceIntent
+from kopitra.domain.orders import ZERO, CancelIntent, ReplaceIntent
 from kopitra.domain.risk import Approved, approve_exit, check_entry
 from kopitra.domain.rounding import round_quantity
 from kopitra.domain.signals import OrdType, Side, sign

@@ -15,12 +15,14 @@ from kopitra.domain.doubt import (
     Sight,
     Unfound,
     Wait,
+    is_held_still,
     looked,
     renewed_close,
     resent,
 )
 from kopitra.domain.journal import AbsenceProved, Doubted, FollowUp, OrderParked
 from kopitra.domain.orders import ZERO, ChildOrder
+from kopitra.domain.signals import StopLoss
 from tests.unit.domain.copy_world import ESZ6, World, d, rule
 
 S = 1_000_000_000
@@ -300,3 +302,72 @@ def test_an_order_that_turned_up_is_not_claimed_again_r_011() -> None:
     world.note(follow)
     assert entry.state == "working"
     assert world.book.positions.get(("a1", ESZ6)) is None
+
+
+# held orders that a lost exit file may have let go ------------------------------------------------------------
+
+
+def held_stop() -> tuple[World, ChildOrder, ChildOrder]:
+    """An entry that works, and its stop, which waits for it; both as a successor reads them."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(2), stop_loss=StopLoss(offset=d(4)))
+    entry, stop = world.child(), world.child("stop")
+    assert stop.state == "planned"
+    world.report(entry, "new", "new")
+    doubted(world, stop)
+    assert stop.state == "in_doubt"
+    return world, entry, stop
+
+
+def seen(world: World, order: ChildOrder, read: Read, lag_ms: int = 0) -> bool:
+    return is_held_still(world.book, order, Doubt(1_000), read, Sight(authoritative=False, lag_ms=lag_ms))
+
+
+WHOLE = Read(2_000, whole=True, life=1, current=True, explained=True)
+
+
+def test_one_read_shows_that_a_stop_of_an_unfilled_entry_never_left_r_002() -> None:
+    world, _, stop = held_stop()
+    assert seen(world, stop, WHOLE)
+    proved(world, stop)
+    assert stop.state == "planned"
+    proved(world, stop)
+    assert stop.state == "planned"
+    assert not world.book.blocked
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        WHOLE._replace(whole=False),
+        WHOLE._replace(life=0),
+        WHOLE._replace(current=False),
+        WHOLE._replace(explained=False),
+        WHOLE._replace(started_ns=999),
+    ],
+    ids=["partial", "not logged in", "fenced", "something filled unheard", "before the doubt"],
+)
+def test_a_lesser_read_leaves_a_held_stop_in_doubt_r_010(read: Read) -> None:
+    world, _, stop = held_stop()
+    assert not seen(world, stop, read)
+
+
+def test_lists_that_lag_prove_nothing_of_a_held_stop_at_once_r_010() -> None:
+    world, _, stop = held_stop()
+    assert not seen(world, stop, WHOLE, lag_ms=1)
+    assert seen(world, stop, WHOLE._replace(started_ns=1_001_000), lag_ms=1)
+
+
+def test_a_stop_whose_entry_filled_unheard_is_no_held_stop_r_002() -> None:
+    world, entry, stop = held_stop()
+    world.fill(entry, d(1))
+    assert not seen(world, stop, WHOLE)
+
+
+def test_a_held_stop_that_was_to_go_meanwhile_goes_when_it_is_found_unsent_r_002() -> None:
+    world, _, stop = held_stop()
+    world.say("exit")
+    assert stop.cancel_requested
+    assert stop.state == "in_doubt"
+    proved(world, stop)
+    assert stop.state == "skipped"

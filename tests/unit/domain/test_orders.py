@@ -39,7 +39,7 @@ in_doubt   -       -       acked    working  partial  filled   canceled expired 
 not_placed claimed -       acked    working  partial  filled   canceled expired  rejected not_placed -          -      -
 parked     -       -       acked    working  partial  filled   canceled expired  rejected parked     not_placed -      planned
 skipped    -       skipped -        -        -        -        -        -        -        -          -          -      -
-"""
+"""  # noqa: E501
 
 
 def _table() -> dict[tuple[str, str], str]:
