@@ -12,7 +12,7 @@ from kopitra.domain.orders import ZERO, CancelIntent, ReplaceIntent
 from kopitra.domain.risk import Approved, approve_exit, check_entry
 from kopitra.domain.rounding import round_quantity
 from kopitra.domain.signals import OrdType, Side, sign
-from kopitra.domain.steps import Step, shrink, step_of
+from kopitra.domain.steps import Step, shrink, step_of, wanted
 
 
 def resting_exit(case: Case) -> FollowerLeg:
@@ -88,7 +88,7 @@ def cancel(case: Case) -> FollowerLeg:
         orders=exits.orders,
         cancels=exits.cancels,
         allocation=allocation,
-        target=None if allocation is None else step.target,
+        target=None if allocation is None else wanted(case, step, allocation),
     )
 
 
@@ -123,7 +123,7 @@ def replace(case: Case) -> FollowerLeg:
         cancels=exits.cancels,
         replaces=tuple(made),
         allocation=allocation,
-        target=None if allocation is None else step.kept,
+        target=None if allocation is None else wanted(case, step, allocation),
     )
 
 

@@ -23,7 +23,7 @@ from kopitra.domain.legs import entry_intent, protective_intents
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
 from kopitra.domain.signals import Side, Signal, sign
-from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, shrink, step_of
+from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, shrink, step_of, wanted
 from kopitra.domain.streams import REPEATS, SENTENCES, Verdict, judge, merged
 
 #: nothing more is to be sent: what is held is on its way out, or goes as soon as it fills
@@ -236,7 +236,7 @@ def _leg(
         detail="" if quiet else growth.detail,
         root=case.entry.to_root,
         # what is wanted from now on, even when nothing can be sent for it yet: late fills are judged by it
-        target=step.kept if sends or case.children or case.held else None,
+        target=wanted(case, step, allocation) if sends or case.children or case.held else None,
         allocation=allocation,
         orders=exits.orders,
         cancels=exits.cancels,

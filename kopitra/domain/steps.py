@@ -29,6 +29,18 @@ class Step(NamedTuple):
         return self.kept + self.grow * sign(self.side)
 
 
+def wanted(case: Case, step: Step, allocation: Allocation | None) -> Decimal:
+    """What the follower should have from now on: what is kept, and of entries in doubt what the leader still asks for.
+    Should they fill, that much of them stays."""
+    if allocation is None or not case.scene.book.doubts:
+        return step.kept
+    may_have, target = case.may_have, allocation.after
+    if may_have * target <= 0:
+        return step.kept
+    keep = max(abs(step.kept), min(abs(may_have), abs(target)))
+    return keep if target > 0 else -keep
+
+
 class Exits(NamedTuple):
     """Closes and the cancels that go before them."""
 

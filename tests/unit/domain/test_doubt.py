@@ -371,3 +371,28 @@ def test_a_held_stop_that_was_to_go_meanwhile_goes_when_it_is_found_unsent_r_002
     assert stop.state == "in_doubt"
     proved(world, stop)
     assert stop.state == "skipped"
+
+
+# entries in doubt are not counted on, and stay wanted -----------------------------------------------------------
+
+
+def test_a_refused_entry_beside_a_doubt_does_not_take_the_doubt_away_r_013() -> None:
+    world, entry = entered(1)
+    doubted(world, entry)
+    assert world.leg("add", side="buy", quantity=d(1)).reason == "in_doubt"
+    world.fill(entry, d(1))
+    assert world.held() == 1
+    assert not [o for o in world.book.orders.values() if o.intent.role == "exit"]
+
+
+def test_a_smaller_leader_is_followed_by_what_is_really_held_r_013() -> None:
+    world, first = entered(1)
+    world.fill(first)
+    world.say("add", side="buy", quantity=d(1))
+    second = next(o for o in world.book.orders.values() if o is not first)
+    doubted(world, second)
+    assert not world.leg("reduce", quantity=d(1)).orders
+    assert world.held() == 1
+    world.fill(second, d(1))
+    closes = [o for o in world.book.orders.values() if o.intent.role == "exit"]
+    assert [(o.intent.side, o.qty) for o in closes] == [("sell", d(1))]
