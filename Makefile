@@ -69,12 +69,33 @@ ablate: setup ## Take every safeguard out once and tell who misses it (T-90)
 publish: setup ## Put the figures of the last runs onto docs/reliability.md
 	@$(BIN)/python -m tests.faults publish
 
+# Each tier writes its figures, whatever it finds, and the page gets them all; then nightly fails if one of them did.
+NIGHTLY := nightly-seeds nightly-sweep nightly-same nightly-crash nightly-database nightly-wire nightly-handovers \
+	nightly-revisions nightly-ablate
+
 .PHONY: nightly
-nightly: setup ## The long simulations: 20,000 seeds, every crash point, same-seed equality
-	@mkdir -p $(RESULTS)
+nightly: setup ## Every long tier (hours): seeds, crash points, hand-overs, wires, ablations; then publish
+	@mkdir -p $(RESULTS) $(FIGURES)
+	@$(MAKE) -k $(NIGHTLY); outcome=$$?; $(MAKE) publish && exit $$outcome
+
+.PHONY: $(NIGHTLY)
+nightly-seeds:
 	@$(BIN)/python -m tests.faults run --first $(FIRST) --seeds 20000 --figures $(RESULTS)/seeds.json
+nightly-sweep:
 	@$(BIN)/python -m tests.faults sweep --figures $(RESULTS)/sweep.json
+nightly-same:
 	@$(BIN)/python -m tests.faults same --seeds 200
+nightly-crash:
+	@$(BIN)/python -m tests.faults.crash --points all --out $(RESULTS)/crash.json
+nightly-database:
+	@$(BIN)/python -m tests.faults.crash.database --restarts 60 --out $(RESULTS)/database.json
+nightly-wire:
+	@$(BIN)/python -m tests.faults.wire --seeds 20 --out $(RESULTS)/wire.json
+nightly-handovers:
+	@HANDOVERS=500 HANDOVER_FIGURES=$(RESULTS)/handover.json $(BIN)/pytest -q tests/faults/test_handover.py
+nightly-revisions:
+	@REVISIONS_S=60 REVISIONS_FIGURES=$(RESULTS)/revisions.json $(BIN)/pytest -q tests/faults/test_revisions.py
+nightly-ablate: ablate
 
 .PHONY: check
 check: setup ## Check format, lint, types, import contracts, and that generated files are fresh

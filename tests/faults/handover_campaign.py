@@ -173,11 +173,15 @@ class Campaign:
         await member.gone()
         await self._out(member)
 
-    async def end(self) -> None:
-        """Stop trading, then everybody."""
+    async def rest(self) -> None:
+        """Stop trading."""
         if self._trading is not None:
             self._trading.cancel()
             await asyncio.wait([self._trading])
+
+    async def end(self) -> None:
+        """Stop trading, then everybody."""
+        await self.rest()
         for member in list(self.members):
             await self.leave(member)
 

@@ -191,6 +191,12 @@ class Fleet:
         """How often each signal was planned."""
         return Counter(e.signal.signal_id for e in await self.journal() if isinstance(e, SignalPlanned))
 
+    async def settled(self, within_s: float = 60.0) -> None:
+        """Wait until no order is under way or in doubt."""
+        async with asyncio.timeout(within_s):
+            while any(c.state in ("claimed", "in_doubt") for c in (await self.book()).orders.values()):
+                await asyncio.sleep(0.1)
+
     async def ends(self) -> Ends:
         """What became of everything, by the brokers' ledgers and the journal."""
         planned = await self.planned()

@@ -42,21 +42,56 @@ class HandOvers(msgspec.Struct):
 class Wires(msgspec.Struct):
     """What the wire chaos did (T-30)."""
 
+    commit: str
     runs: int
     brokers: int
     faults: int
     injected: int
     sent: int
     doubted: int
+    doubled: int
+    lost: int
     violations: list[msgspec.Raw] = msgspec.field(default_factory=list[msgspec.Raw])
 
 
 class CrashRuns(msgspec.Struct):
-    """Real processes killed at labelled points (T-23)."""
+    """Real processes killed at labelled points (T-23); doubled and lost by the brokers' ledgers and the journal."""
 
-    runs: int
-    points: int
-    violations: list[msgspec.Raw] = msgspec.field(default_factory=list[msgspec.Raw])
+    commit: str
+    runs: int = 0
+    points: int = 0
+    deaths: int = 0
+    doubled: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+    violations: list[str] = msgspec.field(default_factory=list[str])
+
+
+class DatabaseRuns(msgspec.Struct):
+    """A database that dies under load (T-23); seconds."""
+
+    commit: str
+    restarts: int = 0
+    #: those of them in which only a backend was killed
+    backends: int = 0
+    signals: int = 0
+    retried: int = 0
+    #: longest time from a crash until entries and exits were sent again
+    dark_max_s: float = 0.0
+    doubled: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+
+
+class RevisionRuns(msgspec.Struct):
+    """Two revisions together while the database is migrated (T-25); seconds."""
+
+    commit: str
+    signals: int
+    seconds: float
+    retried: int
+    doubled: int
+    lost: int
 
 
 def timers(_results: Path) -> str:
@@ -78,9 +113,12 @@ def runs(results: Path) -> str:
     rows = [
         *_simulated(results / "seeds.json", "simulation, seeds (T-20)"),
         *_simulated(results / "sweep.json", "killed before each step (T-22)"),
-        *_handed_over(results / "handover.json"),
+        *_handed_over(results / "handover.json", "hand-overs (T-24)"),
+        *_handed_over(results / "handover.processes.json", "hand-overs, killed and frozen (T-24)"),
         *_wired(results / "wire.json"),
         *_crashed(results / "crash.json"),
+        *_restarted(results / "database.json"),
+        *_revised(results / "revisions.json"),
     ]
     if not rows:
         return "Not run in this checkout: `make nightly` writes the figures, `make publish` puts them here."
@@ -97,7 +135,7 @@ def _simulated(path: Path, name: str) -> list[tuple[str, ...]]:
     return [(name, found.commit, f"{found.seeds:,}", text, str(found.doubles), str(found.lost))]
 
 
-def _handed_over(path: Path) -> list[tuple[str, ...]]:
+def _handed_over(path: Path, name: str) -> list[tuple[str, ...]]:
     if not path.exists():
         return []
     found = msgspec.json.decode(path.read_bytes(), type=HandOvers)
@@ -108,7 +146,7 @@ def _handed_over(path: Path) -> list[tuple[str, ...]]:
     )
     return [
         (
-            "hand-overs (T-24)",
+            name,
             found.commit,
             f"{found.handovers:,}",
             text,
@@ -126,15 +164,38 @@ def _wired(path: Path) -> list[tuple[str, ...]]:
         f"{found.brokers} brokers x {found.faults} kinds of fault, {found.injected:,} injected, {found.sent:,} sent, "
         f"{found.doubted:,} in doubt for a while, {len(found.violations)} broken"
     )
-    return [("wires (T-30)", "", f"{found.runs:,}", text, "", "")]
+    return [
+        ("wires (T-30)", found.commit, f"{found.runs:,}", text, str(found.doubled), str(found.lost)),
+    ]
 
 
 def _crashed(path: Path) -> list[tuple[str, ...]]:
     if not path.exists():
         return []
     found = msgspec.json.decode(path.read_bytes(), type=CrashRuns)
-    text = f"{found.points} labelled points, {len(found.violations)} broken"
-    return [("real processes killed (T-23)", "", f"{found.runs:,}", text, "", "")]
+    text = f"{found.points} labelled points, {found.deaths:,} deaths, {len(found.violations)} broken"
+    name = "real processes killed (T-23)"
+    return [(name, found.commit, f"{found.runs:,}", text, str(found.doubled), str(found.lost))]
+
+
+def _restarted(path: Path) -> list[tuple[str, ...]]:
+    if not path.exists():
+        return []
+    found = msgspec.json.decode(path.read_bytes(), type=DatabaseRuns)
+    text = (
+        f"{found.signals:,} signals, {found.retried:,} tries again, {found.backends} crashes by a killed backend; "
+        f"entries and exits again after at most {found.dark_max_s:.1f} s"
+    )
+    name = "database stopped and restarted (T-23)"
+    return [(name, found.commit, f"{found.restarts:,}", text, str(found.doubled), str(found.lost))]
+
+
+def _revised(path: Path) -> list[tuple[str, ...]]:
+    if not path.exists():
+        return []
+    found = msgspec.json.decode(path.read_bytes(), type=RevisionRuns)
+    text = f"{found.signals:,} signals in {found.seconds:g} s, {found.retried:,} tries again after 409 or 503"
+    return [("two revisions, migrating (T-25)", found.commit, "1", text, str(found.doubled), str(found.lost))]
 
 
 def _s(seconds: float | None) -> str:

@@ -59,21 +59,6 @@ async def campaign(server: EmbeddedPostgres, folder: Path, seed: int) -> AsyncGe
             await made.end()
 
 
-async def quiet(made: Campaign) -> None:
-    """Stop the EA and let everything come to its end."""
-    assert made._trading is not None
-    made._trading.cancel()
-    await asyncio.wait([made._trading])
-
-    async def settled() -> bool:
-        book = await made.one.book()
-        return not any(c.state in ("claimed", "in_doubt") for c in book.orders.values())
-
-    async with asyncio.timeout(60):
-        while not await settled():
-            await asyncio.sleep(0.1)
-
-
 def bounded(made: Campaign) -> None:
     """The published bounds (R-073, R-087)."""
     figures = made.figures()
@@ -100,7 +85,8 @@ async def test_hand_overs_in_one_process_double_and_lose_nothing(
             # each kind once, then by chance: most are clean
             force: Force = IN_PROCESS[number] if number < 3 else made.chance.choices(IN_PROCESS, (7, 3, 1))[0]
             await made.force(force)
-        await quiet(made)
+        await made.rest()
+        await made.one.settled()
         bounded(made)
         if path := os.environ.get("HANDOVER_FIGURES"):
             await made.publish(Path(path))
@@ -126,7 +112,8 @@ async def test_processes_that_are_killed_or_frozen_double_and_lose_nothing(
                 made.trade()
             force: Force = "freeze" if len(made.forces) % 2 else "kill"
             await made.force(force)
-        await quiet(made)
+        await made.rest()
+        await made.one.settled()
         bounded(made)
         if path := os.environ.get("HANDOVER_FIGURES"):
             await made.publish(Path(path).with_suffix(".processes.json"))

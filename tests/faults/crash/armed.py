@@ -10,6 +10,7 @@ from functools import wraps
 from typing import cast
 
 from gateway_container.__main__ import main
+from gateway_container.engine import snapshots
 from tests.faults.crash.points import Point
 
 Wrapped = Callable[..., object]
@@ -70,7 +71,14 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+#: journal rows between two snapshots of the book, so that a morning has one, and seconds between two looks
+SNAPSHOT_ROWS = 20
+SNAPSHOT_LOOK_S = 0.3
+
+
 if __name__ == "__main__":
+    snapshots.EVERY_ROWS = SNAPSHOT_ROWS  # pyright: ignore[reportConstantRedefinition]
+    snapshots.LOOK_EVERY_S = SNAPSHOT_LOOK_S  # pyright: ignore[reportConstantRedefinition]
     if len(sys.argv) > 1:
         arm(Point.parse(sys.argv[1]))
     sys.exit(main())

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from brokers import registry
+from tests.faults.runs import commit
 from tests.faults.wire.toxics import TOXICS
 from tests.faults.wire.workload import Outcome, Run
 
@@ -44,12 +45,15 @@ def main() -> int:
     outcomes = asyncio.run(_all(chosen.first, chosen.seeds))
     broken = [outcome for outcome in outcomes if outcome.violations]
     figures = {
+        "commit": commit(),
         "runs": len(outcomes),
         "brokers": len({outcome.broker for outcome in outcomes}),
         "faults": len(TOXICS),
         "injected": sum(outcome.injected for outcome in outcomes),
         "sent": sum(outcome.sent for outcome in outcomes),
         "doubted": sum(outcome.doubted for outcome in outcomes),
+        "doubled": sum(outcome.doubled for outcome in outcomes),
+        "lost": sum(outcome.lost for outcome in outcomes),
         "violations": [asdict(outcome) for outcome in broken],
     }
     text = json.dumps(figures, indent=2)

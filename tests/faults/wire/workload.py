@@ -39,6 +39,10 @@ class Outcome:
     not_sent: int
     doubted: int
     injected: int
+    #: orders that the broker's ledger has more than once, or that were refused and left
+    doubled: int
+    #: differences between book and ledger that the healing did not end
+    lost: int
     violations: tuple[str, ...]
 
 
@@ -66,7 +70,8 @@ class Run:
             await self._trade(desk)
             await self._decided(desk)
             self._proxy.heal()
-            violations = await self._judged(broker, desk)
+            lost = await self._judged(broker, desk)
+            doubled = await self._doubles(broker, desk)
         finally:
             try:
                 await broker.stop()
@@ -76,7 +81,7 @@ class Run:
         injected = self._proxy.injected.total()
         return Outcome(
             self._adapter.code, self._toxic, self._seed, len(desk.sent), len(self._refused), doubted, injected,
-            tuple(violations),
+            len(doubled), len(lost), (*lost, *doubled),
         )  # fmt: skip
 
     async def _trade(self, desk: Desk) -> None:
@@ -118,7 +123,7 @@ class Run:
             pass
         except AssertionError as error:
             wrong = [str(error)]
-        return wrong + await self._doubles(broker, desk)
+        return wrong
 
     async def _compared(self, broker: SimBroker, desk: Desk) -> list[str]:
         try:
