@@ -16,7 +16,7 @@ from kopitra.store.hooks import HookRow
 from kopitra.store.keys import KeyRow
 from kopitra.store.leaders import LeaderRow
 from kopitra.store.limits import LimitsRow, NewStartRow
-from kopitra.store.pool import Database, SessionSettings, connect, translated
+from kopitra.store.pool import Database, listening, translated
 from kopitra.store.rules import RuleRow
 from kopitra.store.switches import SwitchRow
 from kopitra.store.workspaces import WorkspaceRow
@@ -162,7 +162,6 @@ class ConfigWatch:
             return
 
     async def _listen(self) -> AsyncConnection[TupleRow]:
-        connection = await connect(self._dsn, SessionSettings("kopitra config watch"))
-        await connection.execute("listen kopitra_config")
-        await connection.execute("listen kopitra_switch")
-        return connection
+        return await listening(
+            self._dsn, "kopitra config watch", ("listen kopitra_config", "listen kopitra_switch")
+        )

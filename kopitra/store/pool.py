@@ -108,6 +108,19 @@ async def connect(dsn: str, settings: SessionSettings) -> AsyncConnection[TupleR
     return connection
 
 
+async def listening(dsn: str, name: str, statements: Sequence[LiteralString]) -> AsyncConnection[TupleRow]:
+    """One connection of its own that has said what it listens to; none is left open when it could not. Raises
+    Unavailable, or psycopg's errors under `translated`."""
+    connection = await connect(dsn, SessionSettings(name))
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
 def _adapt(connection: AsyncConnection[TupleRow]) -> None:
     connection.adapters.register_loader("json", _ExactJson)
     connection.adapters.register_loader("jsonb", _ParsedJson)

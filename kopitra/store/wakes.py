@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from kopitra.domain.errors import Unavailable
-from kopitra.store.pool import SessionSettings, connect, translated
+from kopitra.store.pool import listening, translated
 
 #: channels of the schema's triggers; payloads: shard, shard, inbox id
 LEASE: Final = "kopitra_lease"
@@ -60,10 +60,7 @@ class Wakes:
         return [Notice(notice.channel, notice.payload) async for notice in told]
 
     async def _listen(self) -> AsyncConnection[TupleRow]:
-        connection = await connect(self._dsn, SessionSettings("kopitra wakes"))
-        for channel in self._channels:
-            await connection.execute(_LISTEN[channel])
-        return connection
+        return await listening(self._dsn, "kopitra wakes", [_LISTEN[name] for name in self._channels])
 
     async def close(self) -> None:
         """Close the connection."""

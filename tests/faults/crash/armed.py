@@ -77,8 +77,8 @@ SNAPSHOT_LOOK_S = 0.3
 
 
 if __name__ == "__main__":
-    snapshots.EVERY_ROWS = SNAPSHOT_ROWS  # pyright: ignore[reportConstantRedefinition]
-    snapshots.LOOK_EVERY_S = SNAPSHOT_LOOK_S  # pyright: ignore[reportConstantRedefinition]
+    snapshots.EVERY_ROWS = SNAPSHOT_ROWS
+    snapshots.LOOK_EVERY_S = SNAPSHOT_LOOK_S
     if len(sys.argv) > 1:
         arm(Point.parse(sys.argv[1]))
     sys.exit(main())

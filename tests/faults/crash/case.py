@@ -12,12 +12,14 @@ import httpx2
 import msgspec
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from gateway_container.engine.recovery import read_book
+from gateway_container.engine.recovery import decode_row, read_book
 from gateway_container.operators import add_operator, make_operator
+from kopitra.domain.journal import AlertRaised
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import TERMINAL
 from kopitra.domain.prop_limits import MaxLoss, PropLimits
 from kopitra.store.encoding import encode
+from kopitra.store.journal_reader import replay
 from kopitra.store.leaders import LeaderRow, create_leader
 from kopitra.store.limits import LimitsRow, add_limits
 from kopitra.store.pool import Database
@@ -79,6 +81,8 @@ class Case:
         self._accepted: list[str] = []
         self._stopped: list[str] = []
         self._wrong: list[str] = []
+        #: orders in doubt of which a person has told what became
+        self._seen: set[str] = set()
         self._lives: list[Lives] = []
         self._line: FaultyLine | None = None
 
@@ -244,6 +248,7 @@ class Case:
             if asyncio.get_running_loop().time() > end:
                 self._wrong.append("the repair was never carried out")
                 return
+            await self._person_looks()
             plan = msgspec.json.decode((await self._take(wanted)).content, type=_Plan)
             if any(step.verdict == "approved" for step in plan.steps):
                 self._keys += 1
@@ -307,12 +312,12 @@ class Case:
 
     async def _copied(self, probe: Request) -> bool:
         """Entries may be declined for a while (a predecessor's grace, an order in doubt); then both follow."""
+        await self._person_looks()
         await self._take(probe)
         if await self._until(self._hold(1), REST_S):
             return True
         await self._take(EXIT)
         await self._until(self._all_flat)
-        await asyncio.sleep(_TRY_S)
         return False
 
     def _hold(self, quantity: int) -> Callable[[], Awaitable[bool]]:
@@ -330,8 +335,26 @@ class Case:
         return True
 
     async def _settled(self) -> bool:
+        await self._person_looks()
         book = await read_book(PostgresShelf(self._db), "main")
         return all(order.state in TERMINAL for order in book.orders.values())
+
+    async def _person_looks(self) -> None:
+        """Where a broker's lists are not the last word, an alert asks for a person (P4); the ledger is that screen."""
+        alerts = [decode_row(row) async for row in replay(self._db, "main")]
+        asked = {e.cl_ord_id for e in alerts if isinstance(e, AlertRaised) and e.code == "order-not-found"}
+        for name in sorted(asked - self._seen):
+            if name in {r.cl_ord_id for sim in self._on.sims.values() for r in await sim.placements()}:
+                continue  # the next read finds it
+            said: dict[str, object] = {
+                "verdict": "not_placed",
+                "reason": "the broker never had it",
+                "confirm": True,
+            }
+            self._keys += 1
+            answer = await self._asked(Request(f"/ops/v1/doubts/{name}", said), said, f"k{self._keys}")
+            if answer is not None and answer.status_code in (200, 404):
+                self._seen.add(name)
 
     async def _standing(self) -> str:
         said = [
