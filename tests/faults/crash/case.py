@@ -62,6 +62,8 @@ LOOSE: Final = PropLimits(
 
 class _Step(msgspec.Struct):
     verdict: str
+    reason: str = ""
+    detail: str = ""
 
 
 class _Plan(msgspec.Struct, rename="camel"):
@@ -208,9 +210,6 @@ class Case:
         match deed:
             case "warm up":
                 await self._until(lambda: self._copied(ENTER))
-                await self._take(EXIT)
-                await self._until(self._all_flat)
-                await self._until(lambda: self._copied(ENTER))
             case "prices rise":
                 await self._prices_rise()
             case "hand closes":
@@ -243,10 +242,13 @@ class Case:
     async def _repair(self) -> None:
         """Preview until there is something to approve, approve it, and again until it is done, through every death."""
         end = asyncio.get_running_loop().time() + WHOLE_S
-        wanted = Request("/ops/v1/repairs", {"accounts": ["a"], "includeClosedByHand": True})
+        wanted = Request(
+            "/ops/v1/repairs", {"accounts": ["a"], "includeClosedByHand": True, "policy": "top_up"}
+        )
+        plan = _Plan("")
         while await self._on.sim("a").net("a") != DRIFT_QTY:
             if asyncio.get_running_loop().time() > end:
-                self._wrong.append("the repair was never carried out")
+                self._wrong.append(f"the repair was never carried out: {plan}")
                 return
             await self._person_looks()
             plan = msgspec.json.decode((await self._take(wanted)).content, type=_Plan)
@@ -263,7 +265,6 @@ class Case:
     async def _database_away(self) -> None:
         """An operator flattens one account meanwhile: that goes by the local file (R-072)."""
         assert self._line is not None
-        await self._until(self._hold(2), DEED_S)
         await self._line.down()
         flatten = asyncio.ensure_future(self._flattened())
 

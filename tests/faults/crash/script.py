@@ -58,8 +58,14 @@ _PLAIN: Final = (
 SCRIPTS: Final[Mapping[Scene, tuple[Request | Deed, ...]]] = {
     "plain": _PLAIN,
     "marked": ("warm up", "prices rise", ADD, "prices rise", EXIT),
-    "drift": (signal(action="enter", side="buy", quantity=DRIFT_QTY), "hand closes", "repair", EXIT),
-    "dark": (signal(action="enter", side="buy", quantity=2), "database away", FLATTEN, REDUCE, EXIT),
+    "drift": (
+        "warm up",
+        signal(action="add", side="buy", quantity=DRIFT_QTY - 1),
+        "hand closes",
+        "repair",
+        EXIT,
+    ),
+    "dark": ("warm up", "database away", FLATTEN, ADD, EXIT),
     "standby": (ENTER, ADD, ADD, REDUCE, "hand over", ADD, REDUCE, EXIT),
     "holder": (ENTER, ADD, ADD, REDUCE, "hand over", ADD, REDUCE, EXIT),
 }
