@@ -143,7 +143,8 @@ class PendingExits:
         book = self._state.book
         cause = book.orders.get(pending.cause)
         children = book.children(key.account_id, key.leader, "exit", key.symbol)
-        if any(child.state not in TERMINAL for child in children) or not self._may_leave(key):
+        # Another close stands in for a superseded one: nothing comes of that any more.
+        if any(c.state not in TERMINAL and not c.superseded for c in children) or not self._may_leave(key):
             return
         follow = FollowUp("", "") if cause is None else close_again(book, cause)
         if not follow.released:

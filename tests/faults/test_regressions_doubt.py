@@ -1,5 +1,6 @@
 """What the simulation found of orders in doubt: each as the smallest world in which it happened."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -8,18 +9,18 @@ from tests.faults.house import EA_LEADER
 from tests.faults.rude_broker import Line, RudeBroker
 from tests.faults.rude_words import Place, Request
 from tests.faults.runs import hush
-from tests.faults.swarm import Act
+from tests.faults.swarm import Act, Trouble
 from tests.faults.test_regressions import broken, small
 from tests.faults.world import World, run_plan
 
 
-def lose_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first placement of each account never arrives."""
-    receive, lost = RudeBroker.receive, set[str]()
+def lose_one(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """One placement of each account never arrives: its first, its second, .."""
+    receive, seen = RudeBroker.receive, Counter[str]()
 
     def losing(self: RudeBroker, line: Line, request: Request) -> None:
-        if isinstance(request, Place) and request.account_id not in lost:
-            lost.add(request.account_id)
+        seen[request.account_id] += isinstance(request, Place)
+        if isinstance(request, Place) and seen[request.account_id] == number:
             self.judge.left(self, request, line.ear.process)
             self.count("lost request", request.cl_ord_id)
             return
@@ -40,9 +41,30 @@ def test_what_is_held_is_closed_without_an_entry_in_doubt(
     """I-09, R-013, R-037: the buy that nobody could find was netted against the short that was really held, so the
     leader's exit closed nothing; before the doubt is known, and after."""
     hush()
-    lose_first(monkeypatch)
+    lose_one(monkeypatch, 1)
     acts = (Act(1.0, "trade", "ES", 1), Act(1.2, "trade", "ES", -2), Act(exit_s, "exit", "ES"))
     outcome = run_plan(small(EA_LEADER, acts, chaos_s=10.0), sabotage=_prove_nothing)
     assert outcome.faults["lost request"] == 3
     assert broken(outcome) == []
     assert outcome.placements == 6
+
+
+def test_an_exit_that_another_stands_in_for_holds_up_no_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I-09, R-012, R-064: the second try of a refused exit was lost and replaced. The ladder waited for it for ever,
+    and while it waited nobody else closed what was too much."""
+    hush()
+    lose_one(monkeypatch, 3)
+    worlds: list[World] = []
+
+    def spoil(world: World) -> None:
+        _prove_nothing(world)
+        worlds.append(world)
+
+    acts = (Act(0.5, "trade", "ES", 2), Act(1.5, "exit", "ES"))
+    plan = small(EA_LEADER, acts, (Trouble(1.0, "halt", 2.5),), chaos_s=30.0)
+    outcome = run_plan(plan, sabotage=spoil)
+    assert outcome.faults["lost request"] == 3
+    assert broken(outcome) == []
+    machine = worlds[0].machine
+    assert machine is not None
+    assert not machine.state.book.pending_exits
