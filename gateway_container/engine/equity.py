@@ -17,11 +17,12 @@ from gateway_container.engine.flatten import BLOCKED, Flattener, FlattenRun
 from gateway_container.engine.log import Log
 from gateway_container.engine.marks import Look, Marks
 from gateway_container.engine.state import State
-from kopitra.domain.journal import EquityMarked, LimitRung
+from kopitra.domain.journal import EquityMarked, FollowUp, LimitRung
 from kopitra.domain.loss_ladder import RANK, Standing, quiet_between, stands, uses
 from kopitra.domain.measuring import Measure, NewStart, Reading, begun, begun_anew, observed
 from kopitra.domain.prop_limits import PropLimits, PropStanding, limits_at
 from kopitra.domain.reset_clock import TradingDay
+from kopitra.domain.withdrawing import withdrawn_entries
 
 #: seconds between two looks at every account: age, days and locks move without any event
 LOOK_EVERY_S: Final = 0.25
@@ -96,6 +97,8 @@ class Equity:
         self._flattener = flattener
         self._watch_price = watch_price
         self._alert = alert
+        #: carries out what follows
+        self.follow: Callable[[FollowUp], None] = lambda _follow: None
         self._marks = Marks(state)
         self._watched: dict[str, Watched] = {}
 
@@ -157,6 +160,7 @@ class Equity:
             self._tell_stale(watched, standing.text)
         for contract in self._marks.contracts(account_id) if look.text else ():
             self._watch_price(contract)
+        self._withdraw(watched)
         self._close_out(watched)
 
     def _turn(self, watched: Watched) -> None:
@@ -239,6 +243,13 @@ class Equity:
         book = self._state.book
         standing, measure = book.standings.get(account_id), book.measures.get(account_id)
         return standing if standing is not None and measure is not None and standing.holds(measure) else None
+
+    def _withdraw(self, watched: Watched) -> None:
+        """While an account may only reduce, nothing of it rests that could open something; a lock flattens anyway."""
+        account_id = watched.account.account_id
+        held = self._held(account_id)
+        if held is not None and held.rung == "reducing":
+            self.follow(withdrawn_entries(self._state.book, account_id))
 
     def _close_out(self, watched: Watched) -> None:
         """A locked account is flattened until it is flat, also when something fills late. Judged by what is there, so

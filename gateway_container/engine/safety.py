@@ -33,6 +33,7 @@ class Safety:
         pulses = machine.observer.pulses
         self.health = Health(state, fanout, sessions, pulses, self.clocks.ahead_ms, supplies.metrics.registry)
         machine.views.health_of = self.health
+        machine.equity.follow = reports.follow
         sessions.shadows.watch_price = machine.quotes.also
         self._asserts = self._assert(machine)
         self.canary = Canary(machine)

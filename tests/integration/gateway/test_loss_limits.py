@@ -68,8 +68,16 @@ async def test_an_account_climbs_the_ladder_and_is_locked_once_flat(dsn: str, br
         await ready(world)
         await world.send(side="buy", quantity=1)
         await world.holds(a=1, b=1)
+        rests, other = await world.send(
+            action="add", side="buy", quantity=1, ord_type="limit", price=Decimal(6000), leader_order_id="L1"
+        )
+        await world.until(lambda: rests.state == other.state == "working", "two entries that rest")
 
         await market(world, 6782, "limit_daily_loss")
+        await world.until(
+            lambda: rests.state == "canceled", "no entry that could fill while it may only reduce"
+        )
+        assert other.state == "working"
         assert world.machine.state.book.standings["a"].rung == "reducing"
         pending = world.machine.intake.accept(world.signal(side="buy", quantity=1), None)
         await pending.committed
