@@ -24,8 +24,9 @@ LANES: Final = 128
 #: after the last signal was due
 DRAIN_S: Final = 10.0
 ACCEPT_P99_MS, LAST_P99_MS, LAG_P99_MS = 50.0, 150.0, 50.0
-#: rates that get a whole run: where the first does not hold that long, the next lower one
+#: rates that get a whole run: where the first does not hold that long, one that is clearly lower
 WHOLE_RUNS_MAX: Final = 2
+CLEARLY_LOWER: Final = 0.75
 #: L-5 compares tails of a gateway that is not full
 STALL_RATE: Final = 10
 STALLED: Final = (1, 5)
@@ -113,7 +114,7 @@ def rate(lab: Lab) -> Iterator[Figure]:
         whole[best] = _fresh_run(lab, best, sizes.rate_s)
         if whole[best].holds:
             break
-        best = max((r for r in RATES if r < best), default=0)
+        best = max((r for r in RATES if r <= best * CLEARLY_LOWER), default=0)
     if best not in whole:
         best = 0
     # The goal's figures are those of the goal's rate, as long a run of it as there is.

@@ -50,7 +50,8 @@ async def take_lease(db: Database, shard: str, holder: str, build: str, ttl_s: f
 async def renew_lease(db: Database, shard: str, epoch: int, holder: str, ttl_s: float) -> bool:
     """See `LeaseTable.renew_lease`."""
     values = {"shard": shard, "epoch": epoch, "holder": holder, "ttl_s": ttl_s}
-    return await db.run(_RENEW_SQL, values) == 1
+    async with db.aside() as session:
+        return await session.run(_RENEW_SQL, values) == 1
 
 
 async def release_lease(db: Database, shard: str, epoch: int, holder: str, note: str) -> bool:

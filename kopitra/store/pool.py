@@ -192,16 +192,10 @@ class Database:
 
     def __init__(self, dsn: str, application_name: str = "kopitra", who: str = "") -> None:
         self._dsn = dsn
-        self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
-            session_dsn(dsn, SessionSettings(application_name, (("kopitra.who", who),) if who else ())),
-            kwargs={"autocommit": True},
-            configure=_configure,
-            min_size=1,
-            max_size=POOL_CONNECTIONS_MAX,
-            max_waiting=POOL_WAITING_MAX,
-            timeout=POOL_WAIT_S,
-            open=False,
-        )
+        settings = SessionSettings(application_name, (("kopitra.who", who),) if who else ())
+        self._pool = _pool(dsn, settings, 1, POOL_CONNECTIONS_MAX)
+        #: connects when it is first asked
+        self._aside = _pool(dsn, settings, 0, 1)
 
     @property
     def dsn(self) -> str:
@@ -210,9 +204,11 @@ class Database:
 
     async def __aenter__(self) -> Self:
         await self._pool.open()
+        await self._aside.open()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        await self._aside.close()
         await self._pool.close()
 
     @contextlib.asynccontextmanager
@@ -227,6 +223,13 @@ class Database:
         """Single statements, each its own commit."""
         with translated():
             async with self._pool.connection() as connection:
+                yield Session(connection)
+
+    @contextlib.asynccontextmanager
+    async def aside(self) -> AsyncGenerator[Session]:
+        """The same on a connection beside the pool: for what must not wait behind a crowd at the doors."""
+        with translated():
+            async with self._aside.connection() as connection:
                 yield Session(connection)
 
     async def rows(self, kind: type[T], sql: LiteralString, values: Parameters = ()) -> list[T]:
@@ -257,6 +260,21 @@ def values_of(row: "DataclassInstance", **more: object) -> Parameters:
         value: object = getattr(row, field.name)
         values[field.name] = encode(value).decode() if isinstance(value, Mapping) else value
     return values | more
+
+
+def _pool(
+    dsn: str, settings: SessionSettings, at_least: int, at_most: int
+) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
+    return AsyncConnectionPool(
+        session_dsn(dsn, settings),
+        kwargs={"autocommit": True},
+        configure=_configure,
+        min_size=at_least,
+        max_size=at_most,
+        max_waiting=POOL_WAITING_MAX,
+        timeout=POOL_WAIT_S,
+        open=False,
+    )
 
 
 async def _configure(connection: AsyncConnection[TupleRow]) -> None:

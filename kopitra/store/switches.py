@@ -40,4 +40,5 @@ async def list_switches(db: Database) -> list[SwitchRow]:
     text = """
         select scope, scope_id, workspace, state, epoch, reason, who, at
         from kill_switches order by scope, scope_id"""
-    return await db.rows(SwitchRow, text)
+    async with db.aside() as session:
+        return await session.rows(SwitchRow, text)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -11,9 +12,10 @@ from kopitra.store.append_sql import STATEMENTS
 from kopitra.store.drafts import Draft
 from kopitra.store.journal import JournalWriter
 from kopitra.store.lease import Lease, LeaseSettings
-from kopitra.store.lease_table import read_lease
-from kopitra.store.pool import Database
+from kopitra.store.lease_table import read_lease, renew_lease
+from kopitra.store.pool import POOL_CONNECTIONS_MAX, POOL_WAITING_MAX, Database
 from kopitra.store.postgres_shelf import PostgresShelf
+from kopitra.store.switches import list_switches
 
 #: seconds; short enough to wait for, long enough for a busy machine
 QUICK = LeaseSettings(ttl_s=1.2, renew_s=0.3, margin_s=0.4, exit_grace_s=0.4)
@@ -157,3 +159,21 @@ async def test_the_row_says_who_holds_it(db: Database, clock: Clock) -> None:
 def test_timers_that_are_not_safe_together_are_refused(timers: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         LeaseSettings(**timers)
+
+
+async def test_r083_a_crowd_at_the_doors_holds_up_neither_the_renewal_nor_the_switches(
+    db: Database, clock: Clock
+) -> None:
+    """L-1, L-4: all connections of the pool are taken, and nobody else may even wait for one."""
+    lease = await take(db, clock, "a", Told())
+    async with AsyncExitStack() as stack:
+        for _ in range(POOL_CONNECTIONS_MAX):
+            await stack.enter_async_context(db.session())
+        crowd = [asyncio.ensure_future(db.run("select 1")) for _ in range(POOL_WAITING_MAX)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await db.run("select 1")
+        assert await renew_lease(db, "s1", lease.epoch, "a", QUICK.ttl_s)
+        assert await list_switches(db) == []
+    await asyncio.gather(*crowd)
+    await lease.release("the test is over")
