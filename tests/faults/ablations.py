@@ -60,6 +60,7 @@ _UNIT: Final = "tests/unit"
 _GATEWAY: Final = "tests/integration/gateway"
 _FENCE: Final = "tests/faults/test_store_conformance_append.py"
 _STORE: Final = "tests/faults/test_store_conformance_refusals.py"
+_TAKING_OVER: Final = "tests/faults/test_regressions_taking_over.py"
 _STREAMS: Final = "tests/unit/domain/test_streams.py"
 
 #: answers are lost and the database is away: doubts, and facts that wait
@@ -124,6 +125,20 @@ ABLATIONS: Final = (
     ),
     Ablation("take-over wait", f"{_ENGINE}/machine.py", engine.no_take_over_wait, ("I-11", "I-09")),
     Ablation("whole reads only", f"{_ENGINE}/lookup.py", engine.part_is_the_whole, ("R-002", "I-09")),
+    Ablation(
+        "held orders fall in doubt",
+        f"{_ENGINE}/recovery.py",
+        engine.held_orders_never_left,
+        ("R-002",),
+        Cards((f"{_TAKING_OVER}::test_stops_that_left_by_a_lost_exit_file_are_not_thought_unsent",)),
+    ),
+    Ablation(
+        "lost leases end a start",
+        "kopitra/store/lease.py",
+        engine.nobody_asks_for_the_lease,
+        ("I-09",),
+        Cards((f"{_TAKING_OVER}::test_a_lease_that_ends_before_anybody_listens_is_not_kept",)),
+    ),
     Ablation("doubts are looked up", f"{_ENGINE}/lookup.py", engine.nobody_looks_doubts_up, ("I-03",)),
     Ablation("reduce-only cap", f"{_ENGINE}/last_look.py", engine.exits_are_not_cut, ("I-09",)),
     Ablation(

@@ -25,6 +25,7 @@ from kopitra.domain.journal import Entry
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.way_out import WayOut
 from kopitra.ports import Forecast
+from kopitra.store.lease import Lease
 from tests.faults.knife import Knife, always
 from tests.faults.rude_session import RudeSession
 from tests.faults.rude_words import Place as Placement
@@ -153,6 +154,16 @@ def exit_files_are_not_read(knife: Knife) -> None:
         return []
 
     knife.swap(ExitLog, "load", load)
+
+
+def held_orders_never_left(knife: Knife) -> None:
+    """What a lost exit file may have let go counts as held."""
+    knife.swap(machine, "doubt_held", always(0))
+
+
+def nobody_asks_for_the_lease(knife: Knife) -> None:
+    """A lease that was lost before anybody listened is thought to be held."""
+    knife.swap(Lease, "check", always(None))
 
 
 def nobody_looks_doubts_up(knife: Knife) -> None:
