@@ -11,7 +11,7 @@ from typing import cast
 
 from gateway_container.__main__ import main
 from gateway_container.engine import snapshots
-from tests.faults.crash.points import Point
+from tests.faults.crash.points import Point, When
 
 Wrapped = Callable[..., object]
 
@@ -34,41 +34,34 @@ def arm(point: Point) -> None:
 def _dying(call: Wrapped, point: Point) -> Wrapped:
     calls = 0
 
-    def is_due() -> bool:
+    def die_if_due(now: When) -> None:
+        """`after` counts the calls that came back."""
         nonlocal calls
-        calls += 1
-        return calls == point.nth
+        if now == point.when:
+            calls += 1
+            if calls == point.nth:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     if inspect.iscoroutinefunction(call):
         awaited = cast(Callable[..., Awaitable[object]], call)
 
         @wraps(call)
         async def slowly(*args: object, **named: object) -> object:
-            due = is_due()
-            if due and point.when == "before":
-                _die()
+            die_if_due("before")
             result = await awaited(*args, **named)
-            if due:
-                _die()
+            die_if_due("after")
             return result
 
         return slowly
 
     @wraps(call)
     def at_once(*args: object, **named: object) -> object:
-        due = is_due()
-        if due and point.when == "before":
-            _die()
+        die_if_due("before")
         result = call(*args, **named)
-        if due:
-            _die()
+        die_if_due("after")
         return result
 
     return at_once
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 #: journal rows between two snapshots of the book, so that a morning has one, and seconds between two looks
