@@ -98,7 +98,7 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
         if qty <= 0:
             continue
         left -= qty
-        before = [o for o in in_the_way if o.intent.symbol == contract and o.state != "planned"]
+        before = [o for o in in_the_way if o.intent.symbol == contract and not _unsent(o)]
         side: Side = "sell" if position.qty > 0 else "buy"
         leg = f"x{len(orders) or ''}"
         after = [o.intent.cl_ord_id for o in before]
@@ -133,11 +133,19 @@ def _waits_for_doubt(case: Case, order: ChildOrder) -> bool:
 
 
 def _could_fill(order: ChildOrder) -> bool:
-    """Anything of ours that could still fill, but for market orders on their way, which no cancel catches."""
+    """Anything of ours that could still fill, but for market orders on their way, which no cancel catches.
+
+    One that has not left (its commit or its follower's delay lasts) must not open for a leader who was out meanwhile.
+    """
     intent = order.intent
     if order.cancel_requested or intent.role == "exit":
         return False
-    return order.state == "planned" or intent.ord_type != "market"
+    return _unsent(order) or intent.ord_type != "market"
+
+
+def _unsent(order: ChildOrder) -> bool:
+    """No byte has left; once a cancel is wanted none will."""
+    return order.state == "planned" or (order.state == "claimed" and not order.hops)
 
 
 def _same(case: Case, order: ChildOrder) -> bool:

@@ -62,6 +62,10 @@ _FENCE: Final = "tests/faults/test_store_conformance_append.py"
 _STORE: Final = "tests/faults/test_store_conformance_refusals.py"
 _TAKING_OVER: Final = "tests/faults/test_regressions_taking_over.py"
 _STREAMS: Final = "tests/unit/domain/test_streams.py"
+_WORLDS: Final = Cards(("tests/faults/test_safeguard_worlds.py",))
+_STRETCH: Final = (
+    "tests/faults/test_regressions_cancels.py::test_an_entry_of_a_stretch_that_is_over_stays_here"
+)
 
 #: answers are lost and the database is away: doubts, and facts that wait
 _OUTAGES: Final = Seeds(
@@ -123,7 +127,10 @@ ABLATIONS: Final = (
         _CRASHES,
         12,
     ),
-    Ablation("take-over wait", f"{_ENGINE}/machine.py", engine.no_take_over_wait, ("I-11", "I-09")),
+    Ablation("take-over wait", f"{_ENGINE}/machine.py", engine.no_take_over_wait, ("I-11",), _WORLDS, 1),
+    Ablation(
+        "unsent entries", f"{_DOMAIN}/steps.py", engine.unsent_entries_stay, ("I-10",), Cards((_STRETCH,)), 1
+    ),
     Ablation("whole reads only", f"{_ENGINE}/lookup.py", engine.part_is_the_whole, ("R-002", "I-09")),
     Ablation(
         "held orders fall in doubt",
@@ -139,8 +146,10 @@ ABLATIONS: Final = (
         ("I-09",),
         Cards((f"{_TAKING_OVER}::test_a_lease_that_ends_before_anybody_listens_is_not_kept",)),
     ),
-    Ablation("doubts are looked up", f"{_ENGINE}/lookup.py", engine.nobody_looks_doubts_up, ("I-03",)),
-    Ablation("reduce-only cap", f"{_ENGINE}/last_look.py", engine.exits_are_not_cut, ("I-09",)),
+    Ablation(
+        "doubts are looked up", f"{_ENGINE}/lookup.py", engine.nobody_looks_doubts_up, ("R-009",), _WORLDS, 1
+    ),
+    Ablation("reduce-only cap", f"{_ENGINE}/last_look.py", engine.exits_are_not_cut, ("I-09",), _WORLDS, 1),
     Ablation(
         "lease deadline",
         f"{_ENGINE}/last_look.py",

@@ -17,12 +17,12 @@ from gateway_container.engine.lookup import Lookup
 from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.recovery import Refold
 from gateway_container.engine.state import State
-from kopitra.domain import news
+from kopitra.domain import news, steps
 from kopitra.domain.book import Book
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import Entry
-from kopitra.domain.orders import OrderIntent
+from kopitra.domain.orders import ChildOrder, OrderIntent
 from kopitra.domain.way_out import WayOut
 from kopitra.ports import Forecast
 from kopitra.store.lease import Lease
@@ -67,14 +67,25 @@ def doubts_do_not_block(knife: Knife) -> None:
 
 
 def leaders_who_left_are_followed(knife: Knife) -> None:
-    """The last look does not ask whether the leader has closed since."""
+    """Neither the plan of the leader's exit takes back what has not left, nor does the last look ask for it: each alone
+    is enough where the leader stays out."""
     real = LastLook._overtaken
+    unsent_entries_stay(knife)
 
     def overtaken(self: LastLook, intent: OrderIntent) -> str | None:
         found = real(self, intent)
         return None if found == "leader_left" else found
 
     knife.swap(LastLook, "_overtaken", overtaken)
+
+
+def unsent_entries_stay(knife: Knife) -> None:
+    """A leader's exit leaves what is durable and not written yet to the last look."""
+
+    def unsent(order: ChildOrder) -> bool:
+        return order.state == "planned"
+
+    knife.swap(steps, "_unsent", unsent)
 
 
 def exits_are_not_cut(knife: Knife) -> None:

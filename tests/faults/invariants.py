@@ -66,6 +66,8 @@ class Checker:
     protected_s: dict[tuple[str, str, str], float] = field(default_factory=dict[tuple[str, str, str], float])
     #: accounts in which somebody else traded: what our orders made there is not what is there
     touched: set[str] = field(default_factory=set[str])
+    #: account -> the newest epoch under which an entry left
+    entered: dict[str, int] = field(default_factory=dict[str, int])
     #: epochs of writes, of processes that were not current any more (exits within the grace, R-073)
     stale_exits: int = 0
     #: accounts of which a stream kept something to itself: until it was read again the house may be wrong
@@ -88,6 +90,7 @@ class Checker:
         so that a broker that knows ids refuses it. What other brokers make of it is judged in `placed`.
         """
         self.trace(f"{process.name} -> {broker.code} {_shown(request)}")
+        self._alone(request)
         if isinstance(request, Change):
             return
         for name in request.names:
@@ -106,6 +109,17 @@ class Checker:
         machine = self.machine_of(process)
         if machine is not None:
             self._entry(request, known, machine, process)
+
+    def _alone(self, request: Place | Change) -> None:
+        """An entry says that nobody older writes there any more, not even an exit within its grace (R-073, R-085)."""
+        newest = self.entered.get(request.account_id, 0)
+        if request.epoch < newest:
+            two = f"{request.epoch} after an entry under {newest}"
+            self.broken(
+                "I-11", f"{request.cl_ord_id} left under epoch {two}: two write to {request.account_id}"
+            )
+        if isinstance(request, Place) and not request.is_exit:
+            self.entered[request.account_id] = request.epoch
 
     def _epoch(self, request: Place) -> None:
         current = self.epoch_now()

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from brokers._kit.matching import AccountSpec, CoreRules, Instrument, MatchingCore, OrderState, SimSettings
 from brokers._kit.matching.events import CoreEvent, OrderAccepted, OrderFilled, OrderRejected, RequestRefused
+from brokers._kit.matching.orders import NewOrder
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
 from kopitra.ports import Capabilities
 from tests.faults.rude_manners import POLITE, Manners
@@ -222,7 +223,8 @@ class RudeBroker:
     def _place(self, request: Place) -> tuple[Answer, list[CoreEvent]]:
         if self.lucky(self.manners.reject, "reject", request.cl_ord_id):
             self.core.reject_next(text="we would rather not", late=self.rng.random() < 0.5)
-        events = self.core.place(request.order, self.now_ns, request.children)
+        order = self._reduced(request) if self.capabilities.reduce_only and request.is_exit else request.order
+        events = self.core.place(order, self.now_ns, request.children)
         # A refusal that was not needed must not hit somebody else's next order.
         self.core._placing._planned.clear()
         asked = events[: 1 + len(request.children)]
@@ -231,6 +233,12 @@ class RudeBroker:
         if refused:
             return Answer(request, "rejected", orders, f"{refused[0].reason}: {refused[0].text}"), events
         return Answer(request, "done", orders), events
+
+    def _reduced(self, request: Place) -> NewOrder:
+        """A broker that cuts closes itself, to what is there; a close of nothing is refused."""
+        order, held = request.order, self.net(request.account_id).get(request.order.symbol, 0)
+        closable = max(0, -held if order.side == "buy" else held)
+        return order if order.ord_type != "market" else order._replace(qty=min(order.qty, closable))
 
     def _change(self, request: Change) -> tuple[Answer, list[CoreEvent]]:
         number, now_ns = self.accounts[request.account_id], self.now_ns

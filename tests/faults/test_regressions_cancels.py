@@ -107,3 +107,19 @@ def test_what_a_close_counted_on_is_closed_when_it_falls_in_doubt() -> None:
     outcome = run_plan(small(EA_LEADER, acts, chaos_s=9.0), sabotage=sabotage)
     assert broken(outcome) == []
     assert outcome.quiet_s < 30
+
+
+def _late(world: World) -> None:
+    rules = {
+        name: tuple(replace(rule, delay_ms=200) for rule in of) for name, of in world.config.rules.items()
+    }
+    world.reconfigure(replace(world.config, rules=rules))
+
+
+def test_an_entry_of_a_stretch_that_is_over_stays_here() -> None:
+    """I-10: in, out and in again within the delay; the first entry left, for a position that was over."""
+    hush()
+    acts = (Act(1.0, "trade", "ES", 1), Act(1.05, "trade", "ES", -1), Act(1.1, "trade", "ES", 1))
+    outcome = run_plan(small(EA_LEADER, acts), sabotage=_late)
+    assert broken(outcome) == []
+    assert outcome.placements == 6

@@ -1,7 +1,7 @@
 """What follows when an order could not be sent, or nobody knows what became of a cancel: exits go on, bounded."""
 
-from kopitra.domain.journal import RequestFailed
-from kopitra.domain.react import CANCELS_OF_ONE_MAX, react
+from kopitra.domain.journal import Doubted, RequestFailed
+from kopitra.domain.react import CANCELS_OF_ONE_MAX, react, still_there
 from kopitra.domain.signals import StopLoss, TakeProfit
 from tests.unit.domain.copy_world import World, d, rule
 
@@ -47,6 +47,50 @@ def test_the_cancel_of_an_entry_that_outlived_its_leader_is_asked_for_a_few_time
     world.lose(entry)
     assert entry.cancel is None
     assert len(names) == CANCELS_OF_ONE_MAX
+
+
+def test_a_read_that_still_shows_an_order_asks_for_its_cancel_once_more() -> None:
+    """I-03: every cancel was lost, however often."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(3), ord_type="limit", price=d(4990), leader_order_id="o")
+    entry = world.child()
+    world.accept(entry)
+    world.say("exit")
+    for _ in range(CANCELS_OF_ONE_MAX):
+        world.lose(entry)
+    for _ in range(3):
+        assert entry.cancel is None
+        world.follow(still_there(world.book, entry))
+        assert entry.cancel is not None
+        world.lose(entry)
+
+
+def test_an_order_that_was_to_go_is_not_counted_on_i_09() -> None:
+    """Its cancel was lost while the leader held something: the holding stays, and the order is asked to go again."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(1))
+    world.fill(world.child())
+    world.say("add", side="buy", quantity=d(2), ord_type="limit", price=d(4990), leader_order_id="o")
+    resting = next(o for o in world.open() if o.intent.role == "entry")
+    world.accept(resting)
+    world.say("cancel", leader_order_id="o")
+    world.lose(resting)
+    assert resting.cancel is not None
+    assert [o for o in world.open() if o.intent.role == "exit"] == []
+    assert world.book.exposure("a1", "L", "ES") == 1
+
+
+def test_an_entry_in_doubt_stands_in_for_no_close_i_09() -> None:
+    """The leader left; what is held on the other side of the doubt is closed all the same (R-012)."""
+    world = World([rule()])
+    world.say("enter", side="sell", quantity=d(2))
+    lost = world.child()
+    world.say("reverse", side="buy", quantity=d(2))
+    world.fill(next(o for o in world.open() if o is not lost))
+    world.note(Doubted(lost.intent.cl_ord_id, "a1", "no answer in time"))
+    assert world.held() == 2
+    world.say("exit")
+    assert [(o.intent.side, o.qty) for o in world.open() if o.intent.role == "exit"] == [("sell", d(2))]
 
 
 def test_a_stop_that_protects_nothing_is_canceled_again_when_its_cancel_was_lost() -> None:
