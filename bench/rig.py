@@ -143,6 +143,11 @@ class Process:
         line, self._rest = self._rest.split(b"\n", 1)
         return line
 
+    def check_alive(self) -> None:
+        """Raises BenchError when it has ended by itself."""
+        if self._child.poll() is not None:
+            raise BenchError(f"{self.name} ended by itself; see {self.log}")
+
     def kill(self) -> None:
         """SIGKILL: a crash."""
         self._child.kill()

@@ -131,6 +131,14 @@ class StandbyIntake:
         """The holder keeps the order of numbered signals."""
         del signal
 
+    @property
+    def crowded(self) -> bool:
+        """Nothing is decided here, and what is on its way to the holder has a bound of its own."""
+        return False
+
+    async def room(self) -> None:
+        """There is always some."""
+
     def first_answer(self, workspace: str, principal: str, endpoint: str, key: str) -> None:
         """Memory knows none: the inbox's own uniqueness finds the first answer."""
         del workspace, principal, endpoint, key

@@ -37,6 +37,7 @@ def burst(lab: Lab) -> Iterator[Figure]:
         reset_peak(gateway.pid)
         told = crowd.ask(Order("burst", over_s=WITHIN_S, patience_s=PATIENCE_S, name="burst"))
         site.quiet()
+        gateway.check_alive()
         peak = peak_bytes(gateway.pid)
         allowed = before + (peak - before) // 5
         wait_for(lambda: usage(gateway.pid).rss_bytes <= allowed, sizes.settle_s)

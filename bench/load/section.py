@@ -9,6 +9,7 @@ from bench.load.burst import burst
 from bench.load.eas import eas
 from bench.load.rates import rate, stalls
 from bench.load.recovery import recovery
+from bench.rig import BenchError
 from bench.rounds import Refused
 
 #: no part starts after this in a whole run of the bench
@@ -33,6 +34,6 @@ def load(lab: Lab) -> Iterator[Figure]:
         lab.say(f"  {name} ({lab.elapsed_s():.0f} s)")
         try:
             yield from PARTS[name](lab)
-        except Refused as why:
+        except (Refused, BenchError) as why:
             lab.say(f"  REFUSED {why}")
             lab.refused.append(f"load {name}: {why}")

@@ -135,6 +135,15 @@ class Intake(Answers, Protocol):
         """Wait for the signals that its sender numbered before it; half a second at most, exits never."""
         ...
 
+    @property
+    def crowded(self) -> bool:
+        """What is not an exit waits for `room` before it comes in."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until fewer signals are being decided, a tenth of a second at most. Raises QueueFull."""
+        ...
+
 
 class Executions(Protocol):
     """Callbacks of brokers and EAs."""

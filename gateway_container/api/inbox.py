@@ -20,7 +20,7 @@ from gateway_container.api.ea_door import EaSession
 from gateway_container.api.once import Once
 from gateway_container.api.problems import Problem
 from gateway_container.api.signals import ENDPOINT as SIGNALS
-from gateway_container.api.taking import ACCEPTED, take
+from gateway_container.api.taking import ACCEPTED, queue, take
 from kopitra.domain.ea_sessions import Beat
 from kopitra.domain.errors import SignalRefused
 from kopitra.domain.ids import derived_signal_id
@@ -124,9 +124,9 @@ class Inbox:
         intake, once = self._doors.intake, ready.once
         if idempotency.known(intake, once) is not None:
             return []
-        if ready.signal.sequence is not None:
-            await intake.turn(ready.signal)
         try:
+            if await queue(intake, ready.signal, once) is not None:
+                return []
             return [(take(intake, ready.signal, once, when.received_ns), once)]
         except SignalRefused as refused:
             await idempotency.stored(intake, once, _placed(refused, event.pointer))

@@ -14,7 +14,7 @@ from gateway_container.api.doors import Doors, KeyGrant
 from gateway_container.api.headers import check_json, check_request_id, collect, idempotency_key_of
 from gateway_container.api.once import Once
 from gateway_container.api.problems import Answer
-from gateway_container.api.taking import ACCEPTED, take
+from gateway_container.api.taking import ACCEPTED, queue, take
 from gateway_container.api.trace import Trace
 from kopitra.domain.errors import SignalRefused
 from kopitra.domain.ids import derived_signal_id
@@ -59,8 +59,8 @@ class SignalDoor:
         trace.signal_id = signal_id
         try:
             signal = to_domain(body, sender, trace.received_at, signal_id)
-            if signal.sequence is not None:
-                await intake.turn(signal)
+            if (answered := await queue(intake, signal, once)) is not None:
+                return answered
             pending = take(intake, signal, once, trace.received_ns)
         except (SignalRefused, Duplicate) as refused:
             return await idempotency.stored(intake, once, refused)

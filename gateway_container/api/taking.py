@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from gateway_container.api.doors import Intake, Pending
-from gateway_container.api.once import Once
+from gateway_container.api.once import Once, known
+from gateway_container.api.problems import Answer
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.signals import Signal
 from kopitra.store.drafts import IdempotencyDraft
@@ -58,6 +59,21 @@ class FirstAnswer:
     def _draft(self, body: Callable[[int], bytes]) -> IdempotencyDraft:
         once = self._once
         return IdempotencyDraft(once.principal, once.endpoint, once.key, once.fingerprint, ACCEPTED, body)
+
+
+async def queue(intake: Intake, signal: Signal, once: Once) -> Answer | None:
+    """Wait for the numbers before it and, unless it is an exit, for room. Raises QueueFull.
+
+    The first answer when the same call was answered while this one waited.
+    """
+    crowded = intake.crowded and not signal.is_exit
+    if signal.sequence is None and not crowded:
+        return None
+    if signal.sequence is not None:
+        await intake.turn(signal)
+    if crowded:
+        await intake.room()
+    return known(intake, once)
 
 
 def take(intake: Intake, signal: Signal, once: Once, received_ns: int) -> Pending:

@@ -19,7 +19,7 @@ from gateway_container.api.edge import Arrival, arrival_of
 from gateway_container.api.guards import Open
 from gateway_container.api.once import Once
 from gateway_container.api.problems import Answer, Problem
-from gateway_container.api.taking import ACCEPTED, take
+from gateway_container.api.taking import ACCEPTED, queue, take
 from gateway_container.api.trace import Trace
 from kopitra.domain.errors import SignalRefused
 from kopitra.domain.ids import derived_signal_id
@@ -138,6 +138,8 @@ class _Hook:
     async def _take(self, signal: Signal, once: Once) -> Answer:
         intake = self._doors.intake
         try:
+            if (answered := await queue(intake, signal, once)) is not None:
+                return answered
             pending = take(intake, signal, once, self._trace.received_ns)
         except (SignalRefused, Duplicate) as refused:
             return await idempotency.stored(intake, once, refused)

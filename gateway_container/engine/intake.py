@@ -16,6 +16,7 @@ from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.recovery import SIGNALS_MAX
 from gateway_container.engine.state import State
 from gateway_container.engine.turns import Turns
+from gateway_container.engine.turnstile import Turnstile
 from kopitra.domain.book import Book
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.errors import SignalRefused, Unavailable
@@ -70,6 +71,7 @@ class Intake:
         self._answers: OrderedDict[AnswerKey, IdempotencyRecord] = OrderedDict()
         self._running: set[AnswerKey] = set()
         self._turns = Turns(state)
+        self._turnstile = Turnstile()
         #: plans whose commit failed, with the book that holds them
         #: (bounded: UNCLEAR_MAX in _committed)
         self._unclear: dict[tuple[str, str], tuple[FanoutPlan, Book]] = {}
@@ -99,6 +101,7 @@ class Intake:
             signal.workspace, SignalPlanned(signal, made), signal_id=signal.signal_id, record=record
         )
         self.planned(*name, 0)
+        self._turnstile.entered(len(made.legs))
         if signal.sequence is not None:
             self._turns.wake(signal.leader)
         if record is not None:
@@ -126,6 +129,15 @@ class Intake:
         """Wait for the signals that its sender numbered before it; half a second at most, exits never."""
         await self._turns.wait(signal)
 
+    @property
+    def crowded(self) -> bool:
+        """What is not an exit waits for `room` before it comes in."""
+        return self._turnstile.crowded
+
+    async def room(self) -> None:
+        """Wait until fewer signals are being decided, a tenth of a second at most. Raises QueueFull."""
+        await self._turnstile.wait()
+
     def _rules(self, signal: Signal) -> Sequence[CopyRule]:
         leader = self._state.config.leaders.get(signal.leader)
         if leader is None or leader.workspace != signal.workspace:
@@ -143,6 +155,7 @@ class Intake:
         places: list[Place],
         stamp: Stamp,
     ) -> None:
+        self._turnstile.left(len(made.legs))  # whoever waits is woken behind this turn of the loop
         if done.cancelled() or done.exception() is not None:
             self._planned.pop(name, None)
             if len(self._unclear) >= UNCLEAR_MAX:

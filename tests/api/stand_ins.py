@@ -17,6 +17,7 @@ from gateway_container.api.doors import (
     OperatorGrant,
     Resume,
 )
+from kopitra.domain.errors import QueueFull
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg
 from kopitra.domain.ids import list_id
@@ -94,6 +95,8 @@ class Ledger:
     open: dict[AnswerKey, Waiting] = field(default_factory=dict[AnswerKey, Waiting])
     held: deque[Held] = field(default_factory=deque[Held])
     hold: bool = False
+    #: too much is being decided
+    full: bool = False
     trouble: Exception | None = None
     failure: Exception | None = None
     seq: int = 40
@@ -103,6 +106,15 @@ class Ledger:
     async def turn(self, signal: Signal) -> None:
         """Nothing is ever missing here."""
         del signal
+
+    @property
+    def crowded(self) -> bool:
+        """Like a gateway in a burst, when a test says so."""
+        return self.full
+
+    async def room(self) -> None:
+        """None comes free."""
+        raise QueueFull("More signals came at once than can be copied in time.")
 
     def accept(self, signal: Signal, answer: Answering | None, received_ns: int | None = None) -> Accepted:
         assert answer is not None

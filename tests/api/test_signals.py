@@ -246,6 +246,18 @@ async def test_the_engines_refusals(world: World, trouble: Exception, status: in
     assert world.ledger.untouched
 
 
+async def test_a_burst_keeps_entries_out_and_lets_exits_in(world: World) -> None:
+    """L-4: an entry that finds no room is refused while nothing has happened; exits do not even wait."""
+    world.ledger.full = True
+    entry = await world.signal()
+    assert (entry.status, entry.code, entry.headers["retry-after"]) == (503, "queue-full", "1")
+    assert world.ledger.untouched
+    leave = {"action": "exit", "symbol": "ES"}
+    assert (await world.signal(leave, key="k-2")).status == 202
+    world.ledger.full = False
+    assert (await world.signal()).status == 202
+
+
 async def test_a_commit_that_nobody_knows_of_is_not_called_refused(world: World) -> None:
     world.ledger.failure = Unavailable("no answer", code="commit-unknown")
     reply = await world.signal()
