@@ -87,9 +87,9 @@ async def test_hand_overs_in_one_process_double_and_lose_nothing(
             await made.force(force)
         await made.rest()
         await made.one.settled()
-        bounded(made)
         if path := os.environ.get("HANDOVER_FIGURES"):
             await made.publish(Path(path))
+        bounded(made)
         await made.one.nothing_is_doubled_or_lost()
 
 
@@ -114,9 +114,9 @@ async def test_processes_that_are_killed_or_frozen_double_and_lose_nothing(
             await made.force(force)
         await made.rest()
         await made.one.settled()
-        bounded(made)
         if path := os.environ.get("HANDOVER_FIGURES"):
             await made.publish(Path(path).with_suffix(".processes.json"))
+        bounded(made)
         await made.one.nothing_is_doubled_or_lost()
 
 
