@@ -23,6 +23,7 @@ from kopitra.domain.doubt import (
     Resend,
     Sight,
     Unfound,
+    given_up,
     is_held_still,
     looked,
     renewed_close,
@@ -264,8 +265,10 @@ class Lookup:
             self._reports.follow(follow)
             text = f"it cannot be found ({finding.why}): a new close of {follow.released[0].qty} stands in for it"
             self._alert("exit-renewed", text, order)
-        else:
-            self._tell(order, f"it cannot be found ({finding.why})")
+            return
+        self._tell(order, f"it cannot be found ({finding.why})")
+        if (over := given_up(self._state.book, order, held)) is not None:
+            self._reports.follow(over)
 
     def _tell(self, order: ChildOrder, why: str) -> None:
         name = order.intent.cl_ord_id

@@ -316,9 +316,10 @@ class Book:
         """Signed contracts under a leader in one product if every working entry and exit of ours filled.
 
         An entry that was to be canceled does not count, and one in doubt only with `doubts`: what is held is closed
-        without it, and should it fill after all, it is closed then (R-013).
+        without it, and should it fill after all, it is closed then (R-013). The same goes for an exit that would
+        close nothing of what is held any more.
         """
-        held = ZERO
+        held = coming = exits = ZERO
         for contract, position in self.held(account_id, leader).items():
             if root_of(contract) == contract_root:
                 held += position.qty
@@ -327,10 +328,10 @@ class Book:
             if order.cancel is not None or root_of(intent.symbol) != contract_root:
                 continue
             if intent.role == "entry":
-                held += order.coming(doubts) * sign(intent.side)
-            elif intent.role == "exit":
-                held += order.leaves_qty * sign(intent.side)
-        return held
+                coming += order.coming(doubts) * sign(intent.side)
+            elif intent.role == "exit" and held * sign(intent.side) < 0:
+                exits += order.leaves_qty
+        return less(held, exits) + coming
 
     def went_flat(self, account_id: str) -> None:
         """The broker confirmed twice that the account holds nothing: whatever we attributed is gone."""
@@ -354,6 +355,11 @@ def _drop(index: dict[_K, list[str]], key: _K, cl_ord_id: str) -> None:
         ids.remove(cl_ord_id)
         if not ids:
             del index[key]
+
+
+def less(held: Decimal, exits: Decimal) -> Decimal:
+    """What is left of a signed holding by closes of so many contracts; they never turn it."""
+    return max(ZERO, held - exits) if held > 0 else min(ZERO, held + exits)
 
 
 def root_of(contract: str) -> str:

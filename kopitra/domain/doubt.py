@@ -147,6 +147,22 @@ def renewed_close(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp |
     return FollowUp(intent.cl_ord_id, intent.account_id, released=(close,), renewed=intent.cl_ord_id)
 
 
+def given_up(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp | None:
+    """An exit that cannot be found and has nothing left to close counts no more: it would be taken for the close of
+    what is opened later (R-012). None while something it would close is held, or the broker's position differs from
+    the book's, which the exit may have done.
+    """
+    intent = order.intent
+    if order.superseded or intent.after or intent.role != "exit" or not intent.leader:
+        return None
+    counted = book.positions.get((intent.account_id, intent.symbol))
+    held = book.held(intent.account_id, intent.leader).get(intent.symbol)
+    is_due = held is not None and held.qty * sign(intent.side) < 0
+    if is_due or net_qty != (counted.qty if counted is not None else ZERO):
+        return None
+    return FollowUp(intent.cl_ord_id, intent.account_id, renewed=intent.cl_ord_id)
+
+
 class Resend(NamedTuple):
     """When an entry that was proved absent may be sent again, under its old id (R-011)."""
 

@@ -96,13 +96,14 @@ class FollowUp:
     cancels: tuple[CancelIntent, ...] = ()
     replaces: tuple[ReplaceIntent, ...] = ()
     dropped: tuple[str, ...] = ()
-    #: the order that could not be found and that `released` stands in for: a close of another id, or the same entry
+    #: the order that could not be found and that `released` stands in for: a close of another id, none where nothing
+    #: is left to close, or the same entry
     renewed: str = ""
 
     @property
     def is_empty(self) -> bool:
         """Nothing follows."""
-        return not (self.released or self.cancels or self.replaces or self.dropped)
+        return not (self.released or self.cancels or self.replaces or self.dropped or self.renewed)
 
     @property
     def only_shrinks(self) -> bool:

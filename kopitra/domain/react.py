@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
-from kopitra.domain.book import Book, ChildOrder, root_of
+from kopitra.domain.book import Book, ChildOrder, less, root_of
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import FollowUp
@@ -113,13 +113,14 @@ class _Made:
         contract = self._contract
         return [o for o in self.open if (i := o.intent).role == role and i.symbol == contract]
 
-    def _exits_in_flight(self, without: ChildOrder | None = None) -> Decimal:
-        """Signed quantity of closes that are on their way, held ones included."""
-        exits = ZERO
+    def _left(self, without: ChildOrder | None = None) -> Decimal:
+        """What closes on their way, waiting ones included, leave of the holding. One on its own side, which outlived
+        what it was for, closes nothing of it: should it fill, that is closed then."""
+        held, exits = self._held_qty, ZERO
         for order in self._children("exit"):
-            if order is not without:
-                exits += order.leaves_qty * sign(order.intent.side)
-        return exits
+            if order is not without and held * sign(order.intent.side) < 0:
+                exits += order.leaves_qty
+        return less(held, exits)
 
     def _entries_coming(self, closing_side: Side) -> Decimal:
         """What open entries will add to the side that a close on `closing_side` shrinks."""
@@ -150,7 +151,7 @@ class _Made:
     def close_now(self, held: ChildOrder) -> None:
         """Release a close with what is then really too much; drop it when nothing is."""
         held_qty = self._held_qty
-        expected = held_qty + self._exits_in_flight(without=held)
+        expected = self._left(without=held)
         closing = -sign(held.intent.side)
         excess = max(ZERO, expected * closing)
         target = self._target
@@ -205,16 +206,16 @@ class _Made:
         held = self._held_qty
         if not held or (not again and self._is_hopeless()):
             return
-        expected = held + self._exits_in_flight()
+        expected = self._left()
         target = self._target
         side: Side = "sell" if held > 0 else "buy"
         # What still works will bring its part of the target: the rest is what the holding may be.
         due = max(ZERO, abs(target) - self._entries_coming(side))
         keep = min(abs(expected), due) if expected * target > 0 else ZERO
         excess = abs(expected) - keep
-        if excess <= 0 or expected * held < 0 or any(i.role == "exit" for i in self._released):
+        if excess <= 0 or any(i.role == "exit" for i in self._released):
             return
-        self._released.append(close_of(self._book, self._order.intent, side, min(excess, abs(held))))
+        self._released.append(close_of(self._book, self._order.intent, side, excess))
 
     def _is_hopeless(self) -> bool:
         intent, state = self._order.intent, self._order.state

@@ -1,6 +1,6 @@
 """From what a follower has to what it should have: first shrink, which always goes, then grow, which must pass."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -93,8 +93,7 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
     for contract, position in case.held.items():
         if left == 0 or root_of(contract) != root or position.qty * step.have <= 0:
             continue
-        closing = [o.leaves_qty for o in here if o.intent.role == "exit" and o.intent.symbol == contract]
-        qty = min(left, abs(position.qty) - sum(closing, ZERO))
+        qty = min(left, abs(position.qty) - _closing(here, contract, position.qty))
         if qty <= 0:
             continue
         left -= qty
@@ -109,6 +108,13 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
             in_the_way.append(order)
             left -= order.coming()
     return Exits(tuple(orders), cancel_intents(case, in_the_way))
+
+
+def _closing(here: Sequence[ChildOrder], contract: str, held: Decimal) -> Decimal:
+    """What is being closed of a holding already. An exit on its own side, left in doubt before the holding turned,
+    closes nothing of it (R-012)."""
+    exits = (o for o in here if o.intent.role == "exit" and o.intent.symbol == contract)
+    return sum((o.leaves_qty for o in exits if held * sign(o.intent.side) < 0), ZERO)
 
 
 def against_target(case: Case, target: Decimal) -> list[ChildOrder]:

@@ -68,3 +68,42 @@ def test_an_exit_that_another_stands_in_for_holds_up_no_ladder(monkeypatch: pyte
     machine = worlds[0].machine
     assert machine is not None
     assert not machine.state.book.pending_exits
+
+
+@pytest.mark.parametrize("exit_s", [3.0, 12.0])
+def test_an_exit_in_doubt_is_no_part_of_a_close_on_the_other_side(
+    monkeypatch: pytest.MonkeyPatch, exit_s: float
+) -> None:
+    """I-09, R-012: the leader's exit was lost, then it turned. The lost sell counted against the close of the short, so
+    that its next exit closed nothing; before the reads that cannot find it, and after."""
+    hush()
+    lose_one(monkeypatch, 2)
+    acts = (
+        Act(0.5, "trade", "ES", 1),
+        Act(1.5, "exit", "ES"),
+        Act(2.0, "trade", "ES", -2),
+        Act(exit_s, "exit", "ES"),
+    )
+    outcome = run_plan(small(EA_LEADER, acts, chaos_s=14.0), sabotage=_prove_nothing)
+    assert outcome.faults["lost request"] == 3
+    assert broken(outcome) == []
+    assert outcome.placements == 9  # in, turned, out at three followers: nobody closes twice
+
+
+def test_an_exit_that_nobody_found_closes_nothing_of_what_is_opened_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """I-09, R-012: with nothing left to close it stood in the book for ever, and counted against the next holding."""
+    hush()
+    lose_one(monkeypatch, 2)
+    acts = (
+        Act(0.5, "trade", "ES", 1),
+        Act(1.5, "exit", "ES"),
+        Act(2.0, "trade", "ES", -2),
+        Act(12.0, "trade", "ES", 4),
+        Act(60.0, "exit", "ES"),
+    )
+    outcome = run_plan(small(EA_LEADER, acts, chaos_s=61.0), sabotage=_prove_nothing)
+    assert outcome.faults["lost request"] == 3
+    assert broken(outcome) == []
+    assert not [line for line in outcome.trace if "done" in line and "-g" in line]

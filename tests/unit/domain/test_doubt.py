@@ -15,6 +15,7 @@ from kopitra.domain.doubt import (
     Sight,
     Unfound,
     Wait,
+    given_up,
     is_held_still,
     looked,
     renewed_close,
@@ -249,6 +250,60 @@ def test_old_and_new_close_together_converge_to_flat_r_012(qty: int, done: int, 
     world.settle_closes_of(exit_)
     assert follow is not None or part == qty
     assert world.ledger["a1", ESZ6] == world.held() == 0
+
+
+def turned(qty: int = 2) -> tuple[World, ChildOrder]:
+    """A follower whose exit is in doubt and whose leader then went as far to the other side: it is short by `qty`."""
+    world, exit_ = leaving(qty)
+    world.say("enter", side="sell", quantity=d(2 * qty))
+    world.fill(world.child())
+    return world, exit_
+
+
+def test_an_exit_in_doubt_closes_nothing_of_what_is_held_on_its_own_side_r_012() -> None:
+    world, exit_ = turned()
+    assert exit_.state == "in_doubt"
+    assert world.held() == d(-2)
+    assert world.book.exposure("a1", "L", "ES") == d(-2)
+    (close,) = world.leg("exit").orders
+    assert (close.intent.side, close.intent.qty) == ("buy", d(2))
+
+
+@given(st.integers(1, 5), st.booleans())
+def test_a_close_on_the_other_side_ends_flat_whatever_the_doubt_did_r_012(qty: int, filled: bool) -> None:
+    """Not one contract too many while nobody knows; a fill that comes after all is closed then (R-013)."""
+    world, exit_ = turned(qty)
+    world.say("exit")
+    world.settle_closes_of(exit_)
+    assert world.ledger["a1", ESZ6] == world.held() == 0
+    if filled:
+        world.fill(exit_)
+        world.settle_closes_of(exit_)
+    assert world.ledger["a1", ESZ6] == world.held() == 0
+
+
+@pytest.mark.parametrize(
+    "net, over",
+    [(-2, True), (0, False), (-3, False), (-4, False), (1, False)],
+    ids=["as counted", "bought by somebody", "part was done", "it was done", "turned by somebody"],
+)
+def test_an_exit_with_nothing_left_to_close_counts_no_more_r_012(net: int, over: bool) -> None:
+    world, exit_ = turned()
+    follow = given_up(world.book, exit_, d(net))
+    assert (follow is not None) is over
+    if follow is not None:
+        assert not follow.is_empty
+        world.note(follow)
+        assert exit_.superseded
+        assert exit_.state == "in_doubt"
+        assert given_up(world.book, exit_, d(net)) is None
+
+
+def test_an_exit_is_not_given_up_while_what_it_closes_is_held_r_012() -> None:
+    """Another leader's short hides our long at the broker: a person has to look."""
+    world, exit_ = leaving()
+    world.book.positions["a1", ESZ6].qty = ZERO
+    assert given_up(world.book, exit_, ZERO) is None
 
 
 def test_an_exit_that_was_replaced_and_works_after_all_is_canceled_r_012() -> None:
