@@ -15,14 +15,12 @@ from kopitra.domain.doubt import (
     Sight,
     Unfound,
     Wait,
-    given_up,
     is_held_still,
     looked,
-    renewed_close,
     resent,
 )
 from kopitra.domain.journal import AbsenceProved, Doubted, FollowUp, OrderParked
-from kopitra.domain.orders import ZERO, ChildOrder
+from kopitra.domain.orders import ChildOrder
 from kopitra.domain.signals import StopLoss
 from tests.unit.domain.copy_world import ESZ6, World, d, rule
 
@@ -207,112 +205,6 @@ def test_a_parked_order_ends_by_a_person_s_word_or_by_evidence_r_001() -> None:
     world.note(AbsenceProved(entry.intent.cl_ord_id, "a1", (), who="ann", why="not on their screen"))
     assert entry.state == "not_placed"
     assert "not on their screen" in entry.reason
-
-
-@pytest.mark.parametrize(
-    "net, wanted",
-    [(2, 2), (1, 1), (0, 0), (-2, 0), (5, 2)],
-    ids=["still open", "part is closed", "closed unseen", "turned", "more than ours"],
-)
-def test_a_lost_exit_is_renewed_for_what_the_broker_shows_r_012(net: int, wanted: int) -> None:
-    world, exit_ = leaving()
-    follow = renewed_close(world.book, exit_, d(net))
-    assert (follow.released[0].qty if follow else ZERO) == wanted
-    if follow:
-        (close,) = follow.released
-        assert close.reduce_only
-        assert close.cl_ord_id != exit_.intent.cl_ord_id
-        assert close.side == "sell"
-
-
-def test_a_renewed_exit_is_not_renewed_again_and_counts_no_more_r_012() -> None:
-    world, exit_ = leaving()
-    follow = renewed_close(world.book, exit_, d(2))
-    assert follow is not None
-    world.note(follow)
-    assert exit_.superseded
-    assert exit_.leaves_qty == 0
-    assert renewed_close(world.book, exit_, d(2)) is None
-    assert world.book.exposure("a1", "L", "ES") == 0
-
-
-@given(st.integers(1, 5), st.integers(0, 5), st.sampled_from(["before the read", "after the close", "never"]))
-def test_old_and_new_close_together_converge_to_flat_r_012(qty: int, done: int, when: str) -> None:
-    """Whatever the old close did after all, and whenever that is told, the position ends at zero."""
-    world, exit_ = leaving(qty)
-    part = d(min(done, qty)) if when != "never" else ZERO
-    shown = d(qty) - (part if when == "before the read" else ZERO)
-    follow = renewed_close(world.book, exit_, shown)
-    world.follow(follow or FollowUp("", ""))
-    world.settle_closes_of(exit_)
-    if part:
-        world.fill(exit_, part)
-    world.settle_closes_of(exit_)
-    assert follow is not None or part == qty
-    assert world.ledger["a1", ESZ6] == world.held() == 0
-
-
-def turned(qty: int = 2) -> tuple[World, ChildOrder]:
-    """A follower whose exit is in doubt and whose leader then went as far to the other side: it is short by `qty`."""
-    world, exit_ = leaving(qty)
-    world.say("enter", side="sell", quantity=d(2 * qty))
-    world.fill(world.child())
-    return world, exit_
-
-
-def test_an_exit_in_doubt_closes_nothing_of_what_is_held_on_its_own_side_r_012() -> None:
-    world, exit_ = turned()
-    assert exit_.state == "in_doubt"
-    assert world.held() == d(-2)
-    assert world.book.exposure("a1", "L", "ES") == d(-2)
-    (close,) = world.leg("exit").orders
-    assert (close.intent.side, close.intent.qty) == ("buy", d(2))
-
-
-@given(st.integers(1, 5), st.booleans())
-def test_a_close_on_the_other_side_ends_flat_whatever_the_doubt_did_r_012(qty: int, filled: bool) -> None:
-    """Not one contract too many while nobody knows; a fill that comes after all is closed then (R-013)."""
-    world, exit_ = turned(qty)
-    world.say("exit")
-    world.settle_closes_of(exit_)
-    assert world.ledger["a1", ESZ6] == world.held() == 0
-    if filled:
-        world.fill(exit_)
-        world.settle_closes_of(exit_)
-    assert world.ledger["a1", ESZ6] == world.held() == 0
-
-
-@pytest.mark.parametrize(
-    "net, over",
-    [(-2, True), (0, False), (-3, False), (-4, False), (1, False)],
-    ids=["as counted", "bought by somebody", "part was done", "it was done", "turned by somebody"],
-)
-def test_an_exit_with_nothing_left_to_close_counts_no_more_r_012(net: int, over: bool) -> None:
-    world, exit_ = turned()
-    follow = given_up(world.book, exit_, d(net))
-    assert (follow is not None) is over
-    if follow is not None:
-        assert not follow.is_empty
-        world.note(follow)
-        assert exit_.superseded
-        assert exit_.state == "in_doubt"
-        assert given_up(world.book, exit_, d(net)) is None
-
-
-def test_an_exit_is_not_given_up_while_what_it_closes_is_held_r_012() -> None:
-    """Another leader's short hides our long at the broker: a person has to look."""
-    world, exit_ = leaving()
-    world.book.positions["a1", ESZ6].qty = ZERO
-    assert given_up(world.book, exit_, ZERO) is None
-
-
-def test_an_exit_that_was_replaced_and_works_after_all_is_canceled_r_012() -> None:
-    world, exit_ = leaving()
-    follow = renewed_close(world.book, exit_, d(2))
-    assert follow is not None
-    world.note(follow)
-    world.report(exit_, "new", "new")
-    assert exit_.cancel is not None
 
 
 ALLOWED = Resend(wanted=True, dedups_for_ever=True, age_ms=6_000, max_age_ms=30_000)
