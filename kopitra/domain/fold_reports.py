@@ -53,6 +53,8 @@ def reported(book: Book, report: ExecutionReport) -> Effect:
         _filled(book, order, report)
     if event is not None:
         fault = advance(book, order, event, report.text)
+    if event == "complete" and report.exec_type == "order_status":
+        take_numbers(order, report.order_qty, None, None, None)
     _answered(order, report)
     return Effect(order, before, is_trade, fault)
 

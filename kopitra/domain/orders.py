@@ -296,7 +296,9 @@ def event_of(report: ExecutionReport, order: ChildOrder) -> Event | None:
             grown = order.state == "filled" and (report.order_qty or order.qty) > order.cum_qty
             return "fill" if grown else "work"
         case "order_status":
-            if report.ord_status == "filled" and 0 < order.qty <= order.cum_qty:
+            # Its size at the end, where the broker says it: a move whose answer nobody heard may have changed it.
+            size = order.qty if report.order_qty is None else report.order_qty
+            if report.ord_status == "filled" and 0 < size <= order.cum_qty:
                 return "complete"
             return _STATUS_EVENTS[report.ord_status]
         case told:

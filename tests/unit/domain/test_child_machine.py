@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.journal import Doubted, OrderNotSent, Reported
+from kopitra.domain.news import is_news
 from kopitra.domain.orders import TERMINAL, ZERO
 from tests.unit.domain.copy_world import ESZ6, World, d
 from tests.unit.domain.copy_world import rule as copy_rule
@@ -226,3 +227,18 @@ def test_an_illegal_fact_blocks_its_account_and_still_moves_the_position() -> No
     assert "skipped cannot complete" in effect.fault
     assert "a1" in world.book.blocked
     assert world.held() == 4
+
+
+def test_a_size_that_a_move_changed_unheard_ends_the_child_when_it_is_filled() -> None:
+    """R-003, R-018: a move to fewer contracts was never answered; the list shows the order filled with what we have
+    counted, so nothing of it is left. Without the broker's size it stays open until executions say so."""
+    for told, state in ((d(1), "filled"), (None, "partial")):
+        world = _entered(2)
+        fill = {"exec_type": "trade", "ord_status": "partially_filled", "exec_id": "x1"}
+        world.note(Reported(_report(world, **fill, last_qty=d(1), last_px=d(4990))))
+        listed = _report(world, exec_type="order_status", ord_status="filled", cum_qty=d(1), order_qty=told)
+        assert is_news(world.book, listed) == (state == "filled")
+        world.note(Reported(listed))
+        child = world.book.orders[listed.cl_ord_id or ""]
+        assert (child.state, child.cum_qty) == (state, d(1))
+        assert child.leaves_qty == (0 if state == "filled" else 1)
