@@ -331,7 +331,7 @@ class Book:
                 coming += order.coming(doubts) * sign(intent.side)
             elif intent.role == "exit" and held * sign(intent.side) < 0:
                 exits += order.leaves_qty
-        return less(held, exits) + coming
+        return (less(held, exits) if exits else held) + coming
 
     def went_flat(self, account_id: str) -> None:
         """The broker confirmed twice that the account holds nothing: whatever we attributed is gone."""
