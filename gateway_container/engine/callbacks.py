@@ -67,5 +67,5 @@ class Callbacks:
         """The book has this execution with this quantity; with another one it is flagged, not dropped (R-040)."""
         if report.exec_type != "trade" or not report.exec_id:
             return False
-        seen = self._state.book.exec_ids.get(report.account_id)
-        return (seen.get(report.exec_id) if seen is not None else None) == report.last_qty
+        known = self._state.book.counted(report.account_id, report.exec_id)
+        return known is not None and known.qty == report.last_qty

@@ -23,7 +23,7 @@ from kopitra.domain.way_out import WayOut
 
 #: children kept in memory after their end, oldest leave first
 ENDED_ORDERS_MAX: Final = 50_000
-#: execution ids remembered per account to recognise repeats
+#: executions remembered per account to recognise repeats; what is not newer than those it forgot was counted
 EXEC_IDS_MAX: Final = 10_000
 #: entries remembered per account for the orders-per-minute check
 ORDER_TIMES_MAX: Final = 1_000
@@ -118,6 +118,13 @@ class Position:
             self.cost = ZERO
 
 
+class Counted(NamedTuple):
+    """An execution that is in the positions."""
+
+    qty: Decimal
+    at: datetime
+
+
 class LastEntry(NamedTuple):
     """The newest entry of one side in one contract, for the duplicate window."""
 
@@ -163,10 +170,12 @@ class Book:
     mirrors: dict[tuple[str, str], list[str]] = field(default_factory=dict[tuple[str, str], list[str]])
     #: list id -> our children of that signal, follow-ups included
     lists: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    #: account -> execution id -> its quantity
-    exec_ids: dict[str, OrderedDict[str, Decimal]] = field(
-        default_factory=dict[str, OrderedDict[str, Decimal]]
+    #: account -> execution id -> what was counted
+    exec_ids: dict[str, OrderedDict[str, Counted]] = field(
+        default_factory=dict[str, OrderedDict[str, Counted]]
     )
+    #: account -> time of the newest execution that was forgotten
+    forgotten: dict[str, datetime] = field(default_factory=dict[str, datetime])
     order_times: dict[str, deque[datetime]] = field(default_factory=dict[str, deque[datetime]])
     last_entries: dict[tuple[str, str, Side], LastEntry] = field(
         default_factory=dict[tuple[str, str, Side], LastEntry]
@@ -299,17 +308,28 @@ class Book:
         if len(self.strangers) < STRANGERS_MAX:
             self.strangers[cl_ord_id] = account_id
 
-    def is_new_execution(self, account_id: str, exec_id: str, qty: Decimal) -> bool:
-        """Remember an execution id and its quantity; False when it was seen before (R-003)."""
+    def counted(self, account_id: str, exec_id: str) -> Counted | None:
+        """What was counted under an execution id, while it is remembered."""
+        seen = self.exec_ids.get(account_id)
+        return None if seen is None else seen.get(exec_id)
+
+    def has_forgotten(self, account_id: str, at: datetime) -> bool:
+        """An execution of that time was counted and forgotten: brokers list a whole day at every read."""
+        newest = self.forgotten.get(account_id)
+        return newest is not None and at <= newest
+
+    def is_new_execution(self, account_id: str, exec_id: str, qty: Decimal, at: datetime) -> bool:
+        """Remember an execution id and its quantity; False when it was counted before (R-003)."""
         seen = self.exec_ids.get(account_id)
         if seen is None:
             # Its first key is found in constant time: in a full plain dict that takes ever longer.
             seen = self.exec_ids[account_id] = OrderedDict()
-        if exec_id in seen:
+        if exec_id in seen or self.has_forgotten(account_id, at):
             return False
-        seen[exec_id] = qty
+        seen[exec_id] = Counted(qty, at)
         if len(seen) > EXEC_IDS_MAX:
-            seen.popitem(last=False)
+            _, oldest = seen.popitem(last=False)
+            self.forgotten[account_id] = max(oldest.at, self.forgotten.get(account_id, oldest.at))
         return True
 
     def exposure(self, account_id: str, leader: str, contract_root: str, *, doubts: bool = False) -> Decimal:

@@ -34,7 +34,7 @@ def reported(book: Book, report: ExecutionReport) -> Effect:
     order = _find(book, report)
     is_trade = report.exec_type == "trade" and report.last_qty is not None
     if is_trade and not book.is_new_execution(
-        report.account_id, execution_id(report), report.last_qty or ZERO
+        report.account_id, execution_id(report), report.last_qty or ZERO, report.transact_time
     ):
         return Effect(order, order.state if order else None, False, _restated(book, report))
     if is_trade:
@@ -70,10 +70,10 @@ def execution_id(report: ExecutionReport) -> str:
 def _restated(book: Book, report: ExecutionReport) -> str:
     """One execution id with two quantities: nothing is added, entries of the contract stop until a person has looked
     (R-040)."""
-    known = book.exec_ids[report.account_id][execution_id(report)]
-    if known == report.last_qty:
+    known = book.counted(report.account_id, execution_id(report))
+    if known is None or known.qty == report.last_qty:
         return ""
-    why = f"execution {report.exec_id} was {known}, is now {report.last_qty}"
+    why = f"execution {report.exec_id} was {known.qty}, is now {report.last_qty}"
     fault = f"{why}: compare {report.symbol} with the broker, then lift its block"
     book.sync.blocked[report.account_id, report.symbol] = fault
     return fault

@@ -26,9 +26,10 @@ def is_news(book: Book, report: ExecutionReport) -> bool:
     if order is None:
         return False
     if report.exec_type == "trade":
-        seen = book.exec_ids.get(report.account_id)
-        known = None if seen is None else seen.get(execution_id(report))
-        return known is None or known != report.last_qty
+        known = book.counted(report.account_id, execution_id(report))
+        if known is None:
+            return not book.has_forgotten(report.account_id, report.transact_time)
+        return known.qty != report.last_qty
     if order.order_id is None and report.order_id:
         return True
     event = event_of(report, order)

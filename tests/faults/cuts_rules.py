@@ -97,8 +97,8 @@ def executions_count_each_time(knife: Knife) -> None:
     """Whatever a broker tells again is counted again."""
     real = Book.is_new_execution
 
-    def is_new(self: Book, account_id: str, exec_id: str, qty: Decimal) -> bool:
-        real(self, account_id, exec_id, qty)
+    def is_new(self: Book, account_id: str, exec_id: str, qty: Decimal, at: datetime) -> bool:
+        real(self, account_id, exec_id, qty, at)
         return True
 
     knife.swap(Book, "is_new_execution", is_new)

@@ -1,11 +1,14 @@
 """One child: any order in which its reports arrive folds to the same position and the same end."""
 
+from datetime import timedelta
 from decimal import Decimal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from kopitra.domain import book
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.journal import Doubted, OrderNotSent, Reported
 from kopitra.domain.news import is_news
@@ -242,3 +245,23 @@ def test_a_size_that_a_move_changed_unheard_ends_the_child_when_it_is_filled() -
         child = world.book.orders[listed.cl_ord_id or ""]
         assert (child.state, child.cum_qty) == (state, d(1))
         assert child.leaves_qty == (0 if state == "filled" else 1)
+
+
+def test_executions_that_were_forgotten_are_not_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-003, R-021: a broker lists its whole day at every read, and memory has a bound."""
+    monkeypatch.setattr(book, "EXEC_IDS_MAX", 2)
+    world = _entered(4)
+    fills = [
+        _report(
+            world, exec_type="trade", exec_id=f"x{n}", last_qty=d(1), last_px=d(4990),
+            transact_time=world.now + timedelta(seconds=n),
+        )
+        for n in range(4)
+    ]  # fmt: skip
+    for fill in fills:
+        world.note(Reported(fill))
+    assert list(world.book.exec_ids["a1"]) == ["x2", "x3"]
+    assert not any(is_news(world.book, fill) for fill in fills)
+    for fill in fills:
+        assert not world.note(Reported(fill)).new_execution
+    assert world.held() == 4
