@@ -160,6 +160,8 @@ class RestClient:
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
     ) -> RestReply:
+        if self._client.is_closed:
+            raise Disconnected(f"{method} {path} is not asked: the session is closed")
         try:
             async with self._client.stream(
                 method, path, content=body, params=query, headers=headers

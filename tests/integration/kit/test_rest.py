@@ -164,3 +164,12 @@ def test_json_of_another_shape_is_a_violation_that_does_not_quote_it(body: bytes
     with pytest.raises(ProtocolViolation, match="does not parse") as raised:
         decoded(body, Account)
     assert "s3cret" not in str(raised.value)
+
+
+async def test_a_closed_client_is_disconnected(server: ScriptedServer) -> None:
+    """A read that was under way when its session was closed asks on, and must hear what every reader understands."""
+    rest = RestClient(f"http://127.0.0.1:{server.port}")
+    await rest.aclose()
+    with pytest.raises(Disconnected, match="closed"):
+        await rest.get("/order/list")
+    assert not server.requests
