@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 
 from tests.faults.ablating import try_all
-from tests.faults.ablations import TRIES_MAX
 from tests.faults.publish import PAGE, RESULTS, Ablated, publish
 from tests.faults.runs import Figures, commit, hashes, hush, run_many
 from tests.faults.shrink import shrink
 from tests.faults.swarm import Plan, make_plan
 from tests.faults.sweep import sweep
+from tests.faults.trials import TRIES_MAX
 from tests.faults.world import Outcome, run_plan
 
 

@@ -14,11 +14,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from tests.faults.ablations import ABLATIONS, BY_NAME, Ablation, Cards, Crashes, Seeds
+from tests.faults.ablations import ABLATIONS, BY_NAME
+from tests.faults.directed import WORLDS
 from tests.faults.knife import without
 from tests.faults.runs import ROOT, hush
-from tests.faults.swarm import make_plan
+from tests.faults.swarm import Plan, make_plan
 from tests.faults.sweep import points, scenario
+from tests.faults.trials import Ablation, Cards, Crashes, Directed, Seeds
 from tests.faults.world import World, run_plan
 
 _ALERT: Final = "invariant-"
@@ -77,27 +79,32 @@ def _unmissed(ablation: Ablation, tries: int) -> Finding:
     return Finding(ablation.name, ablation.lives, "", tries, "", "nobody missed it")
 
 
-def _runs(trial: Seeds | Crashes) -> Iterator[tuple[str, Run]]:
+def _runs(trial: Seeds | Crashes | Directed) -> Iterator[tuple[str, Run]]:
     """What is run, one after the other: (how a person names it, how it is run)."""
     if isinstance(trial, Seeds):
         seed = trial.first
         while True:
             yield f"seed {seed}", lambda seed=seed: _seed(seed, trial.faults)
             seed += 1
+    if isinstance(trial, Directed):
+        for name in trial.worlds:
+            yield name, lambda name=name: _judged(WORLDS[name])
+        return
     for step in range(1, points(trial.scenario) + 1, trial.every):
         yield f"{trial.scenario}, step {step}", lambda step=step: _step(trial.scenario, step)
 
 
 def _seed(seed: int, faults: frozenset[str]) -> list[Broke]:
-    seen: list[World] = []
-    plan = make_plan(seed, faults) if faults else make_plan(seed)
-    outcome = run_plan(plan, sabotage=seen.append)
-    return [Broke(v.invariant, v.text) for v in outcome.violations] + _asserted(seen[0])
+    return _judged(make_plan(seed, faults) if faults else make_plan(seed))
 
 
 def _step(name: str, step: int) -> list[Broke]:
+    return _judged(scenario(name), kill_before_step=step)
+
+
+def _judged(plan: Plan, kill_before_step: int = 0) -> list[Broke]:
     seen: list[World] = []
-    outcome = run_plan(scenario(name), kill_before_step=step, sabotage=seen.append)
+    outcome = run_plan(plan, kill_before_step=kill_before_step, sabotage=seen.append)
     return [Broke(v.invariant, v.text) for v in outcome.violations] + _asserted(seen[0])
 
 

@@ -1,58 +1,11 @@
-"""Every safeguard that must be missed when it is gone (T-90): what takes it out, where it lives, and who misses it.
-
-A trial is one of three. `Seeds`: swarms of the simulation until an invariant breaks. `Crashes`: the small scenarios,
-killed before one step after the other. `Cards`: tests that fail without it, for what the simulation does not reach.
-"""
+"""Every safeguard that must be missed when it is gone (T-90): what takes it out, where it lives, and who misses it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from tests.faults import cuts_engine as engine
 from tests.faults import cuts_rules as rules
-from tests.faults.knife import Cut
-
-#: seeds or steps that a trial may need (T-90)
-TRIES_MAX: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Seeds:
-    """Swarms from seed `first` on; `faults` empty: the classes that each seed draws, else exactly these."""
-
-    faults: frozenset[str] = frozenset()
-    first: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Crashes:
-    """A scenario of the crash sweep, killed before each n-th step."""
-
-    scenario: str
-    every: int = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Cards:
-    """Tests by their pytest ids; one of them must fail."""
-
-    tests: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Ablation:
-    """One safeguard."""
-
-    name: str
-    #: file of the product that holds it
-    lives: str
-    cut: Cut
-    #: invariants or behaviours that break without it
-    breaks: tuple[str, ...]
-    trial: Seeds | Crashes | Cards = Seeds()
-    #: seeds or steps within which the tests of a pull request want it missed; 0: only `make ablate` tries it
-    quick: int = 0
-
+from tests.faults.trials import Ablation, Cards, Crashes, Directed, Seeds
 
 _ENGINE: Final = "gateway_container/engine"
 _DOMAIN: Final = "kopitra/domain"
@@ -106,8 +59,9 @@ ABLATIONS: Final = (
         "exit file at a start",
         f"{_ENGINE}/exit_file.py",
         engine.exit_files_are_not_read,
-        ("I-06", "I-07", "I-08"),
-        quick=4,
+        ("I-06", "I-09"),
+        Directed(("a stop that only the exit file holds", "exits that only the exit file holds")),
+        quick=2,
     ),
     Ablation("two-read proof", f"{_DOMAIN}/doubt.py", rules.one_read_is_proof, ("R-002", "I-09", "I-08")),
     Ablation("execution ids", f"{_DOMAIN}/book.py", rules.executions_count_each_time, ("I-08",), quick=3),

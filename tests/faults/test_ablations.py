@@ -8,12 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ablating import try_out
-from tests.faults.ablations import ABLATIONS, BY_NAME, Cards
+from tests.faults.ablations import ABLATIONS, BY_NAME
+from tests.faults.directed import WORLDS
 from tests.faults.knife import Knife, without
 from tests.faults.publish import PAGE, RESULTS, filled
-from tests.faults.runs import ROOT
+from tests.faults.runs import ROOT, hush
+from tests.faults.trials import Cards, Directed
+from tests.faults.world import run_plan
 
 QUICK = [one.name for one in ABLATIONS if one.quick and not isinstance(one.trial, Cards)]
+DIRECTED = [
+    (one.name, world) for one in ABLATIONS if isinstance(one.trial, Directed) for world in one.trial.worlds
+]
 
 
 def test_there_is_an_ablation_for_every_safeguard_that_is_named_t_90() -> None:
@@ -45,6 +51,18 @@ def test_what_is_taken_out_is_there_and_is_put_back_t_90(name: str) -> None:
 def test_without_it_an_invariant_breaks_within_few_seeds_t_90(name: str) -> None:
     found = try_out(name, BY_NAME[name].quick)
     assert found.invariant in BY_NAME[name].breaks, found
+
+
+@pytest.mark.parametrize("name, world", DIRECTED)
+def test_each_world_that_is_made_for_a_safeguard_misses_it_t_90(name: str, world: str) -> None:
+    hush()
+    with without(BY_NAME[name].cut):
+        outcome = run_plan(WORLDS[world])
+    assert {violation.invariant for violation in outcome.violations} & set(BY_NAME[name].breaks)
+
+
+def test_every_world_that_is_made_by_hand_belongs_to_a_safeguard() -> None:
+    assert sorted(WORLDS) == sorted(world for _, world in DIRECTED)
 
 
 def test_a_cut_is_over_when_its_trial_fails() -> None:

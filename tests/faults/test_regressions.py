@@ -2,21 +2,12 @@
 
 from dataclasses import replace
 
+from tests.faults.directed import small
 from tests.faults.house import BOSS_LEADER, EA_LEADER
 from tests.faults.outcome import Outcome
 from tests.faults.runs import hush
-from tests.faults.swarm import Act, Plan, Trouble, make_plan
+from tests.faults.swarm import Act, Trouble, make_plan
 from tests.faults.world import World, run_plan
-
-
-def small(
-    leader: str, acts: tuple[Act, ...], troubles: tuple[Trouble, ...] = (), chaos_s: float = 4.0
-) -> Plan:
-    """Three followers of one leader, polite brokers."""
-    base = make_plan(1, frozenset())
-    return replace(
-        base, chaos_s=chaos_s, followers=3, acts=acts, troubles=troubles, only=leader, numbered=True
-    )
 
 
 def broken(outcome: Outcome) -> list[str]:

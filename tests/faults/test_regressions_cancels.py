@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from tests.faults.directed import small
 from tests.faults.house import BOSS, EA_LEADER
 from tests.faults.rude_broker import WORLD, Line
 from tests.faults.runs import hush
 from tests.faults.swarm import Act, Trouble
-from tests.faults.test_regressions import broken, small
+from tests.faults.test_regressions import broken
 from tests.faults.world import World, run_plan
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.faults.directed import small
 from tests.faults.house import EA_LEADER
 from tests.faults.rude_broker import Line, RudeBroker
 from tests.faults.rude_words import Place, Request
 from tests.faults.runs import hush
 from tests.faults.swarm import Act, Trouble
-from tests.faults.test_regressions import broken, small
+from tests.faults.test_regressions import broken
 from tests.faults.world import World, run_plan
 
 

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+from tests.faults.directed import small
 from tests.faults.gateways import Disk, Gateway
 from tests.faults.house import EA_LEADER
 from tests.faults.memory_wire import Connection, OnDown
 from tests.faults.rude_broker import WORLD
 from tests.faults.runs import hush
 from tests.faults.swarm import Act, Plan, Trouble
-from tests.faults.test_regressions import broken, small
+from tests.faults.test_regressions import broken
 from tests.faults.world import World, run_plan
 
 #: seconds; longer than a lease and its grace

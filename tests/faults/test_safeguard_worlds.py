@@ -6,13 +6,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from tests.faults.directed import WORLDS, small
 from tests.faults.house import BOSS, BOSS_LEADER, EA_LEADER
 from tests.faults.outcome import Outcome
 from tests.faults.rude_broker import WORLD, Line
 from tests.faults.rude_manners import LAG_MAX_MS
 from tests.faults.runs import hush
 from tests.faults.swarm import Act
-from tests.faults.test_regressions import broken, small
+from tests.faults.test_regressions import broken
 from tests.faults.world import World, run_plan
 
 
@@ -99,3 +100,27 @@ def test_a_doubt_is_looked_up_so_that_its_contract_trades_again() -> None:
     outcome = run_plan(small(EA_LEADER, acts, chaos_s=24.0), sabotage=sabotage)
     assert broken(outcome) == []
     assert len(_written(outcome, " buy ", 20.0)) == 3
+
+
+def test_a_stop_that_only_the_exit_file_holds_is_in_force_in_the_next_process() -> None:
+    """I-06, R-072: somebody trades again behind a stop that was confirmed while the database was away."""
+    hush()
+    outcome = run_plan(WORLDS["a stop that only the exit file holds"])
+    assert broken(outcome) == []
+    assert outcome.placements == 0
+    assert _gateways(outcome) == 2
+
+
+def test_exits_that_only_the_exit_file_holds_are_not_made_again() -> None:
+    """I-09, R-072: the leader's account is read anew, and its followers are out already."""
+    hush()
+    outcome = run_plan(WORLDS["exits that only the exit file holds"])
+    assert broken(outcome) == []
+    assert {line.split()[1] for line in _written(outcome, " sell ")} == {"g1"}
+    assert outcome.placements == 6
+    assert _gateways(outcome) == 2
+
+
+def _gateways(outcome: Outcome) -> int:
+    """Processes that were started."""
+    return sum(" start g" in line for line in outcome.trace)
