@@ -112,7 +112,7 @@ class Assertions:
         match entry:
             case SignalPlanned():
                 for leg in entry.plan.legs:
-                    if ready := sum(1 for approved in leg.orders if not approved.intent.after):
+                    if leg.orders and (ready := len([o for o in leg.orders if not o.intent.after])):
                         credit[leg.account_id] = credit.get(leg.account_id, 0) + ready
             case FollowUp():
                 for intent in entry.released:

@@ -7,7 +7,7 @@ book when its time is over.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from gateway_container.engine.state import State
@@ -89,8 +89,11 @@ class Expected:
             self._close()
 
     def _judge(self, due: _Due) -> None:
+        found = unseen(self._state.book, due.list_id, due.legs)
+        if not found:
+            return  # nearly always
         for leg in due.legs:
-            missing = next(unseen(self._state.book, due.list_id, leg), None)
+            missing = found.get(leg.account_id)
             if missing is None or (leg.account_id, due.list_id) in self._open:
                 continue
             delay_ms = 0 if due.last else max((a.intent.delay_ms for a in leg.orders), default=0)
@@ -113,28 +116,31 @@ class Expected:
     def _close(self) -> None:
         book = self._state.book
         for key, alert in list(self._open.items()):
-            if next(unseen(book, alert.list_id, alert.leg), None) is not None:
+            account_id = key[0]
+            if account_id in unseen(book, alert.list_id, (alert.leg,)):
                 continue
             del self._open[key]
-            account_id = key[0]
             found = book.orders.get(alert.cl_ord_id)
             text = f"{alert.cl_ord_id} is {found.state if found is not None else 'over'}"
             cleared = AlertCleared(CODE, text, account_id, alert.cl_ord_id)
             self._note(self._state.workspace_of(account_id), cleared)
 
 
-def unseen(book: Book, list_id: str, leg: FollowerLeg) -> Iterator[ChildOrder]:
-    """A follower's orders of a signal, what followed from them included, that have neither ended nor rest at the
-    broker; and those whose cancel it asked for and nobody answered."""
+def unseen(book: Book, list_id: str, legs: Sequence[FollowerLeg]) -> dict[str, ChildOrder]:
+    """By account the first order of a signal, what followed from it included, that has neither ended nor rests at the
+    broker; or one whose cancel it asked for and nobody answered."""
+    found: dict[str, ChildOrder] = {}
     for name in book.lists.get(list_id, ()):
         child = book.orders.get(name)
-        if child is not None and child.intent.account_id == leg.account_id and not is_seen(book, child):
-            yield child
-    for request in leg.cancels:
-        child = book.orders.get(request.orig_cl_ord_id)
-        wanted = child.cancel if child is not None and child.state not in TERMINAL else None
-        if child is not None and wanted is not None and wanted.cl_ord_id == request.cl_ord_id:
-            yield child
+        if child is not None and not is_seen(book, child):
+            found.setdefault(child.intent.account_id, child)
+    for leg in legs:
+        for request in leg.cancels:
+            child = book.orders.get(request.orig_cl_ord_id)
+            wanted = child.cancel if child is not None and child.state not in TERMINAL else None
+            if child is not None and wanted is not None and wanted.cl_ord_id == request.cl_ord_id:
+                found.setdefault(leg.account_id, child)
+    return found
 
 
 def is_seen(book: Book, child: ChildOrder) -> bool:
