@@ -126,6 +126,18 @@ def _adapt(connection: AsyncConnection[TupleRow]) -> None:
     connection.adapters.register_loader("jsonb", _ParsedJson)
 
 
+#: the server, or the way to it, is away. Psycopg counts among the faults of a program that the server ended a session
+#: which stood still inside a transaction (a process that was paused), and that it only reads (a fail-over).
+_AWAY: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,
+    PoolTimeout,
+)
+
+
 @contextlib.contextmanager
 def translated() -> Generator[None]:
     """The rim: no psycopg error passes. What is not listed is a defect of ours and is left to be seen."""
@@ -139,7 +151,7 @@ def translated() -> Generator[None]:
             "create that first, or correct its id."
         )
         raise Conflict(text, code="unknown-reference") from error
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+    except _AWAY as error:
         raise Unavailable(
             f"PostgreSQL does not answer: {error}. Check DATABASE_URL and that the server runs."
         ) from error

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import pytest
 
@@ -19,6 +20,11 @@ from kopitra.store.switches import list_switches
 
 #: seconds; short enough to wait for, long enough for a busy machine
 QUICK = LeaseSettings(ttl_s=1.2, renew_s=0.3, margin_s=0.4, exit_grace_s=0.4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pid:
+    pid: int
 
 
 class Told:
@@ -177,3 +183,28 @@ async def test_r083_a_crowd_at_the_doors_holds_up_neither_the_renewal_nor_the_sw
         assert await list_switches(db) == []
     await asyncio.gather(*crowd)
     await lease.release("the test is over")
+
+
+async def test_a_server_that_gives_a_session_up_is_away_and_not_a_fault(db: Database) -> None:
+    """A standby that was paused inside its transaction must look again and not die of it (R-082); a database that only
+    reads after a fail-over is away, too (R-071)."""
+
+    async def stand_still() -> None:
+        async with db.transaction() as session:
+            await session.run("set local idle_in_transaction_session_timeout = 1")
+            me, waits = await session.rows(_Pid, "select pg_backend_pid() as pid"), 0
+            while await db.rows(_Pid, "select pid from pg_stat_activity where pid = %s", (me[0].pid,)):
+                waits += 1
+                assert waits < 500, "the server keeps the session"
+                await asyncio.sleep(0.01)
+            await session.rows(_Pid, "select 1 as pid")
+
+    async def write_to_a_reader() -> None:
+        async with db.transaction() as session:
+            await session.run("set transaction read only")
+            await session.run("create table t (n int)")
+
+    with pytest.raises(Unavailable):
+        await stand_still()
+    with pytest.raises(Unavailable, match="read-only"):
+        await write_to_a_reader()
