@@ -131,8 +131,15 @@ def _simulated(path: Path, name: str) -> list[tuple[str, ...]]:
     found = msgspec.json.decode(path.read_bytes(), type=Figures)
     points = f", {found.crash_points:,} crash points" if found.crash_points else ""
     hours = f"{found.virtual_s / 3600:,.1f} virtual hours"
-    text = f"{sum(found.faults.values()):,} faults, {found.placements:,} placements, {hours}{points}"
+    broken = "".join(
+        f"; **{name} broken** by {_named(seeds)}" for name, seeds in sorted(found.broken.items())
+    )
+    text = f"{sum(found.faults.values()):,} faults, {found.placements:,} placements, {hours}{points}{broken}"
     return [(name, found.commit, f"{found.seeds:,}", text, str(found.doubles), str(found.lost))]
+
+
+def _named(seeds: list[int]) -> str:
+    return ", ".join(map(str, seeds[:10])) + (f" and {len(seeds) - 10} more" if len(seeds) > 10 else "")
 
 
 def _handed_over(path: Path, name: str) -> list[tuple[str, ...]]:
