@@ -118,7 +118,7 @@ class Budget:
         # The way of nearly every order; what is refused is worked out by `forecast`.
         if now_ns < (self._shut_until_ns if lane is Lane.FLATTEN else self._paused_until_ns):
             return self.forecast(lane, now_ns, cost + spare)
-        kept = self.kept() if lane > Lane.EXIT else 0
+        kept = self._kept_from(lane)
         for count, ceilings, wholes in self._windows:
             wanted = count.total(now_ns) + cost + spare
             if wanted > ceilings[lane] or wanted + kept > wholes[lane]:

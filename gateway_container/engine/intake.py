@@ -101,12 +101,12 @@ class Intake:
             signal.workspace, SignalPlanned(signal, made), signal_id=signal.signal_id, record=record
         )
         self.planned(*name, 0)
-        self._turnstile.entered(len(made.legs))
         if signal.sequence is not None:
             self._turns.wake(signal.leader)
         if record is not None:
             self.remember(signal.workspace, record, future)
         places = self._fanout.prepare(made, stamp)
+        self._turnstile.entered(len(made.legs))  # and out again by `_committed`, whatever becomes of it
         future.add_done_callback(lambda done: self._committed(done, name, made, places, stamp))
         self._hooks.planned(signal, made, stamp)
         return Pending(made, future)

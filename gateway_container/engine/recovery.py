@@ -6,7 +6,7 @@ again, facts that the journal does not hold yet are folded on top, and decisions
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
@@ -129,17 +129,28 @@ def doubt_unresolved(state: State, log: Log, why: str = RESTARTED) -> int:
     return len(orders)
 
 
+def unanswered(book: Book) -> list[RequestFailed]:
+    """Cancels and moves without an answer. One child can have both: its cancel need not wait for a move's answer."""
+    return [
+        RequestFailed(child.intent.cl_ord_id, child.intent.account_id, kind, RESTARTED)
+        for found in book.open.values()
+        for child in found.values()
+        for kind, is_sent in _asked(child)
+        if is_sent
+    ]
+
+
+def _asked(child: ChildOrder) -> tuple[tuple[Literal["cancel", "replace"], bool], ...]:
+    return ("cancel", child.cancel_sent), ("replace", child.replace_sent)
+
+
 def give_up_requests(state: State, log: Log) -> None:
     """At a start: the answers to a predecessor's cancels and moves reach nobody, so their fates are unknown."""
-    children = [child for found in state.book.open.values() for child in found.values()]
-    for child in children:
-        kind = "cancel" if child.cancel_sent else "replace" if child.replace_sent else None
-        if kind is None:
-            continue
-        name, account_id = child.intent.cl_ord_id, child.intent.account_id
-        workspace = state.workspace_of(account_id)
-        log.note(workspace, RequestFailed(name, account_id, kind, RESTARTED))
-        log.note(workspace, AlertRaised(f"{kind}-unknown", RESTARTED, account_id, name))
+    for failed in unanswered(state.book):
+        workspace = state.workspace_of(failed.account_id)
+        log.note(workspace, failed)
+        alert = AlertRaised(f"{failed.request}-unknown", RESTARTED, failed.account_id, failed.cl_ord_id)
+        log.note(workspace, alert)
 
 
 def doubt_held(state: State, log: Log) -> int:

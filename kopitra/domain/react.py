@@ -303,9 +303,14 @@ class _Made:
         return wanted
 
     def _end(self, order: ChildOrder) -> None:
-        ties, leg = order.intent.list_id, f"y{order.requests}{order.intent.leg}"
-        name = cl_ord_id(ties, self._account, leg)
-        self._cancels.append(CancelIntent(name, ties, self._account, order.intent.cl_ord_id))
+        self._cancels.append(cancel_of(order))
+
+
+def cancel_of(order: ChildOrder) -> CancelIntent:
+    """The cancel of one of our orders; how often it was asked for something is part of the cancel's id."""
+    intent = order.intent
+    name = cl_ord_id(intent.list_id, intent.account_id, f"y{order.requests}{intent.leg}")
+    return CancelIntent(name, intent.list_id, intent.account_id, intent.cl_ord_id)
 
 
 def close_of(book: Book, cause: OrderIntent, side: Side, qty: Decimal) -> OrderIntent:

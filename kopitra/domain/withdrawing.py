@@ -1,10 +1,9 @@
 """Resting entries of an account that may only reduce: one that fills later would open what nobody may open (R-102)."""
 
 from kopitra.domain.book import Book
-from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.journal import FollowUp
-from kopitra.domain.orders import CancelIntent, ChildOrder
-from kopitra.domain.react import CANCELS_OF_ONE_MAX
+from kopitra.domain.orders import ChildOrder
+from kopitra.domain.react import CANCELS_OF_ONE_MAX, cancel_of
 
 
 def withdrawn_entries(book: Book, account_id: str) -> FollowUp:
@@ -20,7 +19,7 @@ def withdrawn_entries(book: Book, account_id: str) -> FollowUp:
     if not resting:
         return FollowUp("", "")
     return FollowUp(
-        resting[0].intent.cl_ord_id, account_id, cancels=tuple(_cancel(order) for order in resting)
+        resting[0].intent.cl_ord_id, account_id, cancels=tuple(cancel_of(order) for order in resting)
     )
 
 
@@ -31,9 +30,3 @@ def _may_go(order: ChildOrder) -> bool:
         and order.cancels_failed < CANCELS_OF_ONE_MAX
         and (order.state == "planned" or order.intent.ord_type != "market")
     )
-
-
-def _cancel(order: ChildOrder) -> CancelIntent:
-    intent = order.intent
-    name = cl_ord_id(intent.list_id, intent.account_id, f"y{order.requests}{intent.leg}")
-    return CancelIntent(name, intent.list_id, intent.account_id, intent.cl_ord_id)

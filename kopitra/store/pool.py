@@ -285,6 +285,9 @@ def _pool(
         max_size=at_most,
         max_waiting=POOL_WAITING_MAX,
         timeout=POOL_WAIT_S,
+        # The pool doubles its pause after each failure, which would make every outage twice as long for the lease. Who
+        # needs a connection asks again and again: so it gives up soon, and the next one who asks begins anew.
+        reconnect_timeout=POOL_WAIT_S,
         open=False,
     )
 

@@ -1,6 +1,7 @@
 """What the writer says when the connection fails between a statement and its answer."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from kopitra.store.drafts import Committed, Draft, JournalRow
 from kopitra.store.journal import COMMIT_WAIT_S, JournalWriter
 from kopitra.store.journal_reader import read, verify
 from kopitra.store.lease import Lease
-from kopitra.store.pool import Database
+from kopitra.store.pool import Database, Session
 from kopitra.store.postgres_shelf import PostgresShelf
 
 MakeDraft = Callable[..., Draft]
@@ -35,6 +36,8 @@ class FaultyLine(Protocol):
 
 #: how much later than COMMIT_WAIT_S a busy machine may tell
 SLACK_S = 1.0
+#: seconds: long enough for a pool's fourth, doubled pause
+OUTAGE_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +247,28 @@ async def test_chaos_every_told_append_is_there_exactly_once(
         stored = await session.rows(SignalId, "select signal_id from signal_ids")
     assert {one.signal_id for one in stored} >= set(told)
     assert len(stored) == result.rows
+
+
+async def test_a_server_that_is_back_after_four_seconds_is_found_at_once(
+    faulty_dsn: str, line: FaultyLine
+) -> None:
+    """R-075, R-083: the lease has ten seconds; a pool that doubles its pauses would spend them on pauses."""
+    async with Database(faulty_dsn) as db:
+        ways = (db.session, db.aside)
+        assert [await is_there(way) for way in ways] == [True, True]
+        await line.down()
+        async with asyncio.timeout(30):
+            down_since = time.monotonic()
+            while time.monotonic() - down_since < OUTAGE_S:
+                assert await asyncio.gather(*map(is_there, ways)) == [False, False]
+        await line.up()
+        assert await asyncio.gather(*map(is_there, ways)) == [True, True]
+
+
+async def is_there(way: Callable[[], contextlib.AbstractAsyncContextManager[Session]]) -> bool:
+    try:
+        async with way() as session:
+            await session.run("select 1")
+    except Unavailable:
+        return False
+    return True
