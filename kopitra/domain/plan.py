@@ -22,8 +22,8 @@ from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.legs import entry_intent, protective_intents
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
-from kopitra.domain.signals import Side, Signal, sign
-from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, shrink, step_of, wanted
+from kopitra.domain.signals import Side, Signal
+from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, astray, shrink, step_of, wanted
 from kopitra.domain.streams import REPEATS, SENTENCES, Verdict, judge, merged
 
 #: nothing more is to be sent: what is held is on its way out, or goes as soon as it fills
@@ -104,17 +104,15 @@ def _follow_exposure(case: Case) -> FollowerLeg:
         step = step_of(have, None, grows=False)
         return _leg(case, step, None, shrink(case, step), allocation)
     against = against_target(case, allocation.after) if case.children else []
-    for order in against:
-        if order.intent.role == "entry":
-            have -= order.coming() * sign(order.intent.side)
-    step = step_of(have, allocation, grows=not scene.signal.is_exit)
+    away = astray(case, allocation.after) if case.children else ZERO
+    step = step_of(have - away, allocation, grows=not scene.signal.is_exit)
     exits = shrink(case, step, against) if step.reduce or against else NO_EXITS
-    growth = _grow(case, step, exits) if step.grow else _nothing_to_do(step, allocation)
+    growth = _grow(case, step, exits) if step.grow else _nothing_to_do(step, allocation, away)
     return _leg(case, step, allocation, exits, growth)
 
 
-def _nothing_to_do(step: Step, allocation: Allocation) -> Skipped:
-    if step.reduce:
+def _nothing_to_do(step: Step, allocation: Allocation, away: Decimal) -> Skipped:
+    if step.reduce or away:
         why = "what is held is being closed; an entry still in flight is closed once it fills"
         return Skipped(CLOSING, why)
     if allocation.after == 0 and allocation.raw > 0:

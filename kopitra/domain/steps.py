@@ -83,7 +83,7 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
     if step.reduce == 0 and not gone:
         return NO_EXITS
     root = case.entry.to_root
-    here = [o for o in case.children.values() if root_of(o.intent.symbol) == root]
+    here = _here(case)
     full = step.reduce != 0 and step.reduce == abs(step.have)
     in_the_way = [
         o for o in here if o in gone or (_could_fill(o) if full else step.reduce and _same(case, o))
@@ -118,24 +118,34 @@ def _closing(here: Sequence[ChildOrder], contract: str, held: Decimal) -> Decima
 
 
 def against_target(case: Case, target: Decimal) -> list[ChildOrder]:
-    """Resting entries that lead away from the target: they go, and never count as what the follower will have. With
-    the leader out goes also what waits for an entry in doubt: should it fill, it is closed at once."""
-    return [
-        order
-        for order in case.children.values()
-        if root_of(order.intent.symbol) == case.entry.to_root
-        and (
-            sign(order.intent.side) * target <= 0
-            if order.intent.role == "entry"
-            else not target and _waits_for_doubt(case, order)
-        )
-        and _could_fill(order)
-    ]
+    """Resting entries that lead away from the target, and what waits for one that no cancel is sure to catch: they go.
+    Should that one fill, it is closed at once."""
+    return [order for order in _here(case) if _goes(case, order, target) and _could_fill(order)]
 
 
-def _waits_for_doubt(case: Case, order: ChildOrder) -> bool:
-    parent = case.children.get(order.intent.parent or "")
-    return parent is not None and parent.state in DOUBTFUL
+def astray(case: Case, target: Decimal) -> Decimal:
+    """Signed contracts that open entries would add away from the target. The follower will not have them: what rests
+    is canceled, and a market order on its way is closed as it fills."""
+    entries = (o for o in _here(case) if o.intent.role == "entry" and o.cancel is None)
+    return sum((o.coming() * sign(o.intent.side) for o in entries if _leads_away(o, target)), ZERO)
+
+
+def _here(case: Case) -> list[ChildOrder]:
+    """Open children in the follower's product."""
+    return [o for o in case.children.values() if root_of(o.intent.symbol) == case.entry.to_root]
+
+
+def _leads_away(entry: ChildOrder, target: Decimal) -> bool:
+    return sign(entry.intent.side) * target <= 0
+
+
+def _goes(case: Case, order: ChildOrder, target: Decimal) -> bool:
+    if order.intent.role == "entry":
+        return _leads_away(order, target)
+    entry = case.children.get(order.intent.parent or "")
+    if entry is None or not _leads_away(entry, target):
+        return False
+    return entry.state in DOUBTFUL or (entry.intent.ord_type == "market" and not _unsent(entry))
 
 
 def _could_fill(order: ChildOrder) -> bool:

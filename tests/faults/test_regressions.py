@@ -64,3 +64,20 @@ def test_a_reversals_entry_waits_while_another_entry_is_in_doubt() -> None:
     hush()
     outcome = run_plan(make_plan(13, frozenset({"lost_request"})))
     assert broken(outcome) == []
+
+
+def test_what_closes_as_it_fills_is_not_missing_from_the_target_too() -> None:
+    """I-09, R-039: the leader turned and added while the follower's first entry was on its way. Its late fill was
+    closed, and counted against the target as well: the follower bought three and sold three again."""
+    hush()
+    acts = (
+        Act(1.0, "trade", "ES", -3),
+        Act(1.005, "trade", "ES", 5),
+        Act(1.01, "trade", "ES", 3),
+        Act(6.0, "exit", "ES"),
+    )
+    base = small(EA_LEADER, acts, chaos_s=7.0)
+    late = tuple(replace(manners, delay_s=0.3, delay_max_s=0.3) for manners in base.manners)
+    outcome = run_plan(replace(base, manners=late))
+    assert broken(outcome) == []
+    assert outcome.placements == 3 * 5  # three entries, the close of the first, the exit

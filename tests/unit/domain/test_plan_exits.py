@@ -73,6 +73,30 @@ def test_an_entry_on_its_way_serves_a_leader_that_left_and_came_back() -> None:
     assert world.held() == 1
 
 
+def test_a_leader_that_turned_and_adds_is_followed_while_the_old_entry_is_on_its_way() -> None:
+    """R-036, R-039: what is closed as it fills was subtracted from the target as well, so that it was traded twice."""
+    world = World([rule()])
+    world.say("enter", side="sell", quantity=d(3))
+    old = world.child()
+    world.say("reverse", side="buy", quantity=d(2))
+    leg = world.leg("add", side="buy", quantity=d(3))
+    assert (leg.target, [a.intent.qty for a in leg.orders]) == (5, [3])
+    world.fill(old)
+    world.settle()
+    assert world.held() == 5
+
+
+def test_a_reversal_takes_the_stop_of_an_entry_on_its_way_along() -> None:
+    world = World([rule()])
+    world.say("enter", side="sell", quantity=d(3), stop_loss=StopLoss(price=d(5010)))
+    old, stop = world.open()
+    world.say("reverse", side="buy", quantity=d(2))
+    assert stop.cancel_requested or stop.state == "skipped"
+    world.fill(old)
+    world.settle()
+    assert (world.held(), world.open()) == (2, [])
+
+
 def test_an_exit_for_a_flat_follower_sends_nothing() -> None:
     leg = World([rule()]).leg("exit")
     assert (leg.outcome, leg.reason, leg.orders) == ("skipped", "flat", ())
