@@ -6,7 +6,7 @@ reads are the poor man's drop copy: executions that the stream did not tell are 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -18,10 +18,10 @@ from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
 from kopitra.domain.drift import Found, asks_of, find, waits_for
 from kopitra.domain.errors import KopitraError, Throttled
-from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport, PositionReport
-from kopitra.domain.ids import is_own
+from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
+from kopitra.domain.foreign_orders import blocks, foreign_orders, shown_twice
 from kopitra.domain.journal import DriftNoted, EntriesBlocked, FollowUp, PositionDiffers
-from kopitra.domain.news import is_news, listed_child
+from kopitra.domain.news import is_news
 from kopitra.domain.orders import ZERO
 from kopitra.domain.react import refit
 from kopitra.domain.sync import Drift
@@ -35,8 +35,6 @@ READ_REQUESTS: Final = 6
 #: how far back a read asks for executions, and how far once per trade date
 LOOK_BACK: Final = timedelta(hours=1)
 LOOK_BACK_DAY: Final = timedelta(hours=24)
-#: contracts whose entries stop because of what is foreign there, in words; a clean comparison lifts it
-EXTERNAL: Final = "contracts that are not ours are held there"
 
 
 class Pace(NamedTuple):
@@ -86,7 +84,8 @@ class Comparison:
         self._began_ns: dict[str, int] = {}
         self._day: dict[str, date] = {}
         self._seen: dict[str, dict[tuple[str, str, str], _Seen]] = {}
-        self._strange: dict[str, frozenset[str]] = {}
+        #: account -> contract -> when the first read began that showed foreign orders there (monotonic)
+        self._foreign_ns: dict[str, Mapping[str, int]] = {}  # bounded: accounts, contracts of foreign orders
         #: account -> when its last whole comparison began (monotonic); what a lifted switch waits for (R-098)
         self.compared_ns: dict[str, int] = {}
         self._kinds = metrics.drifts.counts
@@ -207,10 +206,14 @@ class Comparison:
             return
         self.compared_ns[account_id] = snapshot.started_ns
         self._evidence(snapshot)
-        self._strangers(account_id, snapshot.orders or ())
         confirmed = self._confirmed(account_id, found)
         self._cleared(account_id, found)
-        self._act(account_id, confirmed)
+        run_id = run_name(account_id, confirmed)
+        self._found_out(account_id, confirmed, run_id)
+        self._blocks(snapshot)
+        if confirmed:
+            repairable = [d for d in confirmed if d.kind != "closed_by_hand"]
+            self._repairs.by_itself(account_id, repairable, run_id)
 
     def _found(self, snapshot: AccountSnapshot) -> Found | None:
         """The account's drift; None where the broker told only a part (R-044)."""
@@ -237,21 +240,30 @@ class Comparison:
             if report.net_qty - counted != before and not waits_for(book, account_id, contract, doubts=False):
                 self._note(account_id, PositionDiffers(report, counted))
 
-    def _strangers(self, account_id: str, orders: Sequence[ExecutionReport]) -> None:
-        """Working orders that we did not send: told once for each set of them (R-047)."""
-        book = self._state.book
-        found = frozenset(
-            o.order_id
-            for o in orders
-            if o.ord_status not in TERMINAL_STATUS
-            and not is_own(o.cl_ord_id)
-            and listed_child(book, o) is None
-            and (account_id, o.parent_order_id or "") not in book.by_order_id
+    def _blocks(self, snapshot: AccountSnapshot) -> None:
+        """Entries stop where something is foreign, and go on where nothing is any more (R-043, R-047)."""
+        account_id, book = snapshot.account_id, self._state.book
+        listed = snapshot.orders if self._follows(account_id) else None
+        foreign = foreign_orders(book, account_id, listed or ())
+        adapter = self._sessions.adapter_of(account_id)
+        lag_ms = adapter.capabilities.lists_lag_ms_max if adapter is not None else 0
+        apart_ns = max(self.pace.quiet_ns, lag_ms * 1_000_000)
+        shown = shown_twice(
+            book, account_id, foreign, self._foreign_ns.get(account_id, {}), snapshot.started_ns, apart_ns
         )
-        if found - self._strange.get(account_id, frozenset()) and self._follows(account_id):
-            text = f"{len(found)} working orders are not ours: is another copier on this account?"
-            self._alert("foreign-orders", text, account_id)
-        self._strange[account_id] = found
+        self._foreign_ns[account_id] = shown.since_ns
+        if len(shown.confirmed) < len(foreign.orders):
+            self.soon(account_id)
+        for entry in blocks(book, account_id, shown.confirmed, foreign.unsure):
+            known = book.sync.foreign_orders.get((account_id, entry.symbol))
+            self._note(account_id, entry)
+            if entry.orders and not known:
+                text = (
+                    f"{len(entry.orders)} working orders in {entry.symbol} are not ours: entries there stop; is "
+                    "another copier on this account? Cancel them at the broker, or accept them with `kopitra "
+                    "repairs lift`"
+                )
+                self._alert("foreign-orders", text, account_id)
 
     def _follows(self, account_id: str) -> bool:
         leads = any(x.account_id == account_id for x in self._state.config.leaders.values())
@@ -261,8 +273,8 @@ class Comparison:
         """Why the account is not what we think, in words; "" when it is (R-047)."""
         drifts = self._state.book.sync.of_account(account_id)
         said = [f"{d.kind.replace('_', ' ')} {abs(d.qty):f} {d.symbol}" for d in drifts]
-        if self._strange.get(account_id) and self._follows(account_id):
-            said.append(f"{len(self._strange[account_id])} foreign orders")
+        orders = sorted(self._state.book.sync.foreign_orders.items())
+        said += [f"{len(ids)} foreign orders {c}" for (a, c), ids in orders if a == account_id]
         return "; ".join(said)
 
     def _confirmed(self, account_id: str, found: Found) -> list[Drift]:
@@ -287,17 +299,9 @@ class Comparison:
             if drift.key in present or drift.symbol in waiting:
                 continue
             self._note(account_id, DriftNoted(run_name(account_id, [drift]), drift, "cleared"))
-            if (
-                drift.kind == "external"
-                and self._state.book.sync.blocked.get((account_id, drift.symbol)) == EXTERNAL
-            ):
-                self._note(account_id, EntriesBlocked(account_id, "", drift.symbol))
 
-    def _act(self, account_id: str, confirmed: Sequence[Drift]) -> None:
-        """Write down what is new, stop entries where something is foreign, repair what may be repaired."""
-        if not confirmed:
-            return
-        run_id = run_name(account_id, confirmed)
+    def _found_out(self, account_id: str, confirmed: Sequence[Drift], run_id: str) -> None:
+        """Write down what is new."""
         sync = self._state.book.sync
         for drift in confirmed:
             if sync.drifts.get((account_id, drift.symbol, drift.leader, drift.kind)) == drift:
@@ -305,19 +309,13 @@ class Comparison:
             self._kinds[drift.kind] = self._kinds.get(drift.kind, 0) + 1
             self._note(account_id, DriftNoted(run_id, drift, "found"))
             if drift.kind == "external":
-                self._external(account_id, drift)
+                text = (
+                    f"{account_id} holds {-drift.qty:f} {drift.symbol} that are not ours: entries there stop; close "
+                    "them at the broker, or accept them with `kopitra repairs lift`"
+                )
+                self._alert("drift-external", text, account_id)
             elif drift.kind == "closed_by_hand":
                 self._unprotect(account_id, drift.leader, drift.symbol)
-        self._repairs.by_itself(account_id, [d for d in confirmed if d.kind != "closed_by_hand"], run_id)
-
-    def _external(self, account_id: str, drift: Drift) -> None:
-        if (account_id, drift.symbol) not in self._state.book.sync.blocked:
-            self._note(account_id, EntriesBlocked(account_id, EXTERNAL, drift.symbol))
-        text = (
-            f"{account_id} holds {-drift.qty:f} {drift.symbol} that are not ours: entries there stop; close them at "
-            "the broker, or accept them with `kopitra repairs lift`"
-        )
-        self._alert("drift-external", text, account_id)
 
     def _unprotect(self, account_id: str, leader: str, contract: str) -> None:
         """What protected the contracts that a person closed would open a position now."""

@@ -8,7 +8,7 @@ from kopitra.domain.journal import DriftNoted, EntriesBlocked, PositionDiffers
 from kopitra.domain.orders import ZERO
 from kopitra.domain.repair import RepairPlan, RepairStep
 from kopitra.domain.signals import sign
-from kopitra.domain.sync import APPLIED_MAX, Drift, RepairTally, Sync
+from kopitra.domain.sync import ACCEPTED_ORDERS_MAX, APPLIED_MAX, Drift, RepairTally, Sync
 
 #: the `who` of repairs that nobody asked for
 GATEWAY = "gateway"
@@ -60,18 +60,24 @@ def _blocked(book: Book, entry: EntriesBlocked) -> None:
             book.blocked.pop(entry.account_id, None)
     elif entry.reason:
         sync.blocked[place] = entry.reason
+        sync.foreign_orders.pop(place, None)
+        if entry.orders:
+            sync.foreign_orders[place] = entry.orders
     else:
         sync.blocked.pop(place, None)
-        _begin_anew(sync, place)
+        orders = sync.foreign_orders.pop(place, ())
         if entry.who:
-            _accept(sync, place)
+            _begin_anew(sync, place)
+            _accept(sync, place, orders)
 
 
-def _accept(sync: Sync, place: tuple[str, str]) -> None:
+def _accept(sync: Sync, place: tuple[str, str], orders: tuple[str, ...]) -> None:
     """A person has looked: what is foreign there belongs there."""
     external: Drift | None = sync.drifts.pop((*place, "", "external"), None)
     if external is not None:
         sync.accepted[place] = -external.qty
+    if orders:
+        sync.accepted_orders[place] = (*sync.accepted_orders.get(place, ()), *orders)[-ACCEPTED_ORDERS_MAX:]
 
 
 def _begin_anew(sync: Sync, place: tuple[str, str]) -> None:

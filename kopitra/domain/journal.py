@@ -195,6 +195,8 @@ class EntriesBlocked:
     symbol: str = ""
     #: who lifted it; "" for the gateway itself
     who: str = ""
+    #: the broker's ids of working orders that nobody here sent, where they are a reason (R-043)
+    orders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from typing import Final, Literal, NamedTuple
 #: repairs of one account and contract by the gateway itself within `ATTEMPTS_WITHIN`; then a person is asked (R-045)
 ATTEMPTS_MAX: Final = 3
 ATTEMPTS_WITHIN: Final = timedelta(minutes=10)
+#: foreign orders of one account and contract that are remembered as accepted, the newest
+ACCEPTED_ORDERS_MAX: Final = 200
 #: applied repair plans that are remembered, so that applying one twice changes nothing
 APPLIED_MAX: Final = 1_000
 
@@ -70,6 +72,14 @@ class Sync:
     unexplained: dict[tuple[str, str], Decimal] = field(default_factory=dict[tuple[str, str], Decimal])
     #: (account, contract) -> foreign contracts that a person has accepted
     accepted: dict[tuple[str, str], Decimal] = field(default_factory=dict[tuple[str, str], Decimal])
+    #: (account, contract) -> the broker's ids of working orders that nobody here sent: those for which entries stop,
+    #: and those that a person has accepted
+    foreign_orders: dict[tuple[str, str], tuple[str, ...]] = field(
+        default_factory=dict[tuple[str, str], tuple[str, ...]]
+    )
+    accepted_orders: dict[tuple[str, str], tuple[str, ...]] = field(
+        default_factory=dict[tuple[str, str], tuple[str, ...]]
+    )
     #: (leader, account, root) -> signed contracts of the present stretch that a person closed
     by_hand: dict[tuple[str, str, str], Decimal] = field(default_factory=dict[tuple[str, str, str], Decimal])
 
@@ -86,7 +96,7 @@ class Sync:
 
     def went_flat(self, account_id: str) -> None:
         """The broker confirmed that the account holds nothing and nothing works."""
-        for held in (self.unexplained, self.accepted):
+        for held in (self.unexplained, self.accepted, self.foreign_orders, self.accepted_orders):
             for key in [k for k in held if k[0] == account_id]:
                 del held[key]
         for key in [k for k in self.by_hand if k[1] == account_id]:
