@@ -110,6 +110,6 @@ def blocks(
         known = sync.foreign_orders.get((account_id, contract), ())
         kept = known if not orders and contract in unsure else orders
         wanted = EXTERNAL if contract in external else FOREIGN_ORDERS if kept else ""
-        if wanted != why or not set(kept) <= set(known):
+        if (wanted, kept) != (why, known):
             found.append(EntriesBlocked(account_id, wanted, contract, orders=kept))
     return found
