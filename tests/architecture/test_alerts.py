@@ -14,6 +14,7 @@ _RAISES = frozenset({"alert", "_alert", "AlertRaised"})
 _MADE = {
     "f'invariant-{invariant.lower()}'": [f"invariant-{name.lower()}" for name in assertions.INVARIANTS],
     "f'{kind}-unknown'": ["cancel-unknown", "replace-unknown"],
+    "f'{failed.request}-unknown'": ["cancel-unknown", "replace-unknown"],
     "_ALERTS[standing.rung]": list(equity._ALERTS.values()),
     "_CODES[verdict]": list(leader_streams._CODES.values()),
     "code": [],  # handed on by those who are asked
