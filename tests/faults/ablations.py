@@ -231,7 +231,7 @@ ABLATIONS: Final = (
     ),
     Ablation(
         "foreign contracts block",
-        f"{_ENGINE}/comparison.py",
+        f"{_DOMAIN}/foreign_orders.py",
         rules.foreign_contracts_are_welcome,
         ("R-043",),
         Cards(
@@ -319,6 +319,14 @@ ABLATIONS: Final = (
         ("R-045",),
         Cards((f"{_UNIT}/domain/test_repairing.py",)),
         1,
+    ),
+    Ablation(
+        "foreign orders block",
+        f"{_DOMAIN}/foreign_orders.py",
+        rules.foreign_orders_stop_nothing,
+        ("R-043",),
+        Seeds(frozenset({"human"})),
+        8,
     ),
     Ablation(
         "runaway brake",

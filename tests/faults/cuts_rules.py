@@ -1,14 +1,15 @@
 """Safeguards of the domain and of the store, taken out one at a time (T-90): each public function here is one cut."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
 from gateway_container.engine import exit_file
-from gateway_container.engine.comparison import Comparison
-from kopitra.domain import doubt, ids, measuring, react, risk, steps, streams, sync
+from kopitra.domain import doubt, foreign_orders, ids, measuring, react, risk, steps, streams, sync
 from kopitra.domain.book import Book
+from kopitra.domain.journal import EntriesBlocked
 from kopitra.domain.measuring import Measure
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.risk import Approved, Refused, RiskInputs
@@ -147,7 +148,23 @@ def repairs_never_tire(knife: Knife) -> None:
 
 def foreign_contracts_are_welcome(knife: Knife) -> None:
     """Entries go on where something is held that is not ours."""
-    knife.swap(Comparison, "_external", always(None))
+    _no_block(knife, foreign_orders.EXTERNAL)
+
+
+def foreign_orders_stop_nothing(knife: Knife) -> None:
+    """Entries go on where orders work that are not ours."""
+    _no_block(knife, foreign_orders.FOREIGN_ORDERS)
+
+
+def _no_block(knife: Knife, reason: str) -> None:
+    real = foreign_orders.blocks
+
+    def blocks(
+        book: Book, account_id: str, confirmed: Mapping[str, tuple[str, ...]], unsure: AbstractSet[str]
+    ) -> list[EntriesBlocked]:
+        return [entry for entry in real(book, account_id, confirmed, unsure) if entry.reason != reason]
+
+    knife.everywhere(real, blocks)
 
 
 def peaks_follow_the_newest(knife: Knife) -> None:

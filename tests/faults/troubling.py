@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from kopitra.domain.book import root_of
 from tests.faults.house import BOSS
 from tests.faults.rude_broker import WORLD, Line
 from tests.faults.swarm import Trouble
@@ -93,6 +95,9 @@ def _human(world: "World", trouble: Trouble) -> None:
         hand.trade(symbol, 1 if int(trouble.draw * 983) % 2 else -1)
     elif choice == 1:
         hand.cancel_one(trouble.draw)
+    elif choice == 2:
+        qty = 1 if int(trouble.draw * 983) % 2 else -1
+        hand.rest(symbol, qty, Decimal(world.market.far(root_of(symbol), qty, trouble.draw)))
     else:
         hand.close(symbol)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway_container.engine.machine import Machine
 from kopitra.domain.book import Book, root_of
+from kopitra.domain.foreign_orders import FOREIGN_ORDERS
 from kopitra.domain.orders import TERMINAL, ChildOrder
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def unsettled(world: "World") -> Iterator[tuple[str, str]]:
         if child.state not in _TOLD or not world.view.alerted.get(name):
             yield "I-03", f"{name} ({child.intent.role} of {child.intent.account_id}) is {child.state}"
     yield from _brokers(world)
+    yield from _foreign(world, machine.state.book)
 
 
 def _brokers(world: "World") -> Iterator[tuple[str, str]]:
@@ -42,6 +44,21 @@ def _brokers(world: "World") -> Iterator[tuple[str, str]]:
         for symbol, qty in sorted(broker.net(account_id).items()):
             if not world.is_explained(account_id, symbol):
                 yield "I-09", f"{account_id} holds {qty} {symbol}, its leaders are flat"
+
+
+def _foreign(world: "World", book: Book) -> Iterator[tuple[str, str]]:
+    """Entries stop where somebody else's orders work, and nowhere else."""
+    stopped = {place for place, why in book.sync.blocked.items() if why == FOREIGN_ORDERS}
+    for account_id in sorted(world.followers):
+        orders = world.brokers[world.broker_of(account_id)].live_orders(account_id)
+        found = {(account_id, o.symbol) for o in orders if o.cl_ord_id is None}
+        for _, symbol in sorted(found - book.sync.blocked.keys()):
+            yield "R-043", f"somebody else's order in {symbol} works at {account_id}, and entries go on"
+        for _, symbol in sorted({p for p in stopped if p[0] == account_id} - found):
+            yield (
+                "R-043",
+                f"entries in {symbol} at {account_id} are stopped, and no foreign order works there",
+            )
 
 
 def _waiting(world: "World", machine: Machine) -> Iterator[tuple[str, str]]:
