@@ -7,13 +7,17 @@ from cli.gateway_call import HERE, Url, ask
 from cli.rim import AsJson, listing
 
 
-class _Forecast(msgspec.Struct, rename="camel", frozen=True):
+class Forecast(msgspec.Struct, rename="camel", frozen=True):
+    """One leader at one login, as the gateway tells it."""
+
     leader: str
     login_id: str
     broker: str
     followers: int
     plain: int
     with_bracket: int
+    plain_served: int
+    with_bracket_served: int
     left: int
     limit: int
     per_seconds: float
@@ -21,7 +25,7 @@ class _Forecast(msgspec.Struct, rename="camel", frozen=True):
 
 
 class _Health(msgspec.Struct, frozen=True):
-    forecasts: list[_Forecast]
+    forecasts: list[Forecast]
 
 
 def forecast(
@@ -38,17 +42,7 @@ def forecast(
     listing("Requests of the next signal", rows, as_json=as_json, empty="No follower of it has a session.")
 
 
-def _row(one: _Forecast) -> dict[str, object]:
-    dearest = one.with_bracket
-    verdict = (
-        "fits"
-        if dearest <= one.left
-        else "only without brackets"
-        if one.plain <= one.left
-        else "some are left out"
-    )
-    if one.paused_seconds:
-        verdict = f"silent for {one.paused_seconds:.0f} s"
+def _row(one: Forecast) -> dict[str, object]:
     return {
         "leader": one.leader,
         "login": one.login_id,
@@ -56,5 +50,16 @@ def _row(one: _Forecast) -> dict[str, object]:
         "plain": one.plain,
         "with_bracket": one.with_bracket,
         "left": f"{one.left} of {one.limit} per {one.per_seconds:g} s",
-        "verdict": verdict,
+        "verdict": verdict(one),
     }
+
+
+def verdict(one: Forecast) -> str:
+    """What would become of the next signal, as the gateway would judge it: what they open must fit out again, too."""
+    if one.paused_seconds:
+        return f"silent for {one.paused_seconds:.0f} s"
+    if one.with_bracket_served >= one.followers:
+        return "fits"
+    if one.plain_served >= one.followers:
+        return "only without brackets"
+    return f"{one.followers - one.plain_served} are left out"

@@ -11,18 +11,17 @@ orders of this very fan-out among it, because they are in the book already.
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from gateway_container.engine.config import GatewayConfig
+from gateway_container.engine.config import AccountConfig, GatewayConfig
 from gateway_container.engine.queue import Place
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.written import Links
+from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.way_out import of_entry
 from kopitra.ports import BrokerSession, Clock, Encoded, Forecast, Penalized
 
 #: two penalties of a login within so many nanoseconds are told
 PENALTY_WINDOW_NS: Final = 600_000_000_000
-#: requests of one follower whose entry, stop and target are three orders
-APART_REQUESTS: Final = 3
 
 
 class Declined(NamedTuple):
@@ -30,6 +29,30 @@ class Declined(NamedTuple):
 
     place: Place
     why: str
+
+
+class Cost(NamedTuple):
+    """What one entry costs its login, in requests."""
+
+    #: its own, what is attached included
+    own: int
+    #: protective orders that follow one by one
+    follows: int
+    #: closing it again, what follows included
+    way_out: int
+
+
+def served(costs: Sequence[Cost], room: Forecast) -> list[bool]:
+    """Which of these entries find room, the first of them first: they and what follows within the entries' share, they
+    and their way out within the whole window. `room`: without them."""
+    share, free = room.entry_share, room.free
+    found: list[bool] = []
+    for cost in costs:
+        fits = cost.own + cost.follows <= share and cost.own + cost.way_out <= free
+        if fits:
+            share, free = share - cost.own - cost.follows, free - cost.own - cost.way_out
+        found.append(fits)
+    return found
 
 
 class Admission:
@@ -70,18 +93,17 @@ class Admission:
         return groups
 
     def _share(self, group: list[Place], need: int, room: Forecast) -> list[Declined]:
-        share, declined = room.entry_share, list[Declined]()
+        declined = list[Declined]()
         # The way out of this fan-out is kept already; what is declined does not need it.
         out = sum([way_out_of(place) for place in group])
-        free = room.free + out
-        why = _why(need, out, room._replace(free=free))
-        for place in sorted(group, key=lambda one: self._served.get(one.intent.account_id, 0)):
-            cost, whole = requests_of(place), own_requests(place) + way_out_of(place)
-            if cost <= share and whole <= free:
-                share, free = share - cost, free - whole
-                self._turn += (
-                    1  # a number each: with one for all of them the first of the list would go first
-                )
+        room = room._replace(free=room.free + out)
+        why = _why(need, out, room)
+        ordered = sorted(group, key=lambda one: self._served.get(one.intent.account_id, 0))
+        costs = [Cost(own_requests(place), place.follows, way_out_of(place)) for place in ordered]
+        for place, is_served in zip(ordered, served(costs, room), strict=True):
+            if is_served:
+                # A number each: with one for all of them the first of the list would go first.
+                self._turn += 1
                 self._served[place.intent.account_id] = self._turn
             else:
                 declined.append(Declined(place, why))
@@ -100,7 +122,7 @@ def own_requests(place: Place) -> int:
 
 def way_out_of(place: Place) -> int:
     """What the book counts for closing it again."""
-    return of_entry(place.intent, len(place.attached), place.follows)
+    return of_entry(place.intent.ord_type, len(place.attached), place.follows)
 
 
 def followers_of(intents: Sequence[OrderIntent], entry: OrderIntent) -> int:
@@ -146,15 +168,17 @@ class Penalties:
 
 
 class LoginForecast(NamedTuple):
-    """What one signal of a leader costs one login, and what is left there now."""
+    """What one signal of a leader costs one login, and what is left there now: an entry at the market alone, and one
+    with a stop and a target. `..._served`: how many followers would be served."""
 
     leader: str
     login_id: str
     broker: str
     followers: int
-    #: requests of an entry alone, and of one with a stop and a target
     plain: int
     protected: int
+    plain_served: int
+    protected_served: int
     room: Forecast
 
 
@@ -164,21 +188,42 @@ def forecasts(
     """For every leader of a workspace and every login that its followers use: before anything is sent."""
     found: list[LoginForecast] = []
     for leader_id, rules in sorted(config.rules.items()):
-        counts: dict[str, int] = {}
+        by_login: dict[str, list[CopyRule]] = {}
         for rule in rules:
             account = config.accounts.get(rule.account_id)
-            if (
-                account is not None
-                and account.active
-                and account.workspace == workspace
-                and rule.pace == "active"
-            ):
-                counts[account.login_id] = counts.get(account.login_id, 0) + 1
-        for login_id, followers in sorted(counts.items()):
+            if account is not None and account.workspace == workspace and _costs(account, rule):
+                by_login.setdefault(account.login_id, []).append(rule)
+        for login_id, following in sorted(by_login.items()):
             session, login = sessions.all.get(login_id), config.logins.get(login_id)
             if session is None or login is None:
                 continue
-            each = 1 if login.broker in bracket_brokers else APART_REQUESTS
-            made = (leader_id, login_id, login.broker, followers, followers, followers * each)
-            found.append(LoginForecast(*made, session.forecast()))
+            brackets, room = login.broker in bracket_brokers, session.forecast()
+            plain = [_cost(0, brackets=brackets) for _ in following]
+            protected = [
+                _cost(rule.copy_stop_loss + rule.copy_take_profit, brackets=brackets) for rule in following
+            ]
+            found.append(
+                LoginForecast(
+                    leader_id,
+                    login_id,
+                    login.broker,
+                    len(following),
+                    sum(cost.own + cost.follows for cost in plain),
+                    sum(cost.own + cost.follows for cost in protected),
+                    sum(served(plain, room)),
+                    sum(served(protected, room)),
+                    room,
+                )
+            )
     return found
+
+
+def _costs(account: AccountConfig, rule: CopyRule) -> bool:
+    """An entry of this follower would be a request: what ends on paper costs none."""
+    return account.active and not account.shadow and rule.pace == "active"
+
+
+def _cost(protective: int, *, brackets: bool) -> Cost:
+    """Of an entry at the market with so many protective orders; they travel with it where the broker takes brackets."""
+    attached, follows = (protective, 0) if brackets else (0, protective)
+    return Cost(1, follows, of_entry("market", attached, follows))

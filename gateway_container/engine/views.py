@@ -267,6 +267,8 @@ def _forecast(forecast: LoginForecast) -> ForecastView:
         followers=forecast.followers,
         plain=forecast.plain,
         with_bracket=forecast.protected,
+        plain_served=forecast.plain_served,
+        with_bracket_served=forecast.protected_served,
         left=room.entries,
         limit=room.limit,
         per_seconds=room.per_s,

@@ -7,7 +7,8 @@ cancel that is on its way); they are too small only where an order fills in part
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from kopitra.domain.orders import TERMINAL, ChildOrder, OrderIntent
+from kopitra.domain.orders import TERMINAL, ChildOrder
+from kopitra.domain.signals import OrdType
 
 
 def weight(order: ChildOrder) -> int:
@@ -20,17 +21,13 @@ def weight(order: ChildOrder) -> int:
     if order.state in TERMINAL or intent.role == "exit":
         return 0
     if intent.role == "entry":
-        return _entry(intent)
+        return of_entry(intent.ord_type, 0, 0)
     return 2 if order.state == "planned" else 1
 
 
-def of_entry(intent: OrderIntent, attached: int, follows: int) -> int:
+def of_entry(ord_type: OrdType, attached: int, follows: int) -> int:
     """The same for an entry with so many protective orders in its own request, and so many that follow one by one."""
-    return _entry(intent) + attached + 2 * follows
-
-
-def _entry(intent: OrderIntent) -> int:
-    return 1 if intent.ord_type == "market" else 2
+    return (1 if ord_type == "market" else 2) + attached + 2 * follows
 
 
 @dataclass(slots=True)

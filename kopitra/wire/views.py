@@ -162,7 +162,8 @@ class AccountView(Answer):
 
 class ForecastView(Answer):
     """What one signal of a leader costs one login, in requests, and what entries may still send there: `left` of
-    `limit` in `per_seconds`. `with_bracket`: an entry with stop and target."""
+    `limit` in `per_seconds`. `with_bracket`: an entry with stop and target. `..._served`: how many of the followers
+    would be served now; closing what they open must still fit, too."""
 
     leader: str
     login_id: str
@@ -170,6 +171,8 @@ class ForecastView(Answer):
     followers: int
     plain: int
     with_bracket: int
+    plain_served: int
+    with_bracket_served: int
     left: int
     limit: int
     per_seconds: float

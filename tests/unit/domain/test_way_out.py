@@ -45,7 +45,7 @@ def test_r060_an_entry_is_counted_whole_when_it_is_decided(
     entry = world.child()
     others = [o for o in world.open() if o is not entry]
     held_back = sum(1 for o in others if o.state == "planned")
-    assert kept(world) == of_entry(entry.intent, len(others) - held_back, held_back)
+    assert kept(world) == of_entry(entry.intent.ord_type, len(others) - held_back, held_back)
 
 
 def test_r060_a_filled_bracket_is_a_close_and_two_cancels_and_then_nothing() -> None:

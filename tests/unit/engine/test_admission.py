@@ -13,13 +13,18 @@ from hypothesis import strategies as st
 from brokers._kit.budget import GRANTED, Budget, BudgetPolicy, Lane, Window
 from gateway_container.engine.admission import (
     Admission,
+    LoginForecast,
     Penalties,
     followers_of,
+    forecasts,
     own_requests,
     requests_of,
     way_out_of,
 )
+from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
 from gateway_container.engine.queue import Place, Stamp
+from gateway_container.engine.sessions import Sessions
+from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.orders import OrderIntent
 from kopitra.ports import BrokerSession, Encoded, Forecast, Penalized
 
@@ -181,6 +186,87 @@ def test_r060_whatever_was_admitted_can_be_closed_at_once(
             for _ in range(moves):
                 login.budget.try_take(lane, login.now_ns)
     assert login.budget.try_take(Lane.FLATTEN, login.now_ns, opened) == GRANTED
+
+
+class Open:
+    """The sessions of a house with one login."""
+
+    def __init__(self, login: Login) -> None:
+        self.all = {"l": cast(BrokerSession, login)}
+
+
+def following(rules: Sequence[CopyRule], shadows: Sequence[str] = ()) -> GatewayConfig:
+    """All of them trade at one login."""
+    accounts = {
+        r.account_id: AccountConfig(r.account_id, "w", "", "b", "l", "", shadow=r.account_id in shadows)
+        for r in rules
+    }
+    login = LoginConfig("l", "w", "b", {}, {})
+    return GatewayConfig(
+        1, accounts, {"lead": LeaderConfig("lead", "w", "")}, {"l": login}, {"lead": tuple(rules)}
+    )
+
+
+def foretold(login: Login, config: GatewayConfig, *, brackets: bool = True) -> LoginForecast:
+    """What people are told of the next signal."""
+    brokers = frozenset({"b"} if brackets else ())
+    (found,) = forecasts(config, cast(Sessions, Open(login)), brokers, "w")
+    return found
+
+
+@given(
+    st.integers(4, 120),
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=20),
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.booleans(),
+)
+def test_r061_the_forecast_is_the_verdict_of_the_fan_out_that_follows(
+    limit: int, copies: list[tuple[bool, bool]], used: int, kept: int, brackets: bool
+) -> None:
+    """R-060, R-061: with stops and targets and without, whatever is open and used already."""
+    login = Login(limit)
+    login.budget.kept = lambda: kept
+    for _ in range(used):
+        login.budget.try_take(Lane.FLATTEN, login.now_ns)
+    rules = [
+        CopyRule(f"r{n}", 1, "w", "lead", f"a{n:02}", copy_stop_loss=stop, copy_take_profit=target)
+        for n, (stop, target) in enumerate(copies)
+    ]
+    told = foretold(login, following(rules), brackets=brackets)
+    for protects, cost, foreseen in (
+        (False, told.plain, told.plain_served),
+        (True, told.protected, told.protected_served),
+    ):
+        counts = [rule.copy_stop_loss + rule.copy_take_profit if protects else 0 for rule in rules]
+        places = [
+            place(rule.account_id, 1, 0 if brackets else count, count if brackets else 0)
+            for rule, count in zip(rules, counts, strict=True)
+        ]
+        out = sum(way_out_of(one) for one in places)
+        login.budget.kept = lambda all_=kept + out: all_  # the book counts the decided orders at once
+        declined = Admission(Links(a=login)).judge(places)
+        login.budget.kept = lambda: kept
+        assert cost == sum(requests_of(one) for one in places)
+        assert foreseen == len(places) - len(declined)
+
+
+def test_r060_a_forecast_says_that_entries_which_fit_the_budget_could_not_be_closed_again() -> None:
+    login = Login(80)
+    rules = [CopyRule(f"r{n}", 1, "w", "lead", f"a{n:02}") for n in range(20)]
+    told = foretold(login, following(rules))
+    assert (told.protected, told.room.entries) == (20, 60)
+    assert (told.plain_served, told.protected_served) == (20, 18)
+
+
+def test_a_forecast_counts_those_only_that_would_cost_requests() -> None:
+    rules = [
+        CopyRule("r1", 1, "w", "lead", "a1"),
+        CopyRule("r2", 1, "w", "lead", "a2", pace="paused"),
+        CopyRule("r3", 1, "w", "lead", "a3"),
+    ]
+    told = foretold(Login(80), following(rules, shadows=["a3"]), brackets=False)
+    assert (told.followers, told.plain, told.protected) == (1, 1, 3)
 
 
 @given(st.integers(2, 12), st.integers(4, 15), st.integers(4, 30))
