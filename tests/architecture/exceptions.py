@@ -11,6 +11,7 @@ EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
         "tests/faults/rude_session.py": "virtual time: the delay is the network's, and takes none",
         "tests/faults/test_virtual_loop.py": "virtual time is what it tests",
         "tests/faults/world.py": "virtual time: what happens when is the scenario itself",
+        "tests/unit/engine/test_sessions.py": "virtual time: what happens when is the scenario itself",
         "tests/faults/wire/chaos_proxy.py": "a slow line is what it plays: the delay is the fault",
     },
     "printing": {
