@@ -201,11 +201,12 @@ class Comparison:
             return
         if self._state.book.blocked.get(account_id) == FLATTENING:
             return
+        if snapshot.positions is not None:
+            self._evidence(account_id, snapshot.positions)
         found = self._found(snapshot)
         if found is None:
             return
         self.compared_ns[account_id] = snapshot.started_ns
-        self._evidence(snapshot)
         confirmed = self._confirmed(account_id, found)
         self._cleared(account_id, found)
         run_id = run_name(account_id, confirmed)
@@ -226,11 +227,11 @@ class Comparison:
         leads = any(x.account_id == account_id for x in self._state.config.leaders.values())
         return find(book, account_id, positions, asks, leads=leads or not rules)
 
-    def _evidence(self, snapshot: AccountSnapshot) -> None:
+    def _evidence(self, account_id: str, positions: Sequence[PositionReport]) -> None:
         """Where the broker's position is not the sum of the executions we know of: journalled once per change."""
-        account_id, book, now = snapshot.account_id, self._state.book, self._state.clock.now()
+        book, now = self._state.book, self._state.clock.now()
         known = {c: p.qty for (a, c), p in book.positions.items() if a == account_id}
-        told = {report.symbol: report for report in snapshot.positions or ()}
+        told = {report.symbol: report for report in positions}
         noted = {c for a, c in book.sync.unexplained if a == account_id}
         for contract in sorted(known.keys() | told.keys() | noted):
             # The list is whole: what it does not name is flat.

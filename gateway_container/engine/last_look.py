@@ -12,6 +12,7 @@ from gateway_container.engine.config import AccountConfig
 from gateway_container.engine.market_state import Markets
 from gateway_container.engine.queue import Place
 from gateway_container.engine.state import NEVER_NS, State
+from kopitra.domain.attribution import closable
 from kopitra.domain.book import ChildOrder, root_of
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.signals import sign
@@ -157,15 +158,16 @@ class LastLook:
         )
 
     def _cap(self, place: Place, child: ChildOrder) -> str | None:
-        """Exits never exceed the holding: cut the quantity, or drop the order when nothing is left."""
+        """Exits never exceed the holding, nor what a read has shown of it: cut the quantity, or drop the order when
+        nothing is left."""
         intent = place.intent
         if intent.role != "exit" or intent.leader == "":
             return None
-        held = self._state.book.held(intent.account_id, intent.leader).get(intent.symbol)
-        closable = max(ZERO, -(held.qty if held is not None else ZERO) * sign(intent.side))
-        if closable == 0:
+        here = closable(self._state.book, intent.account_id, intent.symbol, intent.leader)
+        qty = max(ZERO, -here * sign(intent.side))
+        if qty == 0:
             return "nothing_held"
-        if closable < intent.qty:
-            place.intent = intent._replace(qty=closable)
-            child.qty = closable
+        if qty < intent.qty:
+            place.intent = intent._replace(qty=qty)
+            child.qty = qty
         return None

@@ -5,14 +5,20 @@ A snapshot is evidence. What it tells of orders of ours goes the way of every re
 """
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
 
 from gateway_container.engine.log import Log
 from gateway_container.engine.reports import Reports
-from gateway_container.engine.state import State
-from kopitra.domain.executions import AccountSnapshot, ExecutionReport
-from kopitra.domain.journal import StrangerSeen
-from kopitra.domain.news import is_news, listed_child, strangers
+from gateway_container.engine.state import AccountFacts, State
+from kopitra.domain.attribution import there
+from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
+from kopitra.domain.journal import PositionDiffers, StrangerSeen
+from kopitra.domain.news import filled_by, is_news, listed_child, strangers
 from kopitra.domain.react import still_there
+
+#: an execution so old is in every list of the read that tells it
+LISTED: Final = timedelta(seconds=10)
 
 
 class Reconciler:
@@ -37,13 +43,7 @@ class Reconciler:
         is_fresh = snapshot.started_ns >= facts.filled_ns
         if snapshot.positions is not None and is_fresh:
             facts.positions = {p.symbol: p.net_qty for p in snapshot.positions}
-        orders = snapshot.orders or ()
-        names = {order.order_id: order.cl_ord_id for order in orders if order.cl_ord_id}
-        for report in (*(snapshot.executions or ()), *orders):
-            # An execution of a doubtful order may name only the broker's id, which the order list explains.
-            known = report if report.cl_ord_id else report._replace(cl_ord_id=names.get(report.order_id))
-            if is_news(self._state.book, known):
-                self._reports.handle(known)
+        self._news(snapshot, facts)
         self._strangers(snapshot)
         if snapshot.orders is not None:
             self._insist(snapshot.orders)
@@ -51,6 +51,21 @@ class Reconciler:
         self._reports.leader_read(snapshot)
         if is_fresh:
             self.judge(snapshot)
+
+    def _news(self, snapshot: AccountSnapshot, facts: AccountFacts) -> None:
+        """What the lists tell of our orders goes the way of every report."""
+        rest_ns, newest = facts.filled_ns, None
+        orders = snapshot.orders or ()
+        names = {order.order_id: order.cl_ord_id for order in orders if order.cl_ord_id}
+        for report in (*(snapshot.executions or ()), *orders):
+            # An execution of a doubtful order may name only the broker's id, which the order list explains.
+            known = report if report.cl_ord_id else report._replace(cl_ord_id=names.get(report.order_id))
+            if is_news(self._state.book, known):
+                self._reports.handle(known)
+                if known.exec_type == "trade":
+                    newest = max(newest or known.transact_time, known.transact_time)
+        if newest is not None and self._state.clock.now() - newest >= LISTED:
+            facts.filled_ns = rest_ns  # the positions of this very read hold it: they can be compared
 
     def _insist(self, orders: Sequence[ExecutionReport]) -> None:
         """Cancels that were refused or lost until nobody asked any more: the order is still there, so one more."""
@@ -71,3 +86,16 @@ class Reconciler:
                 f"{len(lost)} orders with ids of ours are not in the journal: was it restored from a backup?"
             )
             self._reports.alert("journal-lost-orders", text, account_id, lost[0].cl_ord_id or "")
+        if snapshot.positions is None:
+            self._differs(account_id, lost)
+
+    def _differs(self, account_id: str, lost: Sequence[ExecutionReport]) -> None:
+        """What orders that the journal lost have filled, where the list of positions does not tell it: nothing that
+        they closed is closed again meanwhile (R-012)."""
+        book, now = self._state.book, self._state.clock.now()
+        for contract, filled in sorted(filled_by(lost).items()):
+            if (account_id, contract) in book.sync.unexplained:
+                continue
+            counted = there(book, account_id, contract)
+            report = PositionReport(account_id, contract, counted + filled, None, now)
+            self._log.note(self._state.workspace_of(account_id), PositionDiffers(report, counted))

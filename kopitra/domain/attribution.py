@@ -46,6 +46,24 @@ def lost_of(held: Mapping[str, Decimal], there: Decimal, wanted: Mapping[str, De
     return {name: qty if gone > 0 else -qty for name, qty in lost.items() if qty}
 
 
+def there(book: Book, account_id: str, contract: str) -> Decimal:
+    """Signed contracts at the broker: what executions say, and what a read showed beside them."""
+    position = book.positions.get((account_id, contract))
+    counted = position.qty if position is not None else ZERO
+    return counted + book.sync.unexplained.get((account_id, contract), ZERO)
+
+
+def closable(book: Book, account_id: str, contract: str, leader: str) -> Decimal:
+    """Signed contracts of a leader's holding that are there, as far as anybody has read: a close of more than that
+    would open a position (R-012)."""
+    position = book.held(account_id, leader).get(contract)
+    if position is None or not position.qty or (account_id, contract) not in book.sync.unexplained:
+        return ZERO if position is None else position.qty
+    held = attributed(book, account_id, contract)
+    lost = lost_of(held, there(book, account_id, contract), _wanted(book, account_id, contract, held))
+    return position.qty - lost.get(leader, ZERO)
+
+
 def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost: Decimal) -> None:
     """`lost` signed contracts of a leader's holding are gone: neither held nor wanted any more in this stretch."""
     position = book.held(account_id, leader).get(contract)
@@ -69,12 +87,9 @@ def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost:
 
 def foreign_fill(book: Book, account_id: str, contract: str) -> None:
     """Somebody else traded in the account; the position is counted already. What it closed of ours is gone."""
-    position = book.positions.get((account_id, contract))
-    if position is None:
-        return
-    there = position.qty + book.sync.unexplained.get((account_id, contract), ZERO)
     held = attributed(book, account_id, contract)
-    for leader, lost in lost_of(held, there, _wanted(book, account_id, contract, held)).items():
+    wanted = _wanted(book, account_id, contract, held)
+    for leader, lost in lost_of(held, there(book, account_id, contract), wanted).items():
         close_by_hand(book, account_id, contract, leader, lost)
 
 

@@ -14,7 +14,7 @@ from kopitra.domain.book import Book, ChildOrder, root_of
 from kopitra.domain.case import Case, Scene, case_of, same_prices, sizing_inputs
 from kopitra.domain.copy_rules import CopyRule, MapEntry
 from kopitra.domain.fanout import LeaderAct, PlanInputs
-from kopitra.domain.orders import ZERO
+from kopitra.domain.orders import DOUBTFUL, ZERO
 from kopitra.domain.signals import Side, Signal, sign
 from kopitra.domain.sync import Drift, DriftKind
 
@@ -104,14 +104,14 @@ def asked(case: Case) -> Allocation | None:
 def waits_for(book: Book, account_id: str, contract: str, *, doubts: bool = True) -> str:
     """Why a contract cannot be judged now: an order of ours that is on its way, in doubt or changing; "" when it can.
 
-    Resting orders that the broker has confirmed are at rest: they hold nothing up. Without `doubts` only what moves
-    soon counts: a doubt may stay for ever.
+    Resting orders that the broker has confirmed are at rest: they hold nothing up. Without `doubts` only what has left
+    and moves soon counts: a doubt may stay for ever.
     """
     for (account, _), children in book.open.items():
         if account != account_id:
             continue
         for name, order in children.items():
-            stuck = not doubts and order.state in ("in_doubt", "parked")
+            stuck = not doubts and (order.state in DOUBTFUL or order.unsent)
             if order.intent.symbol == contract and not stuck and _moves(order):
                 return f"{name} is {order.state.replace('_', ' ')}"
     held_up = any(key.account_id == account_id and key.symbol == contract for key in book.pending_exits)

@@ -4,12 +4,14 @@ A repeat is neither folded nor journalled, so that a second restart, or a read e
 """
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 from kopitra.domain.book import ENDED_ORDERS_MAX, Book
 from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport
 from kopitra.domain.fold_reports import execution_id
 from kopitra.domain.ids import is_own
-from kopitra.domain.orders import ChildOrder, IllegalTransition, event_of, next_state
+from kopitra.domain.orders import ZERO, ChildOrder, IllegalTransition, event_of, next_state
+from kopitra.domain.signals import sign
 
 
 def listed_child(book: Book, report: ExecutionReport) -> ChildOrder | None:
@@ -55,3 +57,13 @@ def strangers(book: Book, orders: Iterable[ExecutionReport]) -> list[ExecutionRe
         if listed_child(book, report) is None and not (forgets and report.ord_status in TERMINAL_STATUS):
             found.append(report)
     return found
+
+
+def filled_by(orders: Iterable[ExecutionReport]) -> dict[str, Decimal]:
+    """Signed contracts that these orders filled, by contract."""
+    filled: dict[str, Decimal] = {}
+    for report in orders:
+        if report.cum_qty:
+            signed = report.cum_qty * sign(report.side)
+            filled[report.symbol] = filled.get(report.symbol, ZERO) + signed
+    return filled

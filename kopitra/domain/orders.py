@@ -258,6 +258,11 @@ class ChildOrder:
     hops: dict[str, int] = field(default_factory=dict[str, int])
 
     @property
+    def unsent(self) -> bool:
+        """No byte has left; once a cancel is wanted none will."""
+        return self.state == "planned" or (self.state == "claimed" and not self.hops)
+
+    @property
     def cancel_requested(self) -> bool:
         """It is on its way out."""
         return self.cancel is not None

@@ -97,7 +97,7 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
         if qty <= 0:
             continue
         left -= qty
-        before = [o for o in in_the_way if o.intent.symbol == contract and not _unsent(o)]
+        before = [o for o in in_the_way if o.intent.symbol == contract and not o.unsent]
         side: Side = "sell" if position.qty > 0 else "buy"
         leg = f"x{len(orders) or ''}"
         after = [o.intent.cl_ord_id for o in before]
@@ -145,7 +145,7 @@ def _goes(case: Case, order: ChildOrder, target: Decimal) -> bool:
     entry = case.children.get(order.intent.parent or "")
     if entry is None or not _leads_away(entry, target):
         return False
-    return entry.state in DOUBTFUL or (entry.intent.ord_type == "market" and not _unsent(entry))
+    return entry.state in DOUBTFUL or (entry.intent.ord_type == "market" and not entry.unsent)
 
 
 def _could_fill(order: ChildOrder) -> bool:
@@ -156,12 +156,7 @@ def _could_fill(order: ChildOrder) -> bool:
     intent = order.intent
     if order.cancel_requested or intent.role == "exit":
         return False
-    return _unsent(order) or intent.ord_type != "market"
-
-
-def _unsent(order: ChildOrder) -> bool:
-    """No byte has left; once a cancel is wanted none will."""
-    return order.state == "planned" or (order.state == "claimed" and not order.hops)
+    return order.unsent or intent.ord_type != "market"
 
 
 def _same(case: Case, order: ChildOrder) -> bool:

@@ -59,9 +59,9 @@ ABLATIONS: Final = (
         "exit file at a start",
         f"{_ENGINE}/exit_file.py",
         engine.exit_files_are_not_read,
-        ("I-06", "I-09"),
-        Directed(("a stop that only the exit file holds", "exits that only the exit file holds")),
-        quick=2,
+        ("I-06",),
+        Directed(("a stop that only the exit file holds",)),
+        quick=1,
     ),
     Ablation("two-read proof", f"{_DOMAIN}/doubt.py", rules.one_read_is_proof, ("R-002", "I-09", "I-08")),
     Ablation("execution ids", f"{_DOMAIN}/book.py", rules.executions_count_each_time, ("I-08",), quick=3),
@@ -83,7 +83,7 @@ ABLATIONS: Final = (
     ),
     Ablation("take-over wait", f"{_ENGINE}/machine.py", engine.no_take_over_wait, ("I-11",), _WORLDS, 1),
     Ablation(
-        "unsent entries", f"{_DOMAIN}/steps.py", engine.unsent_entries_stay, ("I-10",), Cards((_STRETCH,)), 1
+        "unsent entries", f"{_DOMAIN}/orders.py", engine.unsent_entries_stay, ("I-10",), Cards((_STRETCH,)), 1
     ),
     Ablation("whole reads only", f"{_ENGINE}/lookup.py", engine.part_is_the_whole, ("R-002", "I-09")),
     Ablation(
@@ -104,6 +104,14 @@ ABLATIONS: Final = (
         "doubts are looked up", f"{_ENGINE}/lookup.py", engine.nobody_looks_doubts_up, ("R-009",), _WORLDS, 1
     ),
     Ablation("reduce-only cap", f"{_ENGINE}/last_look.py", engine.exits_are_not_cut, ("I-09",), _WORLDS, 1),
+    Ablation(
+        "exits fit what a read showed",
+        f"{_DOMAIN}/attribution.py",
+        engine.exits_believe_the_book,
+        ("I-09",),
+        Directed(("exits that a lost exit file held",)),
+        quick=1,
+    ),
     Ablation(
         "lease deadline",
         f"{_ENGINE}/last_look.py",

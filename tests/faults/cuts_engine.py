@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from decimal import Decimal
 
 from brokers._kit import budget
 from brokers._kit.breaker import Blocked, Breaker, CallKind, Permit
@@ -17,12 +18,12 @@ from gateway_container.engine.lookup import Lookup
 from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.recovery import Refold
 from gateway_container.engine.state import State
-from kopitra.domain import news, steps
+from kopitra.domain import attribution, news
 from kopitra.domain.book import Book
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import Entry
-from kopitra.domain.orders import ChildOrder, OrderIntent
+from kopitra.domain.orders import ZERO, ChildOrder, OrderIntent
 from kopitra.domain.way_out import WayOut
 from kopitra.ports import Forecast
 from kopitra.store.lease import Lease
@@ -85,12 +86,22 @@ def unsent_entries_stay(knife: Knife) -> None:
     def unsent(order: ChildOrder) -> bool:
         return order.state == "planned"
 
-    knife.swap(steps, "_unsent", unsent)
+    knife.swap(ChildOrder, "unsent", property(unsent))
 
 
 def exits_are_not_cut(knife: Knife) -> None:
     """A close leaves with the size it was planned with."""
     knife.swap(LastLook, "_cap", always(None))
+
+
+def exits_believe_the_book(knife: Knife) -> None:
+    """A close is cut to what the book attributes, whatever a read has shown."""
+
+    def attributed(book: Book, account_id: str, contract: str, leader: str) -> Decimal:
+        position = book.held(account_id, leader).get(contract)
+        return ZERO if position is None else position.qty
+
+    knife.everywhere(attribution.closable, attributed)
 
 
 def switches_are_not_looked_at(knife: Knife) -> None:

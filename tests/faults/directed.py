@@ -22,15 +22,18 @@ def small(
 
 
 #: the process cannot reach the database until its lease is over; the next one has its disk
-_CUT_OFF: Final = (Trouble(1.0, "database", 8.0, 0.65),)
+CUT_OFF: Final = (Trouble(1.0, "database", 8.0, 0.65),)
 
 WORLDS: Final[Mapping[str, Plan]] = {
     # The journal never hears of the stop from the process that confirmed it, nor does the table of switches.
     "a stop that only the exit file holds": small(
-        EA_LEADER, (Act(1.2, "switch", "ES", 1, 0.0), Act(12.0, "trade", "ES", 1)), _CUT_OFF, chaos_s=13.0
+        EA_LEADER, (Act(1.2, "switch", "ES", 1, 0.0), Act(12.0, "trade", "ES", 1)), CUT_OFF, chaos_s=13.0
     ),
-    # The leader's account shows the next process that it is out: the exits would be made once more.
-    "exits that only the exit file holds": small(
-        BOSS_LEADER, (Act(0.5, "boss", "ES", 1), Act(2.0, "boss", "ES", -1)), _CUT_OFF, chaos_s=12.0
+    # The next process has another disk: what it reads at the brokers is all that speaks of the exits.
+    "exits that a lost exit file held": small(
+        BOSS_LEADER,
+        (Act(0.5, "boss", "ES", 2), Act(2.0, "boss", "ES", -2)),
+        (*CUT_OFF, Trouble(2.5, "hand_over")),
+        chaos_s=75.0,
     ),
 }

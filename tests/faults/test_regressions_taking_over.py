@@ -2,11 +2,17 @@
 
 from dataclasses import replace
 
-from tests.faults.directed import small
+import pytest
+
+from kopitra.domain.executions import AccountSnapshot, ExecutionReport
+from tests.faults import rude_broker
+from tests.faults.directed import WORLDS, small
 from tests.faults.gateways import Disk, Gateway
-from tests.faults.house import EA_LEADER
+from tests.faults.house import BOSS, EA_LEADER
 from tests.faults.memory_wire import Connection, OnDown
-from tests.faults.rude_broker import WORLD
+from tests.faults.rude_broker import WORLD, Event, RudeBroker
+from tests.faults.rude_snapshot import Shot, shot_of
+from tests.faults.rude_words import Read
 from tests.faults.runs import hush
 from tests.faults.swarm import Act, Plan, Trouble
 from tests.faults.test_regressions import broken
@@ -14,6 +20,8 @@ from tests.faults.world import World, run_plan
 
 #: seconds; longer than a lease and its grace
 STUNNED_S = 8.0
+#: the successor has logged in and read everything by then
+FIRST_READS_NS = 11 * 10**9
 
 
 def _stun_the_second(world: World) -> None:
@@ -90,5 +98,56 @@ def test_held_stops_go_on_waiting_when_a_read_shows_that_they_never_left() -> No
     base = small(EA_LEADER, acts, (Trouble(1.05, "crash"),), chaos_s=12.0)
     plan = replace(base, manners=tuple(replace(m, fill_delay_ms=8_000) for m in base.manners))
     outcome = run_plan(plan, sabotage=_without_brackets)
+    assert broken(outcome) == []
+    assert outcome.placements == 3 * 4
+
+
+#: the leader leaves while the database is out of reach; the exits go by a file on a disk that ends with its process
+_LOST = WORLDS["exits that a lost exit file held"]
+
+
+@pytest.mark.parametrize("missing", ["", "positions", "orders", "executions"])
+def test_what_exits_of_a_lost_file_closed_is_not_closed_again(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """I-09, R-012, R-073: the successor's journal held the entries only, and the leader's account was flat. Its exits
+    left although the first read showed that nothing was held any more, and turned every follower; with a whole read,
+    and with one of its lists missing."""
+    hush()
+
+    def shot(broker: RudeBroker, request: Read, shot: Shot) -> AccountSnapshot:
+        is_early = request.account_id != BOSS and broker.now_ns < until_ns
+        return shot_of(broker, request, replace(shot, partial=missing) if is_early else shot)
+
+    until_ns = 0
+
+    def begin(world: World) -> None:
+        nonlocal until_ns
+        until_ns = world.brokers[0].now_ns + FIRST_READS_NS
+
+    monkeypatch.setattr(rude_broker, "shot_of", shot)
+    outcome = run_plan(_LOST, sabotage=begin)
+    assert broken(outcome) == []
+    assert outcome.placements == 3 * 2
+    assert outcome.quiet_s < 60
+
+
+def test_executions_that_the_first_read_tells_do_not_hide_what_it_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """I-09, R-004, R-012: a fill in another contract was heard by nobody. Taking it in counted as activity, so that the
+    positions of the very same read were not compared."""
+    hush()
+    stream = RudeBroker._stream
+
+    def unheard(self: RudeBroker, event: Event) -> None:
+        is_fill = isinstance(event, ExecutionReport) and event.exec_type == "trade"
+        if not (is_fill and event.symbol.startswith("NQ") and event.account_id != BOSS):
+            stream(self, event)
+
+    monkeypatch.setattr(RudeBroker, "_stream", unheard)
+    acts = (Act(0.3, "boss", "NQ", 1), *_LOST.acts)
+    closed = (Trouble(3.0, "maintenance", 11.0, 0.0), Trouble(3.0, "maintenance", 11.0, 0.9))
+    outcome = run_plan(replace(_LOST, acts=acts, troubles=(*_LOST.troubles, *closed)))
     assert broken(outcome) == []
     assert outcome.placements == 3 * 4

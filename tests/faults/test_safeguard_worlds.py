@@ -6,7 +6,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tests.faults.directed import WORLDS, small
+from tests.faults.directed import CUT_OFF, WORLDS, small
 from tests.faults.house import BOSS, BOSS_LEADER, EA_LEADER
 from tests.faults.outcome import Outcome
 from tests.faults.rude_broker import WORLD, Line
@@ -114,7 +114,8 @@ def test_a_stop_that_only_the_exit_file_holds_is_in_force_in_the_next_process() 
 def test_exits_that_only_the_exit_file_holds_are_not_made_again() -> None:
     """I-09, R-072: the leader's account is read anew, and its followers are out already."""
     hush()
-    outcome = run_plan(WORLDS["exits that only the exit file holds"])
+    acts = (Act(0.5, "boss", "ES", 1), Act(2.0, "boss", "ES", -1))
+    outcome = run_plan(small(BOSS_LEADER, acts, CUT_OFF, chaos_s=12.0))
     assert broken(outcome) == []
     assert {line.split()[1] for line in _written(outcome, " sell ")} == {"g1"}
     assert outcome.placements == 6

@@ -2,9 +2,11 @@
 
 import pytest
 
-from kopitra.domain.attribution import lost_of
+from kopitra.domain.attribution import closable, lost_of
+from kopitra.domain.book import Position
 from kopitra.domain.drift import waits_for
-from kopitra.domain.journal import Doubted, EntriesBlocked, ExitPending
+from kopitra.domain.executions import PositionReport
+from kopitra.domain.journal import Doubted, EntriesBlocked, ExitPending, PositionDiffers
 from kopitra.domain.orders import ZERO
 from kopitra.domain.react import refit
 from kopitra.domain.signals import StopLoss
@@ -226,3 +228,38 @@ def test_what_is_gone_is_taken_first_from_what_exceeds_a_target(
 ) -> None:
     found = lost_of({k: d(v) for k, v in held.items()}, d(there), {k: d(v) for k, v in wanted.items()})
     assert found == {k: d(v) for k, v in lost.items()}
+
+
+def _reads(world: World, net: int) -> None:
+    """A read of the broker shows so many contracts."""
+    report = PositionReport("a1", ESZ6, d(net), None, world.now)
+    world.note(PositionDiffers(report, world.book.positions["a1", ESZ6].qty))
+
+
+@pytest.mark.parametrize("net, left", [(2, 2), (5, 2), (1, 1), (0, 0), (-1, 0)])
+def test_a_close_fits_what_a_read_showed_r_012(net: int, left: int) -> None:
+    world = _long()
+    assert closable(world.book, "a1", ESZ6, "L") == 2
+    _reads(world, net)
+    assert closable(world.book, "a1", ESZ6, "L") == left
+    assert world.held() == 2  # what is attributed goes when a second read has confirmed it
+
+
+def test_a_close_of_one_leader_is_not_cut_by_what_another_is_short() -> None:
+    """The account is net long one: the first leader's two are there all the same."""
+    world = _long()
+    world.book.holdings["a1", "M"] = {ESZ6: Position(qty=d(-1))}
+    _reads(world, 1)
+    assert (closable(world.book, "a1", ESZ6, "L"), closable(world.book, "a1", ESZ6, "M")) == (2, -1)
+
+
+def test_what_has_not_left_hides_no_difference_of_positions() -> None:
+    """Nor does an order in doubt, which may stay so for ever; what is on its way does."""
+    world = _long()
+    world.say("exit")
+    close = world.child("exit")
+    assert waits_for(world.book, "a1", ESZ6, doubts=False)
+    close.hops.clear()
+    assert close.unsent
+    assert not waits_for(world.book, "a1", ESZ6, doubts=False)
+    assert waits_for(world.book, "a1", ESZ6)

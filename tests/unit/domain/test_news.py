@@ -7,7 +7,7 @@ import pytest
 from kopitra.domain.executions import ExecutionReport, OrdStatus
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.journal import Doubted, Reported, StrangerSeen
-from kopitra.domain.news import is_news, strangers
+from kopitra.domain.news import filled_by, is_news, strangers
 from kopitra.domain.orders import ChildOrder
 from tests.unit.domain.copy_world import ESZ6, World, d, rule
 
@@ -106,3 +106,11 @@ def test_a_plan_that_names_a_stranger_adopts_it_instead_of_writing_it_r_077() ->
     assert adopted.state == "in_doubt"
     again.fill(adopted, d(2))
     assert (adopted.state, again.held()) == ("filled", Decimal(2))
+
+
+def test_what_lost_orders_filled_is_summed_by_contract_r_077() -> None:
+    world, entry = entered()
+    bought = listed(world, entry, "partially_filled", cum_qty=d(3))
+    sold = bought._replace(side="sell", cum_qty=d(1))
+    nothing = bought._replace(symbol="NQZ6", cum_qty=d(0))
+    assert filled_by([bought, sold, nothing]) == {ESZ6: d(2)}
