@@ -14,6 +14,7 @@ from random import Random
 from typing import Final
 
 from brokers._kit.breaker import Blocked, Breaker, BreakerState, Permit
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.sessions import Sessions
 from kopitra.domain.errors import KopitraError
 from kopitra.domain.executions import AccountSnapshot
@@ -133,6 +134,8 @@ class Probes:
         self._sink = sink
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()  # bounded: one per account
+        #: takes the failure of one account
+        self.failed: Failed = uncontained
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -166,4 +169,7 @@ class Probes:
             self._breakers.probed(account_id, permit, False)
             return
         self._breakers.probed(account_id, permit, True)
-        self._sink(snapshot)
+        try:
+            self._sink(snapshot)
+        except Exception as error:  # noqa: BLE001 - one account's answer
+            self.failed(account_id, "taking what its broker showed again", error)

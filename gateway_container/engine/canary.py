@@ -80,6 +80,9 @@ class Canary:
         except KopitraError as error:
             self._say(error.message)
             return
+        except Exception as error:  # noqa: BLE001 - a canary that fails has found something
+            self._say(f"it failed with {type(error).__name__}")
+            return
         if order is None or "acked" not in order.hops:
             why = "no order was planned" if order is None else f"its order is {order.state}"
             self._say(f"{why} after {LATE_S:g} seconds")

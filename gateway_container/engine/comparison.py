@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.flatten import BLOCKED as FLATTENING
 from gateway_container.engine.log import Log
 from gateway_container.engine.repairs import Alert, Repairs, run_name
@@ -75,6 +76,8 @@ class Comparison:
         self._sessions = sessions
         self._repairs = repairs
         self._alert = alert
+        #: takes the failure of one account
+        self.failed: Failed = uncontained
         self.pace = PACE
         self._take: Callable[[AccountSnapshot], None] = self.judge
         self._follow: Callable[[FollowUp], None] = lambda _follow: None
@@ -151,8 +154,14 @@ class Comparison:
         except (KopitraError, OSError, TimeoutError, KeyError):
             pass  # a failed read changes nothing (R-044)
         else:
+            self._compare(snapshot)
+
+    def _compare(self, snapshot: AccountSnapshot) -> None:
+        try:
             self._count_lost(snapshot)
             self._take(snapshot)
+        except Exception as error:  # noqa: BLE001 - one account that cannot be compared is halted, no other is
+            self.failed(snapshot.account_id, "comparing it with its broker", error)
 
     def _since(self, account_id: str) -> datetime:
         """Once per trade date the whole day is asked for: what the session's end left untold."""

@@ -8,11 +8,12 @@ relied on is in the journal before it is acted upon: a new highest value before 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from gateway_container.engine.config import AccountConfig
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.flatten import BLOCKED, Flattener, FlattenRun
 from gateway_container.engine.log import Log
 from gateway_container.engine.marks import Look, Marks
@@ -32,6 +33,7 @@ IDLE_S: Final = 1.0
 FLATTENS_MAX: Final = 5
 #: nanoseconds between two alerts of one account that its equity is stale
 STALE_ALERT_NS: Final = 60_000_000_000
+_NS_PER_MS: Final = 1_000_000
 _NOTHING: Final = Look(None, 0, "nothing is known yet")
 _ALERTS: Final = {"warned": "limit-warned", "reducing": "limit-reducing", "locked": "limit-locked"}
 
@@ -70,6 +72,8 @@ class Watched:
     account: AccountConfig
     limits: PropLimits
     today: TradingDay
+    #: monotonic; since when this process looks at it
+    since_ns: int
     look: Look = _NOTHING
     #: this process has read it
     ready: bool = False
@@ -99,6 +103,8 @@ class Equity:
         self._alert = alert
         #: carries out what follows
         self.follow: Callable[[FollowUp], None] = lambda _follow: None
+        #: takes the failure of one account
+        self.failed: Failed = uncontained
         self._marks = Marks(state)
         self._watched: dict[str, Watched] = {}
 
@@ -107,10 +113,12 @@ class Equity:
         before, now = self._watched, self._state.clock.now()
         watched: dict[str, Watched] = {}
         for account in self._state.config.accounts.values():
-            current = limits_at(account.prop, now) if account.active else None
+            current = self._current(account, now) if account.active else None
             if current is not None:
                 known = before.get(account.account_id)
-                watched[account.account_id] = made = known or Watched(account, *current)
+                watched[account.account_id] = made = known or Watched(
+                    account, *current, self._state.clock.monotonic_ns()
+                )
                 made.account, (made.limits, made.today) = account, current
         self._watched = watched
         self._marks.watch(watched)
@@ -140,12 +148,26 @@ class Equity:
         waiting = [
             a for a in self._state.config.accounts.values() if a.prop and a.account_id not in self._watched
         ]
-        if any(a.active and limits_at(a.prop, now) is not None for a in waiting):
+        if any(a.active and self._current(a, now) is not None for a in waiting):
             self.configure()
+
+    def _current(self, account: AccountConfig, now: datetime) -> tuple[PropLimits, TradingDay] | None:
+        try:
+            return limits_at(account.prop, now)
+        except Exception as error:  # noqa: BLE001 - one account's limits must not end those of all
+            self.failed(account.account_id, "finding its loss limits", error)
+            return None
 
     # one account -------------------------------------------------------------------------------------------
 
     def _look(self, watched: Watched) -> None:
+        """Look at one account; what fails there is its own."""
+        try:
+            self._judge(watched)
+        except Exception as error:  # noqa: BLE001 - likewise
+            self.failed(watched.account.account_id, "judging its loss limits", error)
+
+    def _judge(self, watched: Watched) -> None:
         """Read the account, note what moved, and say what its entries may do."""
         self._turn(watched)
         account_id, limits = watched.account.account_id, watched.limits
@@ -160,7 +182,7 @@ class Equity:
             self._tell_stale(watched, standing.text)
         for contract in self._marks.contracts(account_id) if look.text else ():
             self._watch_price(contract)
-        self._withdraw(watched)
+        self._withdraw(watched, standing)
         self._close_out(watched)
 
     def _turn(self, watched: Watched) -> None:
@@ -244,12 +266,17 @@ class Equity:
         standing, measure = book.standings.get(account_id), book.measures.get(account_id)
         return standing if standing is not None and measure is not None and standing.holds(measure) else None
 
-    def _withdraw(self, watched: Watched) -> None:
-        """While an account may only reduce, nothing of it rests that could open something; a lock flattens anyway."""
+    def _withdraw(self, watched: Watched, standing: PropStanding) -> None:
+        """While its entries stop nothing of it rests that could open something (R-102): at a rung, and while nobody
+        knows its equity. After a start that is waited for first; where no cancel can leave it waits for the session.
+        """
         account_id = watched.account.account_id
-        held = self._held(account_id)
-        if held is not None and held.rung == "reducing":
-            self.follow(withdrawn_entries(self._state.book, account_id))
+        if not standing.stop or not self._state.facts_of(account_id).live:
+            return
+        first_ns = self._state.clock.monotonic_ns() - watched.since_ns
+        if standing.stop == "limit_equity_unknown" and first_ns < watched.limits.stale_after_ms * _NS_PER_MS:
+            return
+        self.follow(withdrawn_entries(self._state.book, account_id))
 
     def _close_out(self, watched: Watched) -> None:
         """A locked account is flattened until it is flat, also when something fills late. Judged by what is there, so

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.state import State
 from kopitra.domain.book import Book
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg
@@ -52,6 +53,8 @@ class Expected:
     def __init__(self, state: State, note: Callable[[str, Entry], object]) -> None:
         self._state = state
         self._note = note
+        #: takes the failure of one account
+        self.failed: Failed = uncontained
         self._due: deque[_Due] = deque()  # bounded: SIGNALS_MAX in planned
         #: those whose follower's delay is longer, looked at every time
         self._delayed: deque[_Due] = deque()  # bounded: SIGNALS_MAX in _judge
@@ -89,7 +92,12 @@ class Expected:
             self._close()
 
     def _judge(self, due: _Due) -> None:
-        found = unseen(self._state.book, due.list_id, due.legs)
+        try:
+            found = unseen(self._state.book, due.list_id, due.legs)
+        except Exception as error:  # noqa: BLE001 - whose part it is does not show: none of them goes on unwatched
+            for leg in due.legs:
+                self.failed(leg.account_id, "looking for what was planned", error)
+            return
         if not found:
             return  # nearly always
         for leg in due.legs:

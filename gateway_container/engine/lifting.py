@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.state import State
 from kopitra.domain.drift import Found
 from kopitra.domain.switches import KillSwitch
@@ -39,6 +40,8 @@ class Lifting:
         self._compare = compare
         self._covers = covers
         self._throw = throw
+        #: takes the failure of one account
+        self.failed: Failed = uncontained
         self._wake = asyncio.Event()
         #: accounts that passed, and when the lifting of a switch was first seen, by scope, id and epoch
         self._passed: dict[tuple[str, str, int], set[str]] = {}  # bounded: switches that are being lifted
@@ -86,7 +89,11 @@ class Lifting:
 
     async def _fault(self, account_id: str) -> str:
         """Why the account does not pass; "" when it does."""
-        found = await self._compare(account_id)
+        try:
+            found = await self._compare(account_id)
+        except Exception as error:  # noqa: BLE001 - it stays behind, the others do not
+            self.failed(account_id, "comparing it for a lifted switch", error)
+            found = None
         if found is None:
             return "it could not be compared with its broker"
         if drift := next((d for d in found.drifts if d.kind not in SHORT), None):

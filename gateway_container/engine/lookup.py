@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.log import Log
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
@@ -73,6 +74,8 @@ class Lookup:
         self._reports = reports
         #: the lease is over: another process may be writing
         self._is_fenced = is_fenced
+        #: takes the failure of one account
+        self.failed: Failed = uncontained
         self._tasks: dict[str, asyncio.Task[None]] = {}
         #: by order, as long as it is in doubt
         self._doubts: dict[str, Doubt] = {}
@@ -124,7 +127,11 @@ class Lookup:
         while self.doubtful(account_id):
             await asyncio.sleep(self._pause_s(attempt, until_ns))
             attempt += 1
-            until_ns = await self._read(account_id)
+            try:
+                until_ns = await self._read(account_id)
+            except Exception as error:  # noqa: BLE001 - it is looked up again, and people know
+                until_ns = 0
+                self.failed(account_id, "looking up its orders in doubt", error)
         self._forget()
 
     def _pause_s(self, attempt: int, until_ns: int) -> float:

@@ -85,12 +85,6 @@ def _tell(listeners: Sequence[Callable[[T], None]], what: T) -> None:
         listener(what)
 
 
-def _ended(task: asyncio.Task[None]) -> None:
-    """A task that falls over is missed by nobody until much later: say so at once."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("task_failed", task=task.get_name(), error=repr(error))
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who this process is in the lease and the journal."""
@@ -327,7 +321,7 @@ class Machine:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(run(), name=name) for name, run in self._beside.items()]
         for task in self._tasks:
-            task.add_done_callback(_ended)
+            task.add_done_callback(self.safety.containment.ended)
         self.accepting = True
 
     async def reconfigure(self, config: GatewayConfig, switches: Sequence[SwitchRow]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.log import Log
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
@@ -90,6 +91,8 @@ class PendingExits:
         self._due_ns: dict[ExitKey, int] = {}
         self._tried_ns: dict[ExitKey, int] = {}
         self._openings = 0
+        #: takes the failure of one account
+        self.failed: Failed = uncontained
 
     def refused(self, order: ChildOrder, report: ExecutionReport) -> bool:
         """A broker refused an order. True: it is an exit that is tried again from here."""
@@ -136,7 +139,13 @@ class PendingExits:
             if changed:
                 self._due_ns[key] = self._tried_ns.get(key, 0) + TRY_GAP_NS
             if now_ns >= self._due_ns.get(key, 0):
-                self._try(key, pending, now_ns)
+                self._try_one(key, pending, now_ns)
+
+    def _try_one(self, key: ExitKey, pending: PendingExit, now_ns: int) -> None:
+        try:
+            self._try(key, pending, now_ns)
+        except Exception as error:  # noqa: BLE001 - it is tried again, and other accounts' exits are too
+            self.failed(key.account_id, "trying a pending exit again", error)
 
     def _try(self, key: ExitKey, pending: PendingExit, now_ns: int) -> None:
         self._due_ns[key] = now_ns + TRY_GAP_NS

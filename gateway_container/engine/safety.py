@@ -8,6 +8,7 @@ from gateway_container.engine.assertions import Assertions, Means
 from gateway_container.engine.breakers import Probes
 from gateway_container.engine.canary import Canary
 from gateway_container.engine.clocks import Clocks
+from gateway_container.engine.containment import Containment
 from gateway_container.engine.expected import Expected
 from gateway_container.engine.market_state import PendingExits
 from gateway_container.engine.pulse import Health
@@ -24,7 +25,7 @@ class Safety:
     def __init__(self, machine: "Machine") -> None:
         state, sessions, reports = machine.state, machine.sessions, machine.reports
         fanout, supplies = machine.fanout, machine.supplies
-        look = fanout.look
+        look = self._look = fanout.look
         self._probes = Probes(look.breakers, sessions, reports.handle, state.clock)
         self._silence = SilenceWatch(state, sessions, reports.handle)
         self._penalties = Penalties(state.clock, reports.alert)
@@ -35,9 +36,11 @@ class Safety:
         machine.views.health_of = self.health
         machine.equity.follow = reports.follow
         sessions.shadows.watch_price = machine.quotes.also
+        self.containment = Containment(state, machine.log, self._stop_entries)
         self._asserts = self._assert(machine)
         self.canary = Canary(machine)
         self.expected = Expected(state, machine.log.note)
+        self._contain(machine)
         reports.on_refused = self.exits.refused
         reports.on_notice = self._notice
         self.beside: Mapping[str, Callable[[], Coroutine[object, object, None]]] = {
@@ -54,18 +57,14 @@ class Safety:
 
     def _assert(self, machine: "Machine") -> Assertions:
         """Who looks at what was decided, listed and written, and how it stops entries."""
-        asserts, look = machine.fanout.asserts, machine.fanout.look
-
-        def stop_all() -> None:
-            look.draining = True
-
+        asserts = machine.fanout.asserts
         counts = machine.supplies.metrics.breaks.counts
         asserts.attach(
             Means(
                 machine.lease,
                 machine.log.note,
                 machine.control.throw,
-                stop_all,
+                self._stop_entries,
                 machine.reports.alert,
                 counts,
             )
@@ -73,6 +72,17 @@ class Safety:
         machine.log.on_decided = asserts.decided
         machine.reconciler.on_listed = asserts.listed
         return asserts
+
+    def _stop_entries(self) -> None:
+        """For good, in this process; exits go on."""
+        self._look.draining = True
+
+    def _contain(self, machine: "Machine") -> None:
+        """Loops over accounts, each of which may fail by itself."""
+        machine.equity.failed = machine.comparison.failed = machine.lifting.failed = self.containment.failed
+        machine.lookup.failed = self.exits.failed = self._silence.failed = self.containment.failed
+        self._probes.failed = self.expected.failed = self.containment.failed
+        machine.sessions.shadows.failed = self.containment.failed
 
     def _notice(self, notice: LoginNotice) -> None:
         if isinstance(notice, BrokerTime):

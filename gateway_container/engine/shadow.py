@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, Protocol
 
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.state import State
 from kopitra.domain.book import root_of
 from kopitra.domain.executions import (
@@ -280,6 +281,8 @@ class Shadows:
         self._sessions: dict[str, ShadowSession] = {}  # bounded: accounts of the configuration
         #: asks for the price of a contract
         self.watch_price: Callable[[str], None] = lambda _contract: None
+        #: takes the failure of one account
+        self.failed: Failed = uncontained
 
     def open(self, account_id: str, session: ShadowSession) -> ShadowSession:
         """Take a session."""
@@ -294,7 +297,13 @@ class Shadows:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            for session in tuple(self._sessions.values()):
-                for contract in sorted(session.contracts):
-                    self.watch_price(contract)
-                session.look()
+            for account_id, session in tuple(self._sessions.items()):
+                self._look(account_id, session)
+
+    def _look(self, account_id: str, session: ShadowSession) -> None:
+        try:
+            for contract in sorted(session.contracts):
+                self.watch_price(contract)
+            session.look()
+        except Exception as error:  # noqa: BLE001 - one account's paper
+            self.failed(account_id, "keeping its paper", error)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
 from kopitra.domain.errors import KopitraError
@@ -82,6 +83,8 @@ class SilenceWatch:
         self._sessions = sessions
         self._sink = sink
         self._silence = Silence()
+        #: takes the failure of one account
+        self.failed: Failed = uncontained
         self._reads: dict[str, asyncio.Task[None]] = {}  # bounded: one per account
 
     async def run(self) -> None:
@@ -112,7 +115,10 @@ class SilenceWatch:
             snapshot = await session.snapshot(account_id, since, lane="status")
         except (KopitraError, OSError, TimeoutError, KeyError):
             return  # a failed read is no evidence; the next round asks again
-        self._sink(snapshot)
+        try:
+            self._sink(snapshot)
+        except Exception as error:  # noqa: BLE001 - one account's answer
+            self.failed(account_id, "taking what its silent broker showed", error)
 
 
 def _has_room(session: BrokerSession) -> bool:

@@ -49,6 +49,8 @@ class Use(NamedTuple):
             return self.words
         lost = max(ZERO, self.amount - self.room)
         now = f"now {money(self.value)}, the floor is {money(self.floor)}"
+        if self.amount <= 0:
+            return f"{self.words}: nothing may be lost ({money(self.amount)} by its numbers); {now}"
         return f"{self.words}: {money(lost)} of {money(self.amount)} used; {now}"
 
     @property
@@ -98,7 +100,8 @@ def _use(
     until: Until = "reset",
 ) -> Use:
     value = reading.equity if counts == "equity" else reading.balance
-    used = max(ZERO, _HUNDRED * (1 - (value - floor) / amount))
+    # A percentage of an empty or negative balance allows no loss at all: all of it is used, whatever the value is.
+    used = max(ZERO, _HUNDRED * (1 - (value - floor) / amount)) if amount > 0 else _HUNDRED
     return Use(
         rule, used.quantize(_TENTH), value, floor, amount, words, until, open_profit=counts == "equity"
     )
@@ -183,7 +186,7 @@ def quiet_between(limits: PropLimits, found: Iterable[Use]) -> tuple[Decimal, De
     what comes several times a second need not be judged each time."""
     low, high = Decimal("-Infinity"), Decimal("Infinity")
     for use in found:
-        if not use.open_profit:
+        if not use.open_profit or use.amount <= 0:
             continue
         margin = use.amount / _THOUSAND  # percents are rounded to a tenth
         for percent in (limits.ladder.warn, limits.ladder.reduce, limits.ladder.lock):

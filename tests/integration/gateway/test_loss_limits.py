@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import pytest
 
+from gateway_container.engine.containment import ACCOUNT_FAILED, TASK_DEAD
 from kopitra.domain.journal import EquityMarked, FlattenNoted, LimitRung
-from kopitra.domain.measuring import NewStart
+from kopitra.domain.loss_ladder import Use, uses
+from kopitra.domain.measuring import Measure, NewStart, Reading
 from kopitra.domain.prop_limits import DailyLoss, MaxLoss, PropLimits
 from kopitra.store.lease import LeaseSettings
 from tests.integration.gateway.test_restart import SHORT
@@ -191,6 +193,64 @@ async def test_entries_wait_until_equity_is_known_and_are_stopped_again_before_t
         await world.until(lambda: child.state == "skipped", "the last look")
         assert child.reason == "limit_max_loss"
         assert not await world.sim("a").placements("a")
+
+
+async def test_an_account_without_money_is_locked_and_the_others_are_watched(dsn: str) -> None:
+    """R-100, R-020: five per cent of nothing allows no loss; nobody else's limits end with it."""
+    empty = replace(DAILY, daily_loss=DailyLoss(percent=Decimal(5), percent_of="day"))
+    followers = {
+        "z": Follower(FIRST, balance=Decimal(0), prop=(empty,)),
+        "a": Follower(SECOND, prop=(DAILY,)),
+    }
+    async with house(dsn, followers) as world:
+        await ready(world)
+        standings = world.machine.state.standings
+        await world.until(lambda: standings["z"].stop == "limit_daily_loss", "the lock")
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, z=0)
+        await market(world, 6782, "limit_daily_loss")
+
+
+async def test_an_account_whose_limits_cannot_be_judged_is_halted_and_the_others_are_watched(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-020, R-100: contained, with its reason, and told."""
+    broken = replace(DAILY, version=99)
+
+    def judged(limits: PropLimits, measure: Measure, reading: Reading) -> tuple[Use, ...]:
+        if limits.version == 99:
+            raise InvalidOperation("a number that is none")
+        return uses(limits, measure, reading)
+
+    monkeypatch.setattr("gateway_container.engine.equity.uses", judged)
+    followers = {"z": Follower(FIRST, prop=(broken,)), "a": Follower(SECOND, prop=(DAILY,))}
+    async with house(dsn, followers) as world:
+        await ready(world)
+        await world.alert(ACCOUNT_FAILED, "z")
+        assert "InvalidOperation" in world.machine.state.book.blocked["z"]
+        assert "a" not in world.machine.state.book.blocked
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, z=0)
+        await market(world, 6782, "limit_daily_loss")
+        assert not any(task.done() for task in world.machine._tasks if task.get_name() == "equity")
+
+
+async def test_a_task_beside_the_signals_that_falls_over_is_told_and_stops_entries_never_exits(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-100, P6: nobody guards what it guarded."""
+    async with house(dsn, {"a": Follower(FIRST, prop=(DAILY,))}) as world:
+        await ready(world)
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1)
+        monkeypatch.setattr(world.machine.equity, "_take_up_versions", lambda: 1 / 0)
+        alert = await world.alert(TASK_DEAD)
+        assert "'equity'" in alert.text
+        (entry,) = await world.send(side="buy", quantity=1)
+        await world.until(lambda: entry.state == "skipped", "the last look")
+        assert entry.reason == "draining"
+        await world.send(action="exit")
+        await world.holds(a=0)
 
 
 async def test_new_limits_count_at_once_and_their_removal_frees_the_account(dsn: str) -> None:

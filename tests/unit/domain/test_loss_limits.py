@@ -46,6 +46,16 @@ def test_a_daily_loss_is_measured_from_where_its_version_says(
     assert account.use("limit_daily_loss").floor == floor
 
 
+@pytest.mark.parametrize("balance", [0, -250])
+def test_a_percentage_of_nothing_allows_no_loss(balance: int) -> None:
+    """R-100, R-102: an empty or negative first balance of the day locks, before and after a loss."""
+    account = Account(limits(daily_loss=DailyLoss(percent=d(5), percent_of="day")))
+    assert account.look(balance) == "locked"
+    assert account.look(balance - 100) == "locked"
+    assert account.standing is not None
+    assert "nothing may be lost" in account.standing.text
+
+
 def test_a_daily_loss_of_closed_trades_does_not_see_open_profit() -> None:
     account = Account(limits(daily_loss=DailyLoss(amount=d(1000), counts="realized")))
     account.look(50_000)

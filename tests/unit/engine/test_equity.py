@@ -9,11 +9,13 @@ from gateway_container.engine.config import AccountConfig, GatewayConfig
 from gateway_container.engine.equity import FLATTENS_MAX, STALE_ALERT_NS, Equity
 from gateway_container.engine.flatten import BLOCKED, AccountProgress, Flattener, FlattenRun
 from gateway_container.engine.log import Log
+from gateway_container.engine.marks import Marks
 from gateway_container.engine.state import State
-from kopitra.domain.executions import AccountSnapshot, PositionReport
+from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
 from kopitra.domain.fold import fold
-from kopitra.domain.journal import EntriesBlocked, Entry, EquityMarked, LimitRung
+from kopitra.domain.journal import EntriesBlocked, Entry, EquityMarked, FollowUp, LimitRung, Reported
 from kopitra.domain.measuring import NewStart
+from kopitra.domain.orders import OrderIntent
 from kopitra.domain.prop_limits import DailyLoss, MaxLoss, PropLimits
 from tests.unit.engine.test_marks import NOW, Watch, has, holds, quote
 
@@ -115,6 +117,79 @@ def test_entries_wait_for_the_first_reading_also_after_a_restart() -> None:
     assert house.stop == ""
     house.begin()
     assert house.stop == "limit_equity_unknown"
+
+
+def rests(house: House) -> None:
+    """An entry of ours rests at the broker."""
+    intent = OrderIntent(
+        "c1", "l", "a", "lead", "e", "entry", "ESZ6", "buy", Decimal(1), ord_type="limit", price=Decimal(6000)
+    )
+    house.note("w", FollowUp("test", "a", released=(intent,)))
+    now, one = house.clock.now(), Decimal(1)
+    report = ExecutionReport(
+        "a",
+        "o1",
+        "new",
+        "new",
+        "ESZ6",
+        "buy",
+        now,
+        "c1",
+        None,
+        "limit",
+        None,
+        one,
+        Decimal(6000),
+        leaves_qty=one,
+    )
+    house.note("w", Reported(report))
+
+
+def test_entries_that_rest_are_withdrawn_while_equity_is_too_old() -> None:
+    """R-102: stale reduces, and what rests could fill; where no session is live no cancel could leave."""
+    house = House()
+    followed: list[FollowUp] = []
+    house.equity.follow = followed.append
+    house.shows(50_000, holds(1))
+    house.equity.heard(quote(5000))
+    assert house.stop == ""
+    rests(house)
+    house.looks()
+    assert not any(follow.cancels for follow in followed)
+
+    house.state.facts_of("a").live = False
+    house.passes(DAILY.stale_after_ms / 1000 + 1)
+    house.looks()
+    assert house.stop == "limit_equity_stale"
+    assert not any(follow.cancels for follow in followed)
+
+    house.state.facts_of("a").live = True
+    house.looks()
+    assert [cancel.orig_cl_ord_id for cancel in followed[-1].cancels] == ["c1"]
+
+
+def test_entries_that_rest_wait_for_the_first_reading_after_a_start_as_long_as_equity_may_be_old() -> None:
+    """R-102."""
+    house = House()
+    followed: list[FollowUp] = []
+    house.equity.follow = followed.append
+    rests(house)
+    house.looks()
+    assert house.stop == "limit_equity_unknown"
+    assert not any(follow.cancels for follow in followed)
+    house.passes(DAILY.stale_after_ms / 1000)
+    house.looks()
+    assert [cancel.orig_cl_ord_id for cancel in followed[-1].cancels] == ["c1"]
+
+
+def test_an_account_that_cannot_be_judged_is_handed_over_and_the_loop_goes_on() -> None:
+    """R-020, R-100."""
+    house = House()
+    failures: list[tuple[str, str]] = []
+    house.equity.failed = lambda account_id, _what, error: failures.append((account_id, str(error)))
+    house.equity._marks = cast(Marks, None)
+    house.looks()
+    assert [account_id for account_id, _ in failures] == ["a"]
 
 
 def test_a_lock_flattens_and_flattens_again_what_fills_late_a_bounded_number_of_times() -> None:
