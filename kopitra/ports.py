@@ -59,6 +59,9 @@ class LoginPlan:
     accounts: tuple[AccountLink, ...]
     settings: Mapping[str, str]
     credentials: Mapping[str, str]
+    #: when another process of ours sent requests there lately (monotonic nanoseconds of this one, oldest first): they
+    #: fill the broker's windows too
+    spent_ns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ and polls then leave a tenth of the window beside it, so that stops can still be
 and all of them leave what a flatten reads before its first close.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Literal
@@ -112,6 +112,12 @@ class Budget:
         self._paused_until_ns = 0
         #: FLATTEN is silent too: one of its own requests was refused
         self._shut_until_ns = 0
+
+    def spent(self, times_ns: Iterable[int]) -> None:
+        """Requests of this login that somebody else has sent at these times, oldest first: they fill the windows."""
+        for at_ns in times_ns:
+            for count, _, _ in self._windows:
+                count.add(at_ns, 1)
 
     def try_take(self, lane: Lane, now_ns: int, cost: int = 1, spare: int = 0) -> Granted | Denied:
         """Take `cost` requests from every window, leaving room for `spare` more, or none from any."""

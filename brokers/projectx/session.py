@@ -82,6 +82,7 @@ class ProjectXSession:
         window = Window(settings.budget_per_window, settings.budget_window_s)
         policy = BudgetPolicy((window,), reads=LOOKUPS * len(login.accounts))
         self._budget = Budget(policy, self._penalized)
+        self._budget.spent(login.spent_ns)
         self._rest = RestClient(
             settings.api_url,
             settings=RestSettings(timeout_s=settings.request_timeout_s),

@@ -74,6 +74,7 @@ class TradovateSession:
         self._budget = Budget(
             _budget_policy(settings.requests_per_minute, settings.requests_per_hour, settings.exit_reserve)
         )
+        self._budget.spent(plan.spent_ns)
         self._contracts = ContractBook()
         self._accounts = Accounts(plan.accounts)
         self._reader = Reader(self._rest, self._access, self._spend, self._contracts, clock.monotonic_ns)

@@ -52,6 +52,7 @@ from gateway_container.engine.right_to_write import journal_health, page
 from gateway_container.engine.safety import Safety
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.snapshots import Snapshots
+from gateway_container.engine.spending import spent_lately
 from gateway_container.engine.state import State
 from gateway_container.engine.unmanaged import Strays
 from gateway_container.engine.upkeep import Upkeep
@@ -276,6 +277,7 @@ class Machine:
         await self.log.bring_exits()
         state.book = await read_book(supplies.shelf, self.identity.shard, warm.book)
         state.config = config
+        self.sessions.spent_ns = await spent_lately(supplies.shelf, self.identity.shard, state)
         for answer in reversed(await supplies.shelf.recent_answers(supplies.clock.now())):
             self.intake.learn(answer)
         for known in reversed(await supplies.shelf.recent_signals(self.identity.shard, SIGNALS_MAX)):

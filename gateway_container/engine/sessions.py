@@ -1,7 +1,7 @@
 """The broker sessions of this process: one per login, each with an owner task; a fault stays inside its login."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -41,6 +41,8 @@ class Sessions:
         self.shadows = Shadows()
         #: broker -> loop time before which its lists may not show what the holder before this process sent last
         self.blind_until_s: dict[str, float] = {}
+        #: account -> when the process before this one sent requests there lately (`spending.py`)
+        self.spent_ns: Mapping[str, Sequence[int]] = {}
         self._by_account: dict[str, BrokerSession] = {}
 
     def of(self, account_id: str) -> BrokerSession | None:
@@ -81,7 +83,10 @@ class Sessions:
             return
         accounts = [a for a in config.accounts.values() if a.login_id == login.login_id and a.active]
         links = tuple(AccountLink(a.account_id, a.broker_account, a.settings) for a in accounts)
-        plan = LoginPlan(login.login_id, links, login.settings, login.credentials)
+        spent_ns = tuple(
+            sorted(at for a in accounts if not a.shadow for at in self.spent_ns.get(a.account_id, ()))
+        )
+        plan = LoginPlan(login.login_id, links, login.settings, login.credentials, spent_ns)
         shadows = frozenset(a.account_id for a in accounts if a.shadow)
         sink = without_reports(self._sink, shadows) if shadows else self._sink
         try:

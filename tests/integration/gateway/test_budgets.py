@@ -100,6 +100,28 @@ async def test_r061_when_room_is_short_the_rest_is_told_at_once_and_nobody_is_al
         await world.no_order_is_doubled()
 
 
+@pytest.mark.parametrize("broker", [FIRST, SECOND])
+async def test_r059_a_successor_counts_what_its_predecessor_sent_within_the_window(
+    dsn: str, broker: str
+) -> None:
+    """R-060: a second windowful on top of the first would be refused by the broker, exits and all."""
+
+    def share(world: World) -> int:
+        session = world.machine.sessions.of("a")
+        assert session is not None
+        return session.forecast().entry_share
+
+    async with one_login(broker) as on:
+        async with engine(dsn, on) as world:
+            whole = share(world)
+            for _ in range(4):
+                await world.send(action="add", side="buy", quantity=1)
+            await world.holds(**dict.fromkeys(NAMES, 4))
+        async with engine(dsn, on) as world:
+            # Both have read the accounts at their start.
+            assert whole - 2 * len(NAMES) * 4 <= share(world) <= whole - len(NAMES) * 4
+
+
 STOP, TARGET = StopLoss(price=Decimal(6700)), (TakeProfit(price=Decimal(6900)),)
 
 

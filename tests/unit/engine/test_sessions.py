@@ -51,6 +51,7 @@ class Broker:
     """Opens such sessions."""
 
     capabilities: Capabilities
+    plans: list[LoginPlan] = field(default_factory=list[LoginPlan])
     #: login -> loop times at which its sessions spoke
     spoke_s: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
@@ -58,6 +59,7 @@ class Broker:
         self, plan: LoginPlan, sink: Callable[[SessionEvent], None], clock: Clock
     ) -> BrokerSession:
         del sink, clock
+        self.plans.append(plan)
         return cast(BrokerSession, Login(self.spoke_s.setdefault(plan.login_id, [])))
 
 
@@ -167,3 +169,15 @@ def test_a_session_that_is_closed_while_it_waits_never_speaks() -> None:
 
     house.play(scene())
     assert house.spoke() == {}
+
+
+def test_r059_a_login_is_told_when_its_accounts_sent_requests_before_this_process() -> None:
+    house = House()
+
+    async def scene() -> None:
+        house.sessions.spent_ns = {"a-l1": [30, 10], "a-l2": [20]}
+        await house.sessions.apply(config({"l1": "slow", "l3": "prompt"}))
+
+    house.play(scene())
+    assert [plan.spent_ns for plan in house.brokers["slow"].plans] == [(10, 30)]
+    assert [plan.spent_ns for plan in house.brokers["prompt"].plans] == [()]

@@ -193,3 +193,18 @@ def test_r060_the_reads_with_which_a_flatten_begins_are_left_too() -> None:
 def test_r060_what_is_left_to_reads_never_shuts_a_small_budget() -> None:
     spender = Budget(BudgetPolicy((Window(12, 60),), reads=12))
     assert drain(spender, Lane.ENTRY) == 8, "12 less a quarter and a tenth"
+
+
+def test_r059_what_another_process_sent_lately_fills_the_window_until_it_is_a_window_old() -> None:
+    budget = Budget(BudgetPolicy((Window(80, 60),)))
+    budget.spent([10 * NS] * 30 + [40 * NS] * 20)
+    assert budget.room(Lane.ENTRY, 50 * NS) == 10
+    assert budget.room(Lane.FLATTEN, 50 * NS) == 30
+    assert budget.room(Lane.ENTRY, 72 * NS) == 40
+    assert budget.room(Lane.ENTRY, 102 * NS) == 60
+
+
+def test_r059_what_was_sent_before_this_process_began_to_count_time_counts_as_of_its_beginning() -> None:
+    budget = Budget(BudgetPolicy((Window(80, 60),)))
+    budget.spent([-20 * NS] * 30)
+    assert budget.room(Lane.ENTRY, NS) == 30
