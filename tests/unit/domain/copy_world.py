@@ -225,6 +225,9 @@ class World:
             return False
         name = child.intent.cl_ord_id
         self.note(OrdersSent("", (SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=name),)))
+        if wanted.qty is not None and wanted.qty <= child.cum_qty:
+            self.end(child)  # made smaller than what has filled it is over
+            return True
         self.report(
             child, "replaced", "new", order_qty=wanted.qty, price=wanted.price, stop_price=wanted.stop_price
         )  # fmt: skip

@@ -45,6 +45,8 @@ class CopyMachine(RuleBasedStateMachine):
         self.world = World(RULES, {"linked": account(brackets=True)})
         self.qty = ZERO
         self.resting: dict[str, Decimal] = {}
+        #: resting orders of which something filled at the leader, but perhaps not at its followers yet
+        self.filled: set[str] = set()
         self.ids = 0
         self.losses = 0
         #: accounts whose broker did something of its own in this stretch: fewer contracts than wanted are explained
@@ -92,6 +94,7 @@ class CopyMachine(RuleBasedStateMachine):
         left = self.resting[name]
         qty = data.draw(st.integers(1, int(abs(left)))) * (1 if left > 0 else -1)
         self.resting[name] -= qty
+        self.filled.add(name)
         if self.resting[name] == 0:
             del self.resting[name]
         after = self.qty + qty
@@ -134,7 +137,8 @@ class CopyMachine(RuleBasedStateMachine):
         """An entry that is still on its way when the leader has less is closed as it fills, and not opened again."""
         if action in ("reduce", "exit", "reverse", "flatten"):
             late = (o.intent for o in self.world.open() if o.intent.role == "entry")
-            self.explained |= {i.account_id for i in late if i.ord_type == "market"}
+            gone = (i for i in late if i.ord_type == "market" or i.leader_order_id in self.filled)
+            self.explained |= {i.account_id for i in gone}
         self.world.say(action, **more)
 
     def _act(self, after: Decimal) -> str:
