@@ -31,7 +31,7 @@ from kopitra.domain.journal import (
     SessionNoted,
 )
 from kopitra.domain.orders import ChildOrder, OrderIntent
-from kopitra.domain.react import overdue, react, waiting_closes
+from kopitra.domain.react import MOVES_OF_ONE_MAX, overdue, react, waiting_closes
 from kopitra.ports import (
     BrokerTime,
     LoginNotice,
@@ -170,12 +170,23 @@ class Reports:
         if state == "rejected" and effect.before != "rejected":
             self._rejected(order, report)
         # The closes of a flatten belong to no leader: their own loop judges them, by what the broker holds.
-        if intent.leader and (state != effect.before or effect.new_execution or report.exec_type in _ANSWERS):
-            follow = react(self._state.book, order)
-            if not follow.is_empty:
-                self.follow(follow, report.received_ns)
+        news = state != effect.before or effect.new_execution or report.exec_type in _ANSWERS
+        if intent.leader and news and self._asked(order, report):
+            return  # what it wants of the broker leaves once it is durable
         if order.cancel is not None or order.replace is not None:
             self._fanout.requests.send(order)
+
+    def _asked(self, order: ChildOrder, report: ExecutionReport) -> bool:
+        """What follows is decided; True when that is a cancel or move of this order."""
+        name = order.intent.cl_ord_id
+        if report.exec_type == "replace_rejected" and order.moves_failed == MOVES_OF_ONE_MAX:
+            text = f"{order.moves_failed} moves in a row were refused ({report.text}); move it at the broker"
+            self.alert("move-refused", text, order.intent.account_id, name)
+        follow = react(self._state.book, order)
+        if follow.is_empty:
+            return False
+        self.follow(follow, report.received_ns)
+        return follow.asks(name)
 
     def _executed(self, report: ExecutionReport, *, foreign: bool) -> None:
         self._state.executed(report)

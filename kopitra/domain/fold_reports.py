@@ -122,7 +122,7 @@ def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:
 def _answered(order: ChildOrder, report: ExecutionReport) -> None:
     match report.exec_type:
         case "replaced":
-            order.replace_sent = False
+            order.replace_sent, order.moves_failed = False, 0
             take_numbers(order, report.order_qty, report.price, report.stop_price, None)
         case "replace_rejected":
             not_replaced(order)
@@ -140,6 +140,7 @@ def not_canceled(order: ChildOrder) -> None:
 def not_replaced(order: ChildOrder) -> None:
     """The move was refused or its fate is unknown: an entry goes on with the size that is known."""
     order.replace_sent = False
+    order.moves_failed += 1
     if order.intent.role == "entry":
         order.planned_qty = order.qty
 

@@ -105,6 +105,10 @@ class FollowUp:
         """Nothing follows."""
         return not (self.released or self.cancels or self.replaces or self.dropped or self.renewed)
 
+    def asks(self, cl_ord_id: str) -> bool:
+        """It wants a cancel or move of this order."""
+        return any(r.orig_cl_ord_id == cl_ord_id for r in (*self.cancels, *self.replaces))
+
     @property
     def only_shrinks(self) -> bool:
         """It opens nothing: a reversal's entry that is released now needs the journal."""

@@ -248,6 +248,8 @@ class ChildOrder:
     replace_sent: bool = False
     #: cancels that the broker refused, or whose fate nobody knows; it is to go all the same
     cancels_failed: int = 0
+    #: moves in a row that the broker refused, or whose fate nobody knows
+    moves_failed: int = 0
     #: an exit that could not be found: another close stands in for it, and nothing more is expected of it (R-012)
     superseded: bool = False
     #: requests of it that the way out counts

@@ -19,6 +19,8 @@ from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, Rep
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import Side, sign
 
+#: moves in a row that may fail before a stop is left too large until something else happens, and people are told
+MOVES_OF_ONE_MAX: Final = 4
 #: cancels that may fail before a child that will not go is asked only when a read shows it again
 CANCELS_OF_ONE_MAX: Final = 4
 
@@ -265,8 +267,7 @@ class _Made:
                 continue
             if order.state == "planned":
                 self._drop_orphan(order, pending)
-                continue
-            if self._heard and order is self._order and order.state not in TERMINAL:
+            elif self._is_left_as_it_is(order):
                 left[role] -= min(left[role], order.leaves_qty)
             elif not self._is_linked_sibling(order):
                 left[role] -= self._fit(order, held, left[role], pending)
@@ -274,7 +275,13 @@ class _Made:
     def _is_linked_sibling(self, order: ChildOrder) -> bool:
         """The broker itself ends the other leg of an attached bracket."""
         mine = self._order
-        return self._heard and order.attached and mine.attached and order.intent.oco == mine.intent.oco
+        linked = order.attached and mine.attached and order.intent.oco == mine.intent.oco
+        return self._heard and linked and order is not mine
+
+    def _is_left_as_it_is(self, order: ChildOrder) -> bool:
+        """The order at hand, after so many failures that asking again at each of them would not end."""
+        failed = order.cancels_failed > 0 or order.moves_failed >= MOVES_OF_ONE_MAX
+        return self._heard and order is self._order and failed
 
     def _drop_orphan(self, order: ChildOrder, pending: bool) -> None:
         """A held protective order whose entry is over."""
@@ -295,10 +302,14 @@ class _Made:
             self._end(order)
             return ZERO
         # While its entry works an attached order has its full size already: the broker looks after it.
-        if wanted in (ZERO, now) or order.replace_sent or (pending and order.attached):
+        # And after a fill of its sibling the broker may tell of the smaller size first.
+        told = self._heard and order is self._order and wanted > now
+        if wanted in (ZERO, now) or order.replace_sent or (order.attached and (pending or told)):
             return min(left, now)
         name = cl_ord_id(intent.list_id, self._account, f"z{order.requests}{intent.leg}")
         qty = order.cum_qty + wanted
+        if order.replace is not None and order.replace.qty == qty:
+            return wanted  # it is asked for already, and leaves once the broker can be told
         self._replaces.append(ReplaceIntent(name, intent.list_id, self._account, intent.cl_ord_id, qty=qty))
         return wanted
 

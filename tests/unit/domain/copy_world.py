@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 from kopitra.domain.book import Book
 from kopitra.domain.copy_rules import CopyRule
@@ -21,7 +22,7 @@ from kopitra.domain.journal import (
     SignalPlanned,
 )
 from kopitra.domain.limits import RiskLimits
-from kopitra.domain.orders import TERMINAL, ZERO, ChildOrder, OrderIntent
+from kopitra.domain.orders import TERMINAL, ZERO, ChildOrder, OrderIntent, ReplaceIntent
 from kopitra.domain.plan import plan
 from kopitra.domain.react import overdue, react
 from kopitra.domain.signals import Signal, sign
@@ -91,6 +92,8 @@ class World:
     #: what is really held at the broker: (account, contract) -> signed contracts
     ledger: dict[tuple[str, str], Decimal] = field(default_factory=dict[tuple[str, str], Decimal])
     now: datetime = NOW
+    #: moves that have left and are not answered
+    moving: dict[str, ReplaceIntent] = field(default_factory=dict[str, ReplaceIntent])
     _signals: int = 0
     _executions: int = 0
 
@@ -154,10 +157,10 @@ class World:
         self.note(OrderNotSent(intent.cl_ord_id, intent.account_id, reason))
         self.follow(react(self.book, self.book.orders[intent.cl_ord_id]))
 
-    def lose(self, child: ChildOrder) -> None:
-        """Nobody knows what became of its cancel, and what follows from that."""
+    def lose(self, child: ChildOrder, request: Literal["cancel", "replace"] = "cancel") -> None:
+        """Nobody knows what became of its cancel or move, and what follows from that."""
         intent = child.intent
-        self.note(RequestFailed(intent.cl_ord_id, intent.account_id, "cancel", "no answer in time"))
+        self.note(RequestFailed(intent.cl_ord_id, intent.account_id, request, "no answer in time"))
         self.follow(react(self.book, child))
 
     # what the broker says ----------------------------------------------------------------------------------
@@ -220,11 +223,9 @@ class World:
         if child.cancel is not None:
             self.end(child)
             return True
-        wanted = child.replace
-        if wanted is None:
+        if not self.move(child):
             return False
-        name = child.intent.cl_ord_id
-        self.note(OrdersSent("", (SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=name),)))
+        wanted = self.moving.pop(child.intent.cl_ord_id)
         if wanted.qty is not None and wanted.qty <= child.cum_qty:
             self.end(child)  # made smaller than what has filled it is over
             return True
@@ -232,6 +233,14 @@ class World:
             child, "replaced", "new", order_qty=wanted.qty, price=wanted.price, stop_price=wanted.stop_price
         )  # fmt: skip
         return True
+
+    def move(self, child: ChildOrder) -> bool:
+        """Its newest move leaves, unless one is under way; False when there is none at all."""
+        wanted, name = child.replace, child.intent.cl_ord_id
+        if wanted is not None and not child.replace_sent:
+            self.moving[name] = wanted
+            self.note(OrdersSent("", (SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=name),)))
+        return child.replace_sent
 
     def settle(self) -> None:
         """The broker answers everything and fills every market order, until nothing is left to do."""

@@ -24,7 +24,7 @@ RULES = [
     copy_rule("filler", mirror="fills"),
     copy_rule("linked", sizing=Sizing("multiplier", d(2))),
 ]
-#: fewer than the cancels of one child that may fail before it is left to a person
+#: fewer than the cancels, or the moves in a row, of one child that may fail before it is left to a person
 LOSSES_MAX = 3
 quantities = st.integers(1, 4).map(Decimal)
 sides = st.sampled_from(["buy", "sell"])
@@ -222,6 +222,28 @@ class CopyMachine(RuleBasedStateMachine):
             self.explained.add(child.intent.account_id)
             self.world.lose(child)
 
+    @rule(data=st.data())
+    def a_move_leaves(self, data: st.DataObject) -> None:
+        child = self._pick(data)
+        if child is not None and child.cancel is None:
+            self.world.move(child)
+
+    @precondition(lambda self: self.losses < LOSSES_MAX)
+    @rule(data=st.data(), told=st.booleans())
+    def a_move_fails(self, data: st.DataObject, told: bool) -> None:
+        """Refused, or nobody knows. What it would have added to an entry is missed."""
+        child = self._pick(data)
+        if child is None or child.cancel is not None or not self.world.move(child):
+            return
+        self.losses += 1
+        del self.world.moving[child.intent.cl_ord_id]
+        if child.intent.role == "entry":
+            self.explained.add(child.intent.account_id)
+        if told:
+            self.world.report(child, "replace_rejected", "new")
+        else:
+            self.world.lose(child, "replace")
+
     @precondition(lambda self: self.losses < LOSSES_MAX)
     @rule(data=st.data())
     def an_entry_is_not_sent(self, data: st.DataObject) -> None:
@@ -277,12 +299,25 @@ class CopyMachine(RuleBasedStateMachine):
             assert (held, exposure) == (0, 0), f"{name} is left behind"
             left = [o for o in self.world.open() if o.intent.account_id == name]
             assert left == [], f"{name} has orders without a position"
+        self._is_protected_at_most_once(name, held)
         leader = self.world.book.leader("L", "ES")
         target = wanted(one, leader.qty if one.mirror == "fills" else leader.exposure)
         assert abs(held) <= abs(target), f"{name} has too much: {held}, wanted {target}"
         assert held * target >= 0
         if name not in self.explained:
             assert exposure == target, f"{name}: {exposure}, wanted {target}"
+
+    def _is_protected_at_most_once(self, account_id: str, held: Decimal) -> None:
+        """R-038: all stops together, and all targets, are never more than what they close."""
+        for role in ("stop", "target"):
+            working = self.world.working(role, account_id)
+            if not any(
+                o.intent.role == "entry" for o in self.world.open() if o.intent.account_id == account_id
+            ):
+                assert sum((o.leaves_qty for o in working), ZERO) <= abs(held), (
+                    f"{account_id}: {role} too large"
+                )
+                assert all(held * sign(o.intent.side) < 0 for o in working)
 
     @rule(side=sides, qty=quantities)
     def a_plan_is_the_same_twice_and_from_the_journal(self, side: str, qty: Decimal) -> None:
