@@ -17,7 +17,7 @@ from gateway_container.engine.log import Log
 from gateway_container.engine.repairs import Alert, Repairs, run_name
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
-from kopitra.domain.drift import Found, asks_of, find, waits_for
+from kopitra.domain.drift import Found, asks_of, fills_now, find
 from kopitra.domain.errors import KopitraError, Throttled
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
 from kopitra.domain.foreign_orders import blocks, foreign_orders, shown_twice
@@ -247,7 +247,7 @@ class Comparison:
             report = told.get(contract) or PositionReport(account_id, contract, ZERO, None, now)
             counted = known.get(contract, ZERO)
             before = book.sync.unexplained.get((account_id, contract), ZERO)
-            if report.net_qty - counted != before and not waits_for(book, account_id, contract, doubts=False):
+            if report.net_qty - counted != before and not fills_now(book, account_id, contract):
                 self._note(account_id, PositionDiffers(report, counted))
 
     def _blocks(self, snapshot: AccountSnapshot) -> None:

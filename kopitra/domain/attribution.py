@@ -57,11 +57,17 @@ def closable(book: Book, account_id: str, contract: str, leader: str) -> Decimal
     """Signed contracts of a leader's holding that are there, as far as anybody has read: a close of more than that
     would open a position (R-012)."""
     position = book.held(account_id, leader).get(contract)
-    if position is None or not position.qty or (account_id, contract) not in book.sync.unexplained:
-        return ZERO if position is None else position.qty
+    if position is None:
+        return ZERO
+    return position.qty - missing(book, account_id, contract).get(leader, ZERO)
+
+
+def missing(book: Book, account_id: str, contract: str) -> dict[str, Decimal]:
+    """leader -> signed contracts that are attributed to it and that a read did not show; nearly always nothing."""
+    if (account_id, contract) not in book.sync.unexplained:
+        return {}
     held = attributed(book, account_id, contract)
-    lost = lost_of(held, there(book, account_id, contract), _wanted(book, account_id, contract, held))
-    return position.qty - lost.get(leader, ZERO)
+    return lost_of(held, there(book, account_id, contract), _wanted(book, account_id, contract, held))
 
 
 def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost: Decimal) -> None:

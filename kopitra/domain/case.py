@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from kopitra.domain.allocation import SizingInputs, Skipped
+from kopitra.domain.attribution import missing
 from kopitra.domain.book import Book, ChildOrder, Position, root_of
 from kopitra.domain.copy_rules import CopyRule, MapEntry, SizingMode
 from kopitra.domain.fanout import AccountInputs, FollowerLeg, LeaderAct, PlanInputs
@@ -213,6 +214,7 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
         bool(scene.book.doubts) and any(name in scene.book.doubts for name in pending),
         _blocked(scene.book, entry),
         account.limits_version,
+        position_differs=bool(missing(scene.book, entry.account_id, entry.symbol)),
     )
     standing = account.prop
     if standing is None:

@@ -4,7 +4,7 @@ Pure. A contract in which anything of ours is on its way or in doubt is not judg
 apart from what is, and what somebody else closed from what was never opened.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -101,21 +101,33 @@ def asked(case: Case) -> Allocation | None:
     return allocation if isinstance(allocation, Allocation) else None
 
 
-def waits_for(book: Book, account_id: str, contract: str, *, doubts: bool = True) -> str:
+def waits_for(book: Book, account_id: str, contract: str) -> str:
     """Why a contract cannot be judged now: an order of ours that is on its way, in doubt or changing; "" when it can.
 
-    Resting orders that the broker has confirmed are at rest: they hold nothing up. Without `doubts` only what has left
-    and moves soon counts: a doubt may stay for ever.
+    Resting orders that the broker has confirmed are at rest: they hold nothing up.
     """
-    for (account, _), children in book.open.items():
-        if account != account_id:
-            continue
-        for name, order in children.items():
-            stuck = not doubts and (order.state in DOUBTFUL or order.unsent)
-            if order.intent.symbol == contract and not stuck and _moves(order):
-                return f"{name} is {order.state.replace('_', ' ')}"
+    for order in _open(book, account_id, contract):
+        if _moves(order):
+            return f"{order.intent.cl_ord_id} is {order.state.replace('_', ' ')}"
     held_up = any(key.account_id == account_id and key.symbol == contract for key in book.pending_exits)
     return "an exit is tried again until the market takes it" if held_up else ""
+
+
+def fills_now(book: Book, account_id: str, contract: str) -> bool:
+    """An order of ours may be filling while nobody has heard of it yet, so that a read shows a position ahead of its
+    executions. What has not left, what rests and doubts, which may stay for ever, do not count."""
+    return any(
+        not order.unsent
+        and order.state not in DOUBTFUL
+        and (order.state == "claimed" or order.intent.role == "exit" or order.intent.ord_type == "market")
+        for order in _open(book, account_id, contract)
+    )
+
+
+def _open(book: Book, account_id: str, contract: str) -> Iterator[ChildOrder]:
+    for (account, _), children in book.open.items():
+        if account == account_id:
+            yield from (order for order in children.values() if order.intent.symbol == contract)
 
 
 def _moves(order: ChildOrder) -> bool:

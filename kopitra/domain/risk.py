@@ -53,6 +53,8 @@ class RiskInputs(NamedTuple):
     #: contracts of full size after this order, in its family and in all; None: no cap asks
     family_contracts: Decimal | None = None
     account_contracts: Decimal | None = None
+    #: a read showed less in the contract than our executions say
+    position_differs: bool = False
 
 
 class Approved(NamedTuple):
@@ -109,6 +111,8 @@ def _signal(intent: OrderIntent, i: RiskInputs, limits: RiskLimits) -> str | Non
         return "too_old"
     if i.in_doubt:
         return "in_doubt"
+    if i.position_differs:
+        return "position_differs"
     if i.duplicate:
         return "duplicate"
     if limits.symbols and i.root not in limits.symbols:
@@ -148,6 +152,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "outside_hours": "outside the account's allowed hours",
     "too_old": "the signal is too old (or from the future): check the sender's clock or raise the rule's max_age_s",
     "in_doubt": "an earlier entry of this contract is in doubt",
+    "position_differs": "the broker showed less of this contract than we hold there: entries wait for the next read",
     "duplicate": "the same order was sent within the duplicate window",
     "symbol_not_allowed": "the account's limits do not list this symbol",
     "order_rate": "too many orders within a minute",

@@ -142,10 +142,15 @@ def _leads_away(entry: ChildOrder, target: Decimal) -> bool:
 def _goes(case: Case, order: ChildOrder, target: Decimal) -> bool:
     if order.intent.role == "entry":
         return _leads_away(order, target)
-    entry = case.children.get(order.intent.parent or "")
-    if entry is None or not _leads_away(entry, target):
-        return False
-    return entry.state in DOUBTFUL or (entry.intent.ord_type == "market" and not entry.unsent)
+    intent = order.intent
+    waited = (case.children.get(name) for name in (intent.parent or "", *intent.after))
+    return any(
+        entry is not None
+        and entry.intent.role == "entry"
+        and _leads_away(entry, target)
+        and (entry.state in DOUBTFUL or (entry.intent.ord_type == "market" and not entry.unsent))
+        for entry in waited
+    )
 
 
 def _could_fill(order: ChildOrder) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
@@ -121,10 +122,13 @@ class Operator:
     knock: Knock
     headers: dict[str, str]
     in_force: dict[tuple[str, str], Stopped] = field(default_factory=dict[tuple[str, str], Stopped])
+    #: what was asked for last
+    _wanted: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
     async def set(self, scope: str, scope_id: str, state: str) -> None:
-        """Try until it is in force."""
+        """Try until it is in force, or until something else is wanted there."""
         key = (scope, scope_id)
+        self._wanted[key] = state
         if state == "active":
             self.in_force.pop(key, None)  # from the moment of asking nobody can tell which of the two holds
         body: dict[str, object] = {
@@ -134,8 +138,8 @@ class Operator:
             "reason": "simulated",
             "confirm": True,
         }
-        reply = await self._ask("/ops/v1/kill-switches", body)
-        if reply.status == 200 and state != "active":
+        reply = await self._ask("/ops/v1/kill-switches", body, lambda: self._wanted[key] == state)
+        if reply is not None and reply.status == 200 and state != "active":
             self.in_force[key] = Stopped(state, reply.by)
 
     async def flatten(self, account_id: str) -> bool:
@@ -146,16 +150,18 @@ class Operator:
             "reason": "simulated",
             "halt": False,
         }
-        return (await self._ask("/ops/v1/flatten", body)).status == 202
+        reply = await self._ask("/ops/v1/flatten", body, lambda: True)
+        return reply is not None and reply.status == 202
 
     async def lift_all(self, scopes: list[tuple[str, str]]) -> None:
         """Everything may go on."""
         for scope, scope_id in scopes:
             await self.set(scope, scope_id, "active")
 
-    async def _ask(self, path: str, body: dict[str, object]) -> Reply:
+    async def _ask(self, path: str, body: dict[str, object], wanted: Callable[[], bool]) -> Reply | None:
+        """Until there is an answer; None when it is not wanted any more."""
         raw = json.dumps(body).encode()
-        while True:
+        while wanted():
             try:
                 async with asyncio.timeout(2.0):
                     reply = await self.knock("POST", path, self.headers, raw)
@@ -164,3 +170,4 @@ class Operator:
             if reply.status < 500 and reply.status not in (409, 429):
                 return reply
             await asyncio.sleep(AGAIN_S)
+        return None

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.directed import small
-from tests.faults.house import EA_LEADER
+from tests.faults.house import BOSS_LEADER, EA_LEADER
 from tests.faults.rude_broker import Line, RudeBroker
 from tests.faults.rude_words import Place, Request
 from tests.faults.runs import hush
@@ -108,3 +108,15 @@ def test_an_exit_that_nobody_found_closes_nothing_of_what_is_opened_later(
     assert outcome.faults["lost request"] == 3
     assert broken(outcome) == []
     assert not [line for line in outcome.trace if "done" in line and "-g" in line]
+
+
+def test_a_target_that_waits_for_an_entry_in_doubt_goes_with_the_leader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """I-03, R-037: the mirror of the leader's own target was held for ever, because nothing was held to be closed."""
+    hush()
+    lose_one(monkeypatch, 1)
+    acts = (Act(1.0, "boss", "ES", 2), Act(6.0, "boss_rest", "ES", -1, 0.95))
+    outcome = run_plan(small(BOSS_LEADER, acts, chaos_s=9.0), sabotage=_prove_nothing)
+    assert outcome.faults["lost request"] == 3
+    assert broken(outcome) == []

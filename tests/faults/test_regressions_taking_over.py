@@ -10,7 +10,7 @@ from tests.faults.directed import WORLDS, small
 from tests.faults.gateways import Disk, Gateway
 from tests.faults.house import BOSS, EA_LEADER
 from tests.faults.memory_wire import Connection, OnDown
-from tests.faults.rude_broker import WORLD, Event, RudeBroker
+from tests.faults.rude_broker import WORLD, Event, Line, RudeBroker
 from tests.faults.rude_snapshot import Shot, shot_of
 from tests.faults.rude_words import Read
 from tests.faults.runs import hush
@@ -22,6 +22,8 @@ from tests.faults.world import World, run_plan
 STUNNED_S = 8.0
 #: the successor has logged in and read everything by then
 FIRST_READS_NS = 11 * 10**9
+#: the database is out of reach by then
+FROM_NS = 3 * 10**9
 
 
 def _stun_the_second(world: World) -> None:
@@ -130,6 +132,32 @@ def test_what_exits_of_a_lost_file_closed_is_not_closed_again(
     assert broken(outcome) == []
     assert outcome.placements == 3 * 2
     assert outcome.quiet_s < 60
+
+
+def test_a_cancel_on_its_way_does_not_hide_what_the_first_read_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I-09, R-012: the followers could be read only after the leader's exit was planned, which cancels a target first.
+    Because of that cancel their positions were not compared. The leader turned before the second read: the entry was
+    counted against contracts that were gone."""
+    hush()
+    read, until_ns = RudeBroker._read, 0
+
+    def failing(self: RudeBroker, line: Line, request: Read) -> None:
+        if request.account_id != BOSS and FROM_NS < self.now_ns - until_ns + FIRST_READS_NS < FIRST_READS_NS:
+            self._speak(line, lambda: line.ear.read(request, None))
+            return
+        read(self, line, request)
+
+    def begin(world: World) -> None:
+        nonlocal until_ns
+        until_ns = world.brokers[0].now_ns + FIRST_READS_NS
+
+    monkeypatch.setattr(RudeBroker, "_read", failing)
+    acts = (_LOST.acts[0], Act(0.8, "boss_rest", "ES", -1, 0.95), *_LOST.acts[1:])
+    outcome = run_plan(replace(_LOST, acts=acts), sabotage=begin)
+    assert broken(outcome) == []
+    assert (
+        outcome.placements == 3 * 3
+    )  # entry, target, exit; none for what the leader does before the second read
 
 
 def test_executions_that_the_first_read_tells_do_not_hide_what_it_shows(

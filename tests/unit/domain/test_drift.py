@@ -4,7 +4,7 @@ import pytest
 
 from kopitra.domain.attribution import closable, lost_of
 from kopitra.domain.book import Position
-from kopitra.domain.drift import waits_for
+from kopitra.domain.drift import fills_now, waits_for
 from kopitra.domain.executions import PositionReport
 from kopitra.domain.journal import Doubted, EntriesBlocked, ExitPending, PositionDiffers
 from kopitra.domain.orders import ZERO
@@ -121,10 +121,10 @@ def test_a_doubt_that_may_stay_for_ever_holds_up_judgement_but_no_evidence() -> 
     world = _long()
     world.say("add", side="buy", quantity=d(1), leader_position=d(3))
     name = world.child().intent.cl_ord_id
-    assert waits_for(world.book, "a1", ESZ6, doubts=False)
+    assert fills_now(world.book, "a1", ESZ6)
     world.note(Doubted(name, "a1", "no answer"))
     assert waits_for(world.book, "a1", ESZ6) == f"{name} is in doubt"
-    assert waits_for(world.book, "a1", ESZ6, doubts=False) == ""
+    assert not fills_now(world.book, "a1", ESZ6)
 
 
 def test_r064_an_exit_that_waits_for_its_market_is_left_to_its_own_ladder() -> None:
@@ -245,6 +245,14 @@ def test_a_close_fits_what_a_read_showed_r_012(net: int, left: int) -> None:
     assert world.held() == 2  # what is attributed goes when a second read has confirmed it
 
 
+def test_no_entry_is_counted_against_what_a_read_did_not_show() -> None:
+    world = _long()
+    _reads(world, 0)
+    assert world.leg("reverse", side="sell", quantity=d(1)).reason == "position_differs"
+    _reads(world, 2)
+    assert world.leg("reverse", side="buy", quantity=d(1)).reason != "position_differs"
+
+
 def test_a_close_of_one_leader_is_not_cut_by_what_another_is_short() -> None:
     """The account is net long one: the first leader's two are there all the same."""
     world = _long()
@@ -258,8 +266,19 @@ def test_what_has_not_left_hides_no_difference_of_positions() -> None:
     world = _long()
     world.say("exit")
     close = world.child("exit")
-    assert waits_for(world.book, "a1", ESZ6, doubts=False)
+    assert fills_now(world.book, "a1", ESZ6)
     close.hops.clear()
     assert close.unsent
-    assert not waits_for(world.book, "a1", ESZ6, doubts=False)
+    assert not fills_now(world.book, "a1", ESZ6)
     assert waits_for(world.book, "a1", ESZ6)
+
+
+def test_a_stop_that_is_being_canceled_hides_no_difference_of_positions() -> None:
+    world = _long(copy_stop_loss=True)
+    world.say("add", side="buy", quantity=d(1), stop_loss=StopLoss(price=d(4990)))
+    world.settle()
+    world.accept(world.child("stop"))
+    world.say("exit")
+    assert world.child("stop").cancel_requested
+    assert waits_for(world.book, "a1", ESZ6)
+    assert not fills_now(world.book, "a1", ESZ6)
