@@ -19,6 +19,7 @@ _WORLDS: Final = Cards(("tests/faults/test_safeguard_worlds.py",))
 _STRETCH: Final = (
     "tests/faults/test_regressions_cancels.py::test_an_entry_of_a_stretch_that_is_over_stays_here"
 )
+_SUCCESSOR: Final = "test_r059_a_successor_counts_what_its_predecessor_sent_within_the_window"
 
 #: answers are lost and the database is away: doubts, and facts that wait
 _OUTAGES: Final = Seeds(
@@ -302,6 +303,14 @@ ABLATIONS: Final = (
         engine.nobody_counts_the_way_out,
         ("R-060",),
         Cards((f"{_UNIT}/domain/test_way_out.py",)),
+        1,
+    ),
+    Ablation(
+        "budget of a successor",
+        f"{_ENGINE}/spending.py",
+        engine.successors_count_from_nothing,
+        ("R-059",),
+        Cards((f"{_GATEWAY}/test_budgets.py::{_SUCCESSOR}",)),
         1,
     ),
     Ablation(
