@@ -4,6 +4,8 @@ What could not be made durable at all is worked out anew once the journal takes 
 """
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from typing import Final, Protocol
 
 from gateway_container.engine.fanout import Fanout
@@ -12,6 +14,7 @@ from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.state import State
 from kopitra.domain.errors import QueueFull, StoreError
 from kopitra.domain.journal import FollowUp, OrderNotSent
+from kopitra.domain.lateness import is_stale
 from kopitra.domain.react import overdue, react
 from kopitra.store.drafts import Committed
 
@@ -41,6 +44,8 @@ class Following:
 
     def follow(self, follow: FollowUp, received_ns: int = 0) -> None:
         """Make durable what follows, then send it."""
+        if not follow.only_shrinks:
+            follow, received_ns = self._in_time(follow, received_ns)
         if follow.is_empty:
             return
         clock = self._state.clock
@@ -61,6 +66,28 @@ class Following:
             self._leave(follow, places)
 
         future.add_done_callback(committed)
+
+    def _in_time(self, follow: FollowUp, received_ns: int) -> tuple[FollowUp, int]:
+        """An entry that a close lets go is judged once more: one that is too old is told so and does not leave (R-068).
+        Another has what is left of its time since its signal was accepted, not since the report (R-048, R-049)."""
+        state, late = self._state, set[str]()
+        now = state.clock.now()
+        for intent in follow.released:
+            held = state.book.orders.get(intent.cl_ord_id)
+            if intent.role != "entry" or held is None or held.state != "planned":
+                continue
+            rules, ahead_ms = state.config.rules_for(intent.leader), state.senders.ahead_ms(intent.leader)
+            if is_stale(held, rules, now, ahead_ms):
+                late.add(intent.cl_ord_id)
+                detail = "it waited for a close, and is too old now"
+                entry = OrderNotSent(intent.cl_ord_id, intent.account_id, "too_old", detail)
+                self._log.note(state.workspace_of(intent.account_id), entry)
+            elif held.accepted_at is not None:
+                waited_ns = (now - held.accepted_at) // timedelta(microseconds=1) * 1_000
+                received_ns = state.clock.monotonic_ns() - max(0, waited_ns)
+        if late:
+            follow = replace(follow, released=tuple(i for i in follow.released if i.cl_ord_id not in late))
+        return follow, received_ns
 
     def _leave(self, follow: FollowUp, places: list[Place]) -> None:
         if any(intent.cl_ord_id == follow.renewed for intent in follow.released):

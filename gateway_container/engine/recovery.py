@@ -13,11 +13,11 @@ import structlog
 from gateway_container.engine.log import Log
 from gateway_container.engine.state import State
 from kopitra.domain.book import Book
-from kopitra.domain.case import max_age_ms
 from kopitra.domain.catch_up import held_entries, unfollowed
 from kopitra.domain.errors import Corrupt, StoreError
 from kopitra.domain.fold import fold
 from kopitra.domain.journal import ENTRY_TYPES, AlertRaised, Doubted, Entry, OrderNotSent, RequestFailed
+from kopitra.domain.lateness import is_stale
 from kopitra.domain.orders import ChildOrder
 from kopitra.store.book_image import layout, restored
 from kopitra.store.chain import GENESIS, link, microseconds
@@ -176,13 +176,8 @@ def skip_stale(state: State, log: Log) -> int:
     now, skipped = state.clock.now(), 0
     for order in held_entries(state.book):
         intent = order.intent
-        rules = state.config.rules_for(intent.leader)
-        rule = next((r for r in rules if r.account_id == intent.account_id), None)
-        since = order.acted_at
-        if rule is not None and since is not None:
-            age_ms = (now - since).total_seconds() * 1000
-            if age_ms <= max_age_ms(rule, intent):
-                continue
+        if not is_stale(order, state.config.rules_for(intent.leader), now):
+            continue
         detail = "it waited for a close when the gateway ended, and is too old now"
         entry = OrderNotSent(intent.cl_ord_id, intent.account_id, "stale_after_restart", detail)
         log.note(state.workspace_of(intent.account_id), entry)

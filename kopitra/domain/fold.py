@@ -149,7 +149,7 @@ def _leg_decided(book: Book, signal: Signal, act: LeaderAct, leg: FollowerLeg) -
     elif target is not None and key in book.episodes:
         book.episodes[key].target = target
     for approved in leg.orders:
-        _added(book, approved.intent, signal.occurred_at)
+        _added(book, approved.intent, signal.occurred_at, signal.received_at)
         if approved.intent.role == "entry":
             _entry_noted(book, signal.received_at, approved.intent)
     for cancel in leg.cancels:
@@ -185,7 +185,9 @@ def _is_adopted(book: Book, intent: OrderIntent) -> bool:
     return bool(book.strangers) and book.strangers.pop(intent.cl_ord_id, None) == intent.account_id
 
 
-def _added(book: Book, intent: OrderIntent, acted_at: datetime | None = None) -> None:
+def _added(
+    book: Book, intent: OrderIntent, acted_at: datetime | None = None, accepted_at: datetime | None = None
+) -> None:
     book.add(
         ChildOrder(
             intent=intent,
@@ -198,6 +200,7 @@ def _added(book: Book, intent: OrderIntent, acted_at: datetime | None = None) ->
             stop_price=intent.stop_price,
             trail_offset=intent.trail_offset,
             acted_at=acted_at,
+            accepted_at=accepted_at,
         )
     )
 

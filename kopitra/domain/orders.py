@@ -256,6 +256,8 @@ class ChildOrder:
     way_out: int = 0
     #: when the leader acted, for orders of a plan; None for what followed later
     acted_at: datetime | None = None
+    #: when that was accepted, by our clock
+    accepted_at: datetime | None = None
     #: hop name -> nanoseconds since the signal was received
     hops: dict[str, int] = field(default_factory=dict[str, int])
 
