@@ -104,7 +104,8 @@ def asked(case: Case) -> Allocation | None:
 def waits_for(book: Book, account_id: str, contract: str) -> str:
     """Why a contract cannot be judged now: an order of ours that is on its way, in doubt or changing; "" when it can.
 
-    Resting orders that the broker has confirmed are at rest: they hold nothing up.
+    Resting orders that the broker has confirmed are at rest: they hold nothing up. Nor do parked ones: a person has
+    them, perhaps for ever, and what the account holds is drift meanwhile.
     """
     for order in _open(book, account_id, contract):
         if _moves(order):
@@ -132,10 +133,12 @@ def _open(book: Book, account_id: str, contract: str) -> Iterator[ChildOrder]:
 
 def _moves(order: ChildOrder) -> bool:
     intent = order.intent
+    if order.state == "parked":
+        return False
     if order.state == "planned":
         return intent.role in ("entry", "exit")
     if (
-        order.state in ("claimed", "in_doubt", "parked")
+        order.state in ("claimed", "in_doubt")
         or intent.role == "exit"
         or intent.ord_type == "market"
     ):

@@ -6,12 +6,12 @@ from kopitra.domain.attribution import closable, lost_of
 from kopitra.domain.book import Position
 from kopitra.domain.drift import fills_now, waits_for
 from kopitra.domain.executions import PositionReport
-from kopitra.domain.journal import Doubted, EntriesBlocked, ExitPending, PositionDiffers
+from kopitra.domain.journal import Doubted, EntriesBlocked, ExitPending, OrderParked, PositionDiffers
 from kopitra.domain.orders import ZERO
 from kopitra.domain.react import refit
 from kopitra.domain.signals import StopLoss
 from tests.unit.domain.copy_world import ESZ6, World, account, d, rule
-from tests.unit.domain.drift_world import by_hand, compared, kinds, lost_fill, note
+from tests.unit.domain.drift_world import by_hand, compared, kinds, lost_fill, note, planned
 
 
 def _long(qty: int = 2, **fields: object) -> World:
@@ -114,6 +114,28 @@ def test_r043_nothing_is_judged_while_an_order_of_ours_is_on_its_way(how: str) -
     found = compared(world)
     assert found.drifts == ()
     assert [contract for contract, _ in found.waiting] == [ESZ6]
+
+
+def test_r041_a_parked_order_holds_up_no_judgement() -> None:
+    """A person has it, and may never settle it: what the account really holds is judged all the same."""
+    world = _long()
+    world.say("exit", leader_position=ZERO)
+    name = world.child("exit").intent.cl_ord_id
+    world.note(Doubted(name, "a1", "no answer in time"))
+    assert waits_for(world.book, "a1", ESZ6) == f"{name} is in doubt"
+    world.note(OrderParked(name, "a1", "ann", "asked the broker"))
+    assert waits_for(world.book, "a1", ESZ6) == ""
+    assert kinds(compared(world)) == [("orphan", d(-2))]
+    assert planned(world).steps[0].verdict == "approved"
+
+
+def test_r041_what_a_parked_entry_may_have_opened_is_not_opened_again() -> None:
+    world = World([rule(repair="top_up")])
+    world.say("enter", side="buy", quantity=d(2), leader_position=d(2))
+    name = world.child().intent.cl_ord_id
+    world.note(Doubted(name, "a1", "no answer in time"))
+    world.note(OrderParked(name, "a1", "ann", "asked the broker"))
+    assert compared(world) == ((), (), ())
 
 
 def test_a_doubt_that_may_stay_for_ever_holds_up_judgement_but_no_evidence() -> None:
