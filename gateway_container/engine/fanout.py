@@ -13,6 +13,7 @@ from typing import Final
 from gateway_container.engine.admission import Admission, followers_of
 from gateway_container.engine.assertions import Assertions
 from gateway_container.engine.brake import Brake
+from gateway_container.engine.breakers import Breakers
 from gateway_container.engine.last_look import HELD_BACK, SUPERSEDED, LastLook
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import AccountQueue, Place, Stamp
@@ -48,6 +49,7 @@ class Fanout:
         self.asserts = Assertions(state)
         self.requests = Requests(state, log, links, look, self._retry_later)
         self.requests.on_left = self.asserts.left
+        self.requests.exits_wait = self._exits_wait
         self._admission = Admission(links)
         #: account -> entries that were not written in time
         self.missed: dict[str, int] = {}
@@ -212,10 +214,22 @@ class Fanout:
                 return place.encoded
         # Entries were refused by the last look, and a flatten has a pace of its own.
         if (breakers := self.look.breakers).shut and place.intent.leader:
-            held = breakers.hold(place.intent.account_id, place.intent.cl_ord_id)
+            held = self._turn(place.intent, breakers)
             if held is not None:
                 return held
         return session.submit(place.encoded, place.intent.reduce_only)
+
+    def _turn(self, intent: OrderIntent, breakers: Breakers) -> NotSent | None:
+        """One order or request a second while the account's breaker is open: cancels before new protection (R-060)."""
+        account_id = intent.account_id
+        protects = intent.lane == "protective" and account_id in breakers.shut
+        if protects and self.requests.cancels_wait(account_id):
+            return NotSent("busy", "the account's breaker is open, and a cancel waits", RETRY_S)
+        return breakers.hold(account_id, intent.cl_ord_id)
+
+    def _exits_wait(self, account_id: str) -> bool:
+        queue = self._queues.get(account_id)
+        return queue is not None and queue.exits_wait
 
     def _not_sent(self, place: Place, reason: str, detail: str) -> None:
         self.asserts.not_sent(place)
@@ -264,15 +278,18 @@ class Fanout:
         """Write what waits at these accounts: a connection is free, a session is live, or time has passed."""
         now_ns = self._state.clock.monotonic_ns()
         for account_id in account_ids:
-            self.requests.retry(account_id)
+            shut = account_id in self.look.breakers.shut  # closes go first then
+            if not shut:
+                self.requests.retry(account_id)
             queue = self._queues.get(account_id)
-            if queue is None or not queue.waiting:
-                continue
-            for late in queue.overdue(now_ns):
-                self._not_sent(late, "deadline", f"not written within {DEADLINE_MS} ms")
-            self._drain_one(queue)
+            if queue is not None and queue.waiting:
+                self._drain_one(queue, now_ns)
+            if shut:
+                self.requests.retry(account_id)
 
-    def _drain_one(self, queue: AccountQueue) -> None:
+    def _drain_one(self, queue: AccountQueue, now_ns: int) -> None:
+        for late in queue.overdue(now_ns):
+            self._not_sent(late, "deadline", f"not written within {DEADLINE_MS} ms")
         sent: list[SentFact] = []
         for _ in range(queue.waiting):
             place = queue.pop()

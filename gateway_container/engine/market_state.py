@@ -104,20 +104,26 @@ class PendingExits:
             self._markets.refused(account.broker, intent.symbol, clock.monotonic_ns())
         if intent.role != "exit" or not intent.leader:
             return False
+        self._pend(intent, report.text or report.ord_rej_reason)
+        return True
+
+    def crowded(self, intent: OrderIntent) -> None:
+        """A close found no room among the account's waiting orders: it is tried again from here (R-050)."""
+        self._pend(intent, "the account's queue is full")
+
+    def _pend(self, intent: OrderIntent, why: str) -> None:
+        clock = self._state.clock
         key = ExitKey(intent.account_id, intent.leader, intent.symbol)
         known = self._state.book.pending_exits.get(key)
         tries = 0 if known is None else known.tries
-        self._note(key, intent.cl_ord_id, report.text or report.ord_rej_reason, tries)
+        self._note(key, intent.cl_ord_id, why, tries)
         self._due_ns[key] = clock.monotonic_ns() + int(pause_s(tries, clock.now()) * _NS)
         if known is None:
-            text = f"nobody takes the exit of {intent.symbol} ({report.text}): it is tried again until it is filled"
+            text = f"nobody takes the exit of {intent.symbol} ({why}): it is tried again until it is filled"
             self._tell.alert("exit-pending", text, intent.account_id, intent.cl_ord_id)
         elif tries == PAGE_AT:
-            text = (
-                f"{tries} tries to close {intent.symbol} were refused ({report.text}): close it at the broker"
-            )
+            text = f"{tries} tries to close {intent.symbol} were refused ({why}): close it at the broker"
             self._tell.alert("exit-stuck", text, intent.account_id, intent.cl_ord_id)
-        return True
 
     def _note(self, key: ExitKey, cause: str, reason: str, tries: int, over: bool = False) -> None:
         entry = ExitPending(*key, cause, reason, tries, self._state.clock.now(), over)

@@ -65,6 +65,11 @@ class AccountQueue:
         self.waiting += 1
         return displaced
 
+    @property
+    def exits_wait(self) -> bool:
+        """A leader's close is among them."""
+        return bool(self._lanes["exit"])
+
     def push_front(self, place: Place) -> None:
         """Give back the order that could not be written just now; it was the first of its lane."""
         self._lanes[place.intent.lane].appendleft(place)

@@ -84,6 +84,8 @@ class Reports:
         self._markets = fanout.look.markets
         #: True: the refused order is tried again from there
         self.on_refused: Callable[[ChildOrder, ExecutionReport], bool] = lambda _order, _report: False
+        #: who tries an exit again that found no room
+        self.on_crowded: Callable[[OrderIntent], None] = lambda _intent: None
         #: who hears of penalties and of brokers' clocks
         self.on_notice: Callable[[LoginNotice], None] = _unnoticed
         #: who hears of executions of no order of ours
@@ -208,7 +210,9 @@ class Reports:
     def not_sent(self, intent: OrderIntent, reason: str, detail: str) -> None:
         """An order came to nothing before a byte left: people hear of it where something stays open, and what waited
         for it goes on, after the fan-out at hand."""
-        if intent.reduce_only and reason not in _EXPECTED:
+        if reason == "queue_full" and intent.role == "exit" and intent.leader:
+            self.on_crowded(intent)
+        elif intent.reduce_only and reason not in _EXPECTED:
             self._protection_missing(intent, reason, detail)
         if intent.leader and reason not in _ENDING:
             asyncio.get_running_loop().call_soon(self.react_to, intent.cl_ord_id)

@@ -22,6 +22,8 @@ WAITS: Final = frozenset({"busy", "rate_budget", "session_down", "penalty", "sta
 MOVED_MAX: Final = 10_000
 _NS_PER_MS: Final = 1_000_000
 _DOWN: Final = NotSent("session_down")
+#: the next one a second later: what is more urgent takes this turn
+_NEXT_TURN: Final = NotSent("busy", "the account's breaker is open, and something more urgent waits", 1.0)
 
 
 class OnLeft(Protocol):
@@ -47,6 +49,8 @@ class Requests:
         self._retry_later = retry_later
         #: hears of each cancel and move that left: (account, its name, monotonic time, it only shrinks)
         self.on_left: OnLeft = _unheard
+        #: closes wait at an account for their turn
+        self.exits_wait: Callable[[str], bool] = lambda _account_id: False
         #: account -> children with a cancel or replace that could not leave yet
         self._wanting: dict[str, dict[str, None]] = {}
         #: order -> monotonic time at which its price was last moved, oldest leave first
@@ -95,9 +99,19 @@ class Requests:
         return SentFact(wanted.cl_ord_id, 0, 0, 0, orig_cl_ord_id=child.intent.cl_ord_id)
 
     def _held(self, child: ChildOrder) -> NotSent | None:
-        """While the account's breaker is open requests leave one by one, like exits (R-054)."""
-        breakers, intent = self._look.breakers, child.intent
-        return breakers.hold(intent.account_id, intent.cl_ord_id) if breakers.shut else None
+        """While the account's breaker is open requests leave one by one, like exits: those first, then cancels, moves
+        last (R-054, R-060)."""
+        breakers, account_id = self._look.breakers, child.intent.account_id
+        if account_id not in breakers.shut:
+            return None
+        if self.exits_wait(account_id) or (child.cancel is None and self.cancels_wait(account_id)):
+            return _NEXT_TURN
+        return breakers.hold(account_id, child.intent.cl_ord_id)
+
+    def cancels_wait(self, account_id: str) -> bool:
+        """A cancel could not leave yet."""
+        found = (self._state.book.orders.get(name) for name in self._wanting.get(account_id, ()))
+        return any(child is not None and child.cancel is not None for child in found)
 
     def _too_soon(self, child: ChildOrder, wanted: ReplaceIntent) -> NotSent | None:
         """Moves of a price coalesce: while one waits its turn the newest takes its place (R-063).
@@ -130,9 +144,13 @@ class Requests:
             self._retry_later(outcome.retry_after_s)
 
     def retry(self, account_id: str) -> None:
-        """What could not leave at this account, once more."""
-        for cl_ord_id in self._wanting.pop(account_id, ()):
-            self.send(self._state.book.orders.get(cl_ord_id))
+        """What could not leave at this account, once more; cancels first."""
+        wanting = self._wanting.pop(account_id, None)
+        if wanting is None:
+            return  # nearly always
+        found = [child for name in wanting if (child := self._state.book.orders.get(name)) is not None]
+        for child in sorted(found, key=lambda child: child.cancel is None):
+            self.send(child)
 
     def retry_all(self) -> None:
         """The same for all accounts."""

@@ -42,6 +42,7 @@ class Safety:
         self.expected = Expected(state, machine.log.note)
         self._contain(machine)
         reports.on_refused = self.exits.refused
+        reports.on_crowded = self.exits.crowded
         reports.on_notice = self._notice
         self.beside: Mapping[str, Callable[[], Coroutine[object, object, None]]] = {
             "probes": self._probes.run,

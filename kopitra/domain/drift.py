@@ -137,11 +137,7 @@ def _moves(order: ChildOrder) -> bool:
         return False
     if order.state == "planned":
         return intent.role in ("entry", "exit")
-    if (
-        order.state in ("claimed", "in_doubt")
-        or intent.role == "exit"
-        or intent.ord_type == "market"
-    ):
+    if order.state in ("claimed", "in_doubt") or intent.role == "exit" or intent.ord_type == "market":
         return True
     return order.cancel is not None or order.replace is not None or order.replace_sent
 

@@ -1,5 +1,8 @@
 """R-053, R-054: an account whose broker does not answer, on real wires."""
 
+import pytest
+
+from kopitra.domain.journal import OrdersSent
 from kopitra.ports import NotSent
 from tests.integration.gateway.world import FIRST, SECOND, Follower, World, house
 
@@ -90,3 +93,54 @@ async def test_r049_an_entry_that_cannot_leave_in_time_is_skipped_with_no_byte_w
         written = [row.cl_ord_id for row in await world.sim("a").placements("a")]
         assert not {c.intent.cl_ord_id for c in late} & set(written)
         await world.sim("a").settings(ack_delay_ms=0)
+
+
+async def test_r060_the_permit_of_an_open_breaker_goes_to_exits_then_to_cancels_and_to_moves_last(
+    dsn: str,
+) -> None:
+    """R-054: they were asked for in the opposite order, so that a leader that trails its stop starves no exit."""
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        await world.send(side="buy", quantity=2)
+        await world.holds(a=2)
+        resting: list[str] = []
+        for name in ("L1", "L2"):
+            [child] = await world.send(
+                side="buy", quantity=1, ord_type="limit", price="6700", leader_order_id=name
+            )
+            await world.until(lambda child=child: child.state == "working", "a resting entry")
+            resting.append(child.intent.cl_ord_id)
+        break_down(world, "a")
+        breakers = world.machine.fanout.look.breakers
+        assert breakers.hold("a", "before them") is None
+        await world.send(action="replace", leader_order_id="L1", price="6701")
+        await world.send(action="cancel", leader_order_id="L2")
+        [close] = await world.send(action="reduce", quantity=1)
+        assert world.machine.fanout.queued("a") == 1
+        await world.holds(a=1)
+        await world.until(lambda: breakers.state("a") == "closed", "the exit's answer")
+
+        await world.journalled(
+            lambda e: isinstance(e, OrdersSent) and any(f.orig_cl_ord_id == resting[0] for f in e.sent),
+            "the move",
+        )
+        facts = [fact for e in await world.journal() if isinstance(e, OrdersSent) for fact in e.sent]
+        about = [fact.orig_cl_ord_id or fact.cl_ord_id for fact in facts]
+        assert about[-3:] == [close.intent.cl_ord_id, resting[1], resting[0]]
+
+
+async def test_r050_an_exit_that_found_no_room_in_its_queue_is_made_again(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway_container.engine.queue.WAITING_MAX", 1)
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        await world.send(side="buy", quantity=3)
+        await world.holds(a=3)
+        break_down(world, "a")
+        assert world.machine.fanout.look.breakers.hold("a", "before them") is None
+        await world.send(action="reduce", quantity=1)
+        [late] = await world.send(action="reduce", quantity=1)
+        assert (late.state, late.reason) == ("skipped", "queue_full")
+        await world.alert("exit-pending", "a")
+        await world.holds(a=1)
+        await world.until(lambda: not world.machine.state.book.pending_exits, "nothing left to close")
+        assert await world.sim("a").net("a") == 1
