@@ -116,7 +116,7 @@ class Glass:
     async def _run(self, machine: Machine, lost: list[str], on_progress: OnProgress) -> bool:
         order, control = self._order, machine.control
         if order.scope == "global":
-            await control.set_switch("", "global", "", "reducing", order.reason, order.who)
+            await control.stop_at_least("", "global", "", "reducing", order.reason, order.who)
         runs = [(asked.workspace, (await control.flatten(asked)).flatten_id) for asked in self._flattens()]
         shown: dict[str, FlattenAccountView] = {}
         while not lost:

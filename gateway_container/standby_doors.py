@@ -7,16 +7,19 @@ is none to wait for: so its next signal, which may reach the holder directly, ca
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from gateway_container.api.doors import Answering, FlattenOrder
 from gateway_container.api.problems import Problem
+from gateway_container.engine.control import name_of
 from gateway_container.engine.reach import accounts_in, owns
+from gateway_container.engine.switch_rows import switch_of
 from gateway_container.standby import Standby
 from kopitra.domain.errors import Conflict, KopitraError, QueueFull, SignalRefused
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.signals import Signal, check_signal
-from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
+from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState, strictness
 from kopitra.ports import Clock
 from kopitra.store.append_queue import Fate
 from kopitra.store.drafts import Committed, IdempotencyDraft, IdempotencyRecord
@@ -24,7 +27,7 @@ from kopitra.store.encoding import encode
 from kopitra.store.idempotency import find_answer
 from kopitra.store.inbox import InboxDraft, put
 from kopitra.store.pool import Database
-from kopitra.store.switches import SwitchRow, list_switches, set_switch
+from kopitra.store.switches import SwitchRow, read_switch, set_switch
 from kopitra.wire.views import FlattenView
 
 #: hand-overs under way at once
@@ -200,36 +203,41 @@ class StandbyControl:
         """Set or lift; returns when the holder has it, or when nobody holds the shard, who would have to read it
         first. Raises Problem when the holder does not say so in time: it stands in the table all the same.
         """
-        names: list[tuple[SwitchScope, str]] = [(scope, scope_id)]
-        if scope == "broker":  # one by one, as the holder does: it must not stop the neighbours
-            names = [("account", a) for a in sorted(self.accounts_in(workspace, scope, scope_id))]
-        rows = [
-            await self._write(SwitchRow(s, i, workspace, state, 0, reason, who, self._state.clock.now()))
-            for s, i in names
-        ]
-        await self._in_force(rows)
-        return KillSwitch(scope, scope_id, state, reason, who, max((row.epoch for row in rows), default=0))
+        name = name_of(workspace, scope, scope_id)
+        row = SwitchRow(scope, name, workspace, state, 0, reason, who, self._state.clock.now())
+        switch = await self._in_force(switch_of(await self._write(row)))
+        return replace(switch, scope_id=scope_id)
 
     async def _write(self, row: SwitchRow) -> SwitchRow:
         for _ in range(ATTEMPTS_MAX):
-            stored = {(s.scope, s.scope_id): s.epoch for s in await list_switches(self._db)}
-            known = self._state.book.switches.epoch(row.scope, row.scope_id)
-            epoch = max(stored.get((row.scope, row.scope_id), 0), known) + 1
-            numbered = SwitchRow(
-                row.scope, row.scope_id, row.workspace, row.state, epoch, row.reason, row.who, row.at
-            )
-            if await set_switch(self._db, numbered):
+            stored = await read_switch(self._db, row.scope, row.scope_id)
+            known = self._state.book.switches.get(row.scope, row.scope_id)
+            newest = stored.epoch if stored is not None else 0
+            self._check_unseen(row, stored, known)
+            numbered = replace(row, epoch=max(newest, known.epoch if known is not None else 0) + 1)
+            if await set_switch(self._db, numbered, newest):
                 return numbered
         raise Conflict("Others set the same switch at the same time: look at it and set it again.")
 
-    async def _in_force(self, rows: list[SwitchRow]) -> None:
+    def _check_unseen(self, row: SwitchRow, stored: SwitchRow | None, known: KillSwitch | None) -> None:
+        """Nobody weakens what this replica has not shown yet: whether the caller may was judged by what it shows."""
+        if stored is None or (known is not None and stored.epoch <= known.epoch):
+            return
+        if strictness(switch_of(stored)) > max(strictness(known), strictness(switch_of(row))):
+            why = f"{stored.who}: {stored.reason}"
+            raise Conflict(f"The switch has just become {stored.state} ({why}): look at it and set it again.")
+
+    async def _in_force(self, asked: KillSwitch) -> KillSwitch:
+        """What is in force at the holder: what was asked for, or something stricter."""
         loop = asyncio.get_running_loop()
         end = loop.time() + IN_FORCE_S
         while True:
             await self._standby.look()
-            switches = self._state.book.switches
-            if not self._standby.held or all(switches.epoch(r.scope, r.scope_id) >= r.epoch for r in rows):
-                return
+            found = self._state.book.switches.get(asked.scope, asked.scope_id)
+            if not self._standby.held:
+                return asked
+            if found is not None and found.epoch >= asked.epoch and strictness(found) >= strictness(asked):
+                return found if strictness(found) > strictness(asked) and not found.lifting else asked
             if loop.time() >= end:
                 raise Problem(
                     "switch-not-confirmed",

@@ -128,7 +128,7 @@ def _check_lifting(doors: Doors, grant: OperatorGrant, body: SwitchBody) -> None
     present: SwitchState = "active"
     for switch in doors.control.switches(grant.workspace):
         if (switch.scope, switch.scope_id) == (body.scope, body.scope_id):
-            present = switch.state
+            present = max(present, switch.state, key=_STRICTNESS.__getitem__)
     if _STRICTNESS[body.state] >= _STRICTNESS[present]:
         return
     if not has_role(grant, "admin"):

@@ -306,7 +306,7 @@ class Assertions:
             self._block(invariant, intent.account_id, text, intent.cl_ord_id)
             return
         means, switches = self._means, self._state.book.switches
-        if means is not None and switches.state("global", "") == "active":
+        if means is not None and not switches.is_at_least("global", "", "reducing"):
             why = f"{invariant}: {text}"
             means.throw(KillSwitch("global", "", "reducing", why, WHO, switches.epoch("global", "") + 1))
         self._tell(invariant, intent.account_id, f"{text}: entries stop everywhere", intent.cl_ord_id)

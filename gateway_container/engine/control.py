@@ -5,32 +5,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-import structlog
-
 from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine.flatten import Flattener, FlattenRun
 from gateway_container.engine.log import Log
 from gateway_container.engine.reach import accounts_in, owns
 from gateway_container.engine.state import State
+from gateway_container.engine.switch_rows import SwitchRows, switch_of
 from gateway_container.engine.views import Views
 from kopitra.domain.book import root_of
-from kopitra.domain.errors import StoreError
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import AlertRaised, EntriesBlocked, SwitchChanged
-from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
-from kopitra.store.ending import ended
+from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState, broker_in, broker_of, strictness
 from kopitra.store.shelf import Shelf
 from kopitra.store.switches import SwitchRow
 from kopitra.wire.views import FlattenAccountView, FlattenView, PositionView
 
 #: who threw a switch that no person threw
 BRAKE: Final = "runaway-brake"
-#: seconds between two tries to write a switch's row
-ROW_RETRY_S: Final = 1.0
+#: seconds that the answer waits for the table, where another process may have set the same switch
+ROW_WAIT_S: Final = 0.25
 #: seconds after which switches that were not read count as reducing
 SWITCHES_GOOD_S: Final = 5
-
-_log = structlog.get_logger("kopitra.control")
 
 
 class Control:
@@ -41,8 +36,7 @@ class Control:
         self._log = log
         self._flattener = flattener
         self._views = views
-        self._shelf = shelf
-        self._writes: set[asyncio.Task[None]] = set()
+        self._rows = SwitchRows(state, shelf, self._take)
         self._requests = 0
         #: told when a switch was lifted
         self.on_lifted: Callable[[], None] = lambda: None
@@ -66,36 +60,43 @@ class Control:
     async def set_switch(
         self, workspace: str, scope: SwitchScope, scope_id: str, state: SwitchState, reason: str, who: str
     ) -> KillSwitch:
-        """Set or lift; in force in this process when it returns. The caller has checked the scope."""
-        # Inside one workspace a broker switch must not stop the neighbours: it covers the accounts one by one.
-        if scope == "broker":
-            for account_id in sorted(self.accounts_in(workspace, scope, scope_id)):
-                await self._set(workspace, "account", account_id, state, reason, who)
-            return KillSwitch(scope, scope_id, state, reason, who)
-        return await self._set(workspace, scope, scope_id, state, reason, who)
+        """Set or lift; in force in this process when it returns: what was asked for, or something stricter that another
+        process set at the same time. The caller has checked the scope."""
+        name = name_of(workspace, scope, scope_id)
+        switch = await self._set(workspace, KillSwitch(scope, name, state, reason, who))
+        await self._rows.written(switch, ROW_WAIT_S)
+        stands = self._state.book.switches.get(scope, name)
+        stands = stands if stands is not None and strictness(stands) >= strictness(switch) else switch
+        return replace(stands, scope_id=scope_id)
 
-    async def _set(
-        self, workspace: str, scope: SwitchScope, scope_id: str, state: SwitchState, reason: str, who: str
-    ) -> KillSwitch:
-        epoch = self._state.book.switches.epoch(scope, scope_id) + 1
-        switch = self._lifted(KillSwitch(scope, scope_id, state, reason, who, epoch))
+    async def _set(self, workspace: str, asked: KillSwitch) -> KillSwitch:
+        epoch = self._state.book.switches.epoch(asked.scope, asked.scope_id) + 1
+        switch = self._lifted(replace(asked, epoch=epoch))
         kept = self._throw(workspace, switch)
         if kept is not None:
             await kept
         return switch
 
+    async def stop_at_least(
+        self, workspace: str, scope: SwitchScope, scope_id: str, state: SwitchState, reason: str, who: str
+    ) -> None:
+        """Set it unless as much is stopped under this name already: never weaker than it was."""
+        name = name_of(workspace, scope, scope_id)
+        if not self._state.book.switches.is_at_least(scope, name, state):
+            await self._set(workspace, KillSwitch(scope, name, state, reason, who))
+
     def _throw(self, workspace: str, switch: KillSwitch) -> asyncio.Future[bool] | None:
         """In force when it returns; the future says when the local file has it, where the journal is away."""
+        known = self._state.book.switches.epoch(switch.scope, switch.scope_id)
         self._state.stopped(switch)
         kept = self._log.secure(workspace, SwitchChanged(switch))
-        row = SwitchRow(
-            switch.scope, switch.scope_id, workspace, switch.state, switch.epoch, switch.reason, switch.who,
-            self._state.clock.now(),
-        )  # fmt: skip
-        task = asyncio.get_running_loop().create_task(self._write(row))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        self._rows.write(workspace, switch, known)
         return kept
+
+    def _take(self, workspace: str, switch: KillSwitch) -> None:
+        """What stands in the table, or is to stand there: in force, and into the journal."""
+        self._state.stopped(switch)
+        self._log.note(workspace, SwitchChanged(switch))
 
     def _lifted(self, switch: KillSwitch) -> KillSwitch:
         """What was stopped does not start again at once: reducing until its accounts were compared (R-098)."""
@@ -108,27 +109,23 @@ class Control:
         return replace(switch, state="reducing", lifting=True)
 
     def adopt(self, rows: Sequence[SwitchRow]) -> None:
-        """Changes that other processes wrote into the table; one that is older than ours changes nothing."""
+        """Changes that other processes wrote into the table; one that is older than ours changes nothing, one that is
+        as new counts if it is stricter."""
         for row in rows:
-            if row.epoch > self._state.book.switches.epoch(row.scope, row.scope_id):
-                switch = KillSwitch(row.scope, row.scope_id, row.state, row.reason, row.who, row.epoch)
-                switch = self._lifted(switch)
-                self._state.stopped(switch)
-                self._log.note(row.workspace, SwitchChanged(switch))
+            if self._rows.takes(row):
+                self._take(row.workspace, self._lifted(switch_of(row)))
 
     def covers(self, switch: KillSwitch) -> tuple[str, ...]:
         """Active accounts under a switch, in all workspaces, sorted."""
         config = self._state.config
+        only, scope_id = "", switch.scope_id
+        if switch.scope == "workspace":
+            only = scope_id
+        elif switch.scope == "broker":
+            only, scope_id = broker_of(scope_id)
         workspaces = sorted({a.workspace for a in config.accounts.values()})
-        found = [
-            self.accounts_in(w, switch.scope, switch.scope_id)
-            for w in workspaces
-            if self._concerns(w, switch)
-        ]
+        found = [self.accounts_in(w, switch.scope, scope_id) for w in workspaces if only in ("", w)]
         return tuple(sorted(a for some in found for a in some if config.accounts[a].active))
-
-    def _concerns(self, workspace: str, switch: KillSwitch) -> bool:
-        return switch.scope != "workspace" or switch.scope_id == workspace
 
     def throw(self, switch: KillSwitch) -> None:
         """Put a switch in force and write it down, for those who act beside people."""
@@ -136,6 +133,8 @@ class Control:
         workspace = self._state.workspace_of(scope_id) if scope == "account" else ""
         if scope == "workspace":
             workspace = scope_id
+        elif scope == "broker":
+            workspace, _ = broker_of(scope_id)
         elif scope == "leader" and (leader := self._state.config.leaders.get(scope_id)) is not None:
             workspace = leader.workspace
         self._throw(workspace, switch)
@@ -152,21 +151,9 @@ class Control:
         text = f"{reason}: the account is halted; look at its orders, flatten it if need be, then lift the switch"
         self._log.note(workspace, AlertRaised("runaway-brake", text, account_id))
 
-    async def _write(self, row: SwitchRow) -> None:
-        """For other replicas, until it is there or overtaken; the journal holds the truth."""
-        while row.epoch == self._state.book.switches.epoch(row.scope, row.scope_id):
-            try:
-                await self._shelf.set_switch(row)
-                return
-            except StoreError as error:
-                _log.warning(
-                    "switch_row_not_written", scope=row.scope, scope_id=row.scope_id, error=error.code
-                )
-            await asyncio.sleep(ROW_RETRY_S)
-
     async def stop(self) -> None:
         """No more tries; the journal or the local file has what the rows lack."""
-        await ended(list(self._writes))
+        await self._rows.stop()
 
     async def flatten(self, order: FlattenOrder) -> FlattenView:
         """Close everything in a scope; positions first, progress later."""
@@ -174,7 +161,7 @@ class Control:
         if order.accounts is not None:
             accounts &= order.accounts
         if order.halt:
-            await self.set_switch(
+            await self.stop_at_least(
                 order.workspace, order.scope, order.scope_id, "reducing", order.reason, order.who
             )
         self._requests += 1
@@ -205,3 +192,8 @@ class Control:
     def unblock(self, workspace: str, account_id: str) -> None:
         """A person has looked at the alert: entries of the account go on."""
         self._log.note(workspace, EntriesBlocked(account_id, ""))
+
+
+def name_of(workspace: str, scope: SwitchScope, scope_id: str) -> str:
+    """Under what a switch of a workspace stands: a broker's must not stop the neighbours."""
+    return broker_in(workspace, scope_id) if scope == "broker" and workspace else scope_id

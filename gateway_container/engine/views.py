@@ -1,6 +1,7 @@
 """What people and clients may read: a signal with its legs in words, the state of a workspace, health."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from decimal import Decimal
 
 from gateway_container.engine.admission import LoginForecast
@@ -13,7 +14,7 @@ from kopitra.domain.fanout import FollowerLeg
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.orders import ChildOrder
-from kopitra.domain.switches import KillSwitch
+from kopitra.domain.switches import KillSwitch, broker_of
 from kopitra.store.shelf import Shelf
 from kopitra.wire.limits import LimitsView
 from kopitra.wire.views import (
@@ -158,11 +159,8 @@ class Views:
         own = {("workspace", workspace)}
         own |= {("account", a.account_id) for a in config.accounts.values() if a.workspace == workspace}
         own |= {("leader", x.leader_id) for x in config.leaders.values() if x.workspace == workspace}
-        return tuple(
-            s
-            for s in self._state.book.switches.all()
-            if s.scope in ("global", "broker") or (s.scope, s.scope_id) in own
-        )
+        found = [_in(workspace, s) for s in self._state.book.switches.all()]
+        return tuple(s for s in found if _is_for_all(s) or (s.scope, s.scope_id) in own)
 
     def _account(self, account_id: str) -> AccountView:
         state = self._state
@@ -274,6 +272,16 @@ def _forecast(forecast: LoginForecast) -> ForecastView:
         per_seconds=room.per_s,
         paused_seconds=room.paused_s,
     )
+
+
+def _in(workspace: str, switch: KillSwitch) -> KillSwitch:
+    """As it is named inside the workspace."""
+    owner, broker = broker_of(switch.scope_id)
+    return replace(switch, scope_id=broker) if switch.scope == "broker" and owner == workspace else switch
+
+
+def _is_for_all(switch: KillSwitch) -> bool:
+    return switch.scope == "global" or (switch.scope == "broker" and not broker_of(switch.scope_id)[0])
 
 
 def _switch(switch: KillSwitch) -> SwitchView:

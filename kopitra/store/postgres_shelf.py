@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from kopitra.domain.switches import SwitchScope
 from kopitra.store import (
     config_changes,
     idempotency,
@@ -67,8 +68,11 @@ class PostgresShelf:
     async def purge_answers(self, now: datetime) -> int:
         return await idempotency.purge_answers(self._db, now)
 
-    async def set_switch(self, row: SwitchRow) -> bool:
-        return await switches.set_switch(self._db, row)
+    async def set_switch(self, row: SwitchRow, known: int | None = None) -> bool:
+        return await switches.set_switch(self._db, row, known)
+
+    async def read_switch(self, scope: SwitchScope, scope_id: str) -> SwitchRow | None:
+        return await switches.read_switch(self._db, scope, scope_id)
 
     async def waiting_changes(self, limit: int) -> list[ChangeRow]:
         return await config_changes.waiting_changes(self._db, limit)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from kopitra.domain.switches import SwitchScope
 from kopitra.store.append_sql import Batch
 from kopitra.store.config_changes import ChangeRow, Place
 from kopitra.store.drafts import Draft, Head, IdempotencyRecord, JournalRow, SignalRef
@@ -164,8 +165,12 @@ class Shelf(LeaseTable, Protocol):
         """Delete a batch of answers that have had their time; how many."""
         ...
 
-    async def set_switch(self, row: SwitchRow) -> bool:
-        """Store a kill switch; False if a newer state is known already, and then nothing happens."""
+    async def set_switch(self, row: SwitchRow, known: int | None = None) -> bool:
+        """Store a kill switch; False if one newer than `known` (any before its own) is stored: nothing happens then."""
+        ...
+
+    async def read_switch(self, scope: SwitchScope, scope_id: str) -> SwitchRow | None:
+        """One kill switch as it is stored; None when it was never set."""
         ...
 
     async def waiting_changes(self, limit: int) -> list[ChangeRow]:

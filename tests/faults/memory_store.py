@@ -19,6 +19,7 @@ from typing import TypeVar, cast
 import psycopg
 
 from kopitra.domain.errors import Conflict, KopitraError, Unavailable
+from kopitra.domain.switches import SwitchScope
 from kopitra.store.append_sql import Batch, statement
 from kopitra.store.config_changes import ChangeRow, Place
 from kopitra.store.drafts import Draft, Head, IdempotencyRecord, JournalRow, SignalRef
@@ -280,8 +281,11 @@ class MemoryShelf:
     async def purge_answers(self, now: datetime) -> int:
         return await self._ask("", lambda: self.store.tables.purge_answers(now))
 
-    async def set_switch(self, row: SwitchRow) -> bool:
-        return await self._ask("", lambda: self.store.tables.set_switch(row))
+    async def set_switch(self, row: SwitchRow, known: int | None = None) -> bool:
+        return await self._ask("", lambda: self.store.tables.set_switch(row, known))
+
+    async def read_switch(self, scope: SwitchScope, scope_id: str) -> SwitchRow | None:
+        return await self._ask("", lambda: self.store.tables.switches.get((scope, scope_id)))
 
     async def waiting_changes(self, limit: int) -> list[ChangeRow]:
         return await self._ask("", lambda: self.store.tables.waiting_changes(limit))

@@ -264,11 +264,11 @@ class Tables:
 
     # beside the way ----------------------------------------------------------------------------------------
 
-    def set_switch(self, row: SwitchRow) -> bool:
+    def set_switch(self, row: SwitchRow, newest: int | None = None) -> bool:
         """Store it unless a newer state is known."""
         _checked(row.scope_id, row.reason, row.who)
         known = self.switches.get((row.scope, row.scope_id))
-        if known is not None and known.epoch >= row.epoch:
+        if known is not None and known.epoch > (row.epoch - 1 if newest is None else newest):
             return False
         # The row of a switch keeps its workspace, as in PostgreSQL.
         kept = row if known is None else replace(row, workspace=known.workspace)

@@ -167,6 +167,17 @@ async def test_a_switch_takes_only_what_is_newer(
     ] == taken
 
 
+async def test_a_switch_whose_author_did_not_know_of_the_newest_is_not_taken(rig: Rig, at: Names) -> None:
+    """R-091: known is what stands, and not any that is older than its own."""
+    first, newer = switch(at, 5, "halted"), switch(at, 7, "reducing")
+    assert await rig.shelf.read_switch(first.scope, first.scope_id) is None
+    assert await rig.shelf.set_switch(first, 0)
+    assert not await rig.shelf.set_switch(newer, 4)
+    assert await rig.shelf.read_switch(first.scope, first.scope_id) == first
+    assert await rig.shelf.set_switch(newer, 5)
+    assert await rig.shelf.read_switch(first.scope, first.scope_id) == newer
+
+
 async def test_switches_of_different_scopes_are_different_switches(rig: Rig, at: Names) -> None:
     assert await rig.shelf.set_switch(switch(at, 5))
     assert await rig.shelf.set_switch(switch(at, 1, scope="leader"))

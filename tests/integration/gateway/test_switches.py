@@ -1,14 +1,18 @@
 """Kill switches stop entries at once and never exits; a flatten ends when the broker shows nothing, twice."""
 
+import asyncio
+from datetime import UTC, datetime
+
 import pytest
 
 from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine.brake import CHILDREN_PER_ENTRY
 from gateway_container.engine.control import SWITCHES_GOOD_S
 from gateway_container.engine.queue import Stamp
-from kopitra.domain.journal import FlattenNoted
+from kopitra.domain.journal import FlattenNoted, SwitchChanged
 from kopitra.domain.limits import RiskLimits
-from kopitra.domain.switches import SwitchScope
+from kopitra.domain.switches import SwitchScope, SwitchState, broker_in
+from kopitra.store.switches import SwitchRow, read_switch, set_switch
 from kopitra.wire.views import FlattenView
 from tests.integration.faulty_line import FaultyLine
 from tests.integration.gateway.world import (
@@ -130,6 +134,109 @@ async def test_an_entry_that_was_decided_before_a_halt_does_not_leave_after_it_w
         await world.send(side="buy", quantity=1)
         await world.holds(a=1)
         assert len(await world.sim("a").placements("a")) == 1
+
+
+async def test_lifting_a_broker_leaves_what_the_brake_and_others_stopped(dsn: str) -> None:
+    """R-091, R-099: what stands under another name is neither weakened nor lifted."""
+    async with house(dsn, ONE_EACH) as world:
+        control, state = world.machine.control, world.machine.state
+        control.brake("a", "runs away")
+        await control.set_switch(WORKSPACE, "broker", FIRST, "reducing", "news", "ann")
+        assert state.switch(state.config.accounts["a"]) == "halted"
+        assert [(s.scope_id, s.state) for s in control.switches(WORKSPACE) if s.scope == "broker"] == [
+            (FIRST, "reducing")
+        ]
+        await control.set_switch(WORKSPACE, "broker", FIRST, "active", "over", "ann")
+        await active(world, "broker", broker_in(WORKSPACE, FIRST))
+        assert state.switch(state.config.accounts["a"]) == "halted"
+        assert await world.send(side="buy", quantity=1) != []
+        await world.holds(b=1, a=0)
+        await control.set_switch(WORKSPACE, "account", "a", "active", "looked at", "ann")
+        await active(world, "account", "a")
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1, b=2)
+
+
+async def test_a_broker_is_stopped_in_its_workspace(dsn: str) -> None:
+    """R-091: its accounts' entries stop, those of others go on."""
+    async with house(dsn, ONE_EACH) as world:
+        await world.machine.control.set_switch(WORKSPACE, "broker", FIRST, "halted", "news", "ann")
+        await world.send(side="buy", quantity=1)
+        await world.holds(b=1, a=0)
+        assert await world.sim("a").placements("a") == []
+
+
+async def test_a_flatten_that_stops_entries_never_weakens_a_halt(dsn: str) -> None:
+    """R-091, P6: `halt` of a flatten means reducing at least."""
+    async with house(dsn, ONE_EACH) as world:
+        control, board = world.machine.control, world.machine.state.book.switches
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "halted", "stop", "ann")
+        await flat(world, await control.flatten(everything(halt=True)))
+        switch = board.get("workspace", WORKSPACE)
+        assert switch is not None
+        assert (switch.state, switch.reason) == ("halted", "stop")
+
+
+async def test_a_flatten_stops_entries_of_a_scope_that_is_being_lifted(dsn: str) -> None:
+    """R-098: reducing that ends by itself is less than a stop that a person lifts."""
+    async with house(dsn, ONE_EACH) as world:
+        control, board = world.machine.control, world.machine.state.book.switches
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "halted", "stop", "ann")
+        lifted = await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "active", "over", "ann")
+        assert lifted.lifting
+        await control.flatten(everything(halt=True))
+        switch = board.get("workspace", WORKSPACE)
+        assert switch is not None
+        assert (switch.state, switch.lifting) == ("reducing", False)
+
+
+def row_of(state: SwitchState, epoch: int) -> SwitchRow:
+    """What a standby writes."""
+    return SwitchRow("account", "a", WORKSPACE, state, epoch, "news", "bob", datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    "theirs, ours, stands, who",
+    [
+        ("halted", "reducing", "halted", "bob"),
+        ("halted", "active", "halted", "bob"),
+        ("reducing", "halted", "halted", "ann"),
+        ("active", "halted", "halted", "ann"),
+    ],
+)
+async def test_a_switch_that_another_process_set_at_the_same_time_is_settled_by_the_stricter(
+    dsn: str, theirs: SwitchState, ours: SwitchState, stands: SwitchState, who: str
+) -> None:
+    """R-091, P6: both took the same epoch; the caller hears what is in force, and the table says the same."""
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        control, board = world.machine.control, world.machine.state.book.switches
+        assert (await control.set_switch(WORKSPACE, "account", "a", "reducing", "wait", "ann")).epoch == 1
+        assert await set_switch(world.db, row_of(theirs, 2))
+        told = await control.set_switch(WORKSPACE, "account", "a", ours, "mine", "ann")
+        assert (told.state, told.who) == (stands, who)
+        assert (board.state("account", "a"), board.epoch("account", "a")) == (stands, told.epoch)
+
+        async def stored() -> SwitchState | None:
+            found = await read_switch(world.db, "account", "a")
+            return found.state if found is not None else None
+
+        while await stored() != stands:
+            await asyncio.sleep(0.02)
+        await world.journalled(
+            lambda e: isinstance(e, SwitchChanged) and (e.switch.state, e.switch.who) == (stands, who),
+            "the switch in force",
+        )
+
+
+async def test_a_row_as_new_as_ours_counts_when_it_is_stricter(dsn: str) -> None:
+    """R-091: found by the poll before our own row could be written."""
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        control, board = world.machine.control, world.machine.state.book.switches
+        lifted = await control.set_switch(WORKSPACE, "account", "a", "reducing", "wait", "ann")
+        control.adopt([row_of("active", lifted.epoch)])
+        assert board.state("account", "a") == "reducing"
+        control.adopt([row_of("halted", lifted.epoch)])
+        assert board.state("account", "a") == "halted"
 
 
 async def test_an_account_that_runs_away_is_halted_at_once(dsn: str) -> None:

@@ -28,7 +28,7 @@ ACCOUNTS = {
 }
 SCOPES: list[tuple[SwitchScope, str]] = [
     ("global", ""), ("workspace", "w1"), ("workspace", "w2"), ("leader", "lead"),
-    ("broker", "x"), ("broker", "y"), ("account", "a1"), ("account", "a3"),
+    ("broker", "x"), ("broker", "w1/x"), ("broker", "w2/y"), ("account", "a1"), ("account", "a3"),
 ]  # fmt: skip
 STATES: list[SwitchState] = ["active", "reducing", "halted"]
 READ_NS = 5_000_000_000
@@ -53,10 +53,10 @@ class Hand:
 def covers(scope: SwitchScope, scope_id: str, account: AccountConfig, leader: str) -> bool:
     """The naive word for what a scope means."""
     names = {
-        "global": "", "workspace": account.workspace, "leader": leader, "broker": account.broker,
-        "account": account.account_id,
+        "global": [""], "workspace": [account.workspace], "leader": [leader],
+        "broker": [account.broker, f"{account.workspace}/{account.broker}"], "account": [account.account_id],
     }  # fmt: skip
-    return names[scope] == scope_id
+    return scope_id in names[scope]
 
 
 class KillSwitches(RuleBasedStateMachine):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from itertools import product
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,18 @@ from hypothesis import strategies as st
 
 from kopitra.domain.ids import CL_ORD_ID_LENGTH_MAX, cl_ord_id, is_own, list_id
 from kopitra.domain.limits import TradingWindow
-from kopitra.domain.switches import Covered, KillSwitch, SwitchBoard, SwitchScope, SwitchState, worst
+from kopitra.domain.switches import (
+    Covered,
+    KillSwitch,
+    SwitchBoard,
+    SwitchScope,
+    SwitchState,
+    agreed,
+    broker_in,
+    broker_of,
+    strictness,
+    worst,
+)
 
 COVERED = Covered("w", "L", "b", "a1")
 SCOPES: list[tuple[SwitchScope, str]] = [
@@ -17,6 +29,7 @@ SCOPES: list[tuple[SwitchScope, str]] = [
     ("workspace", "w"),
     ("leader", "L"),
     ("broker", "b"),
+    ("broker", "w/b"),
     ("account", "a1"),
 ]
 STATES: list[SwitchState] = ["active", "reducing", "halted"]
@@ -44,6 +57,80 @@ def test_an_older_change_never_overwrites_a_newer_one() -> None:
     board.set(KillSwitch("global", "", "halted", epoch=2))
     assert not board.set(KillSwitch("global", "", "active", epoch=1))
     assert board.effective(COVERED) == "halted"
+
+
+CHANGES = st.builds(
+    KillSwitch,
+    st.just("account"),
+    st.just("a1"),
+    st.sampled_from(STATES),
+    st.sampled_from(["news", "over"]),
+    st.sampled_from(["ann", "bob"]),
+    st.integers(1, 4),
+    st.booleans(),
+)
+
+
+@given(CHANGES, CHANGES)
+def test_two_changes_that_did_not_know_of_each_other_end_in_the_stricter_everywhere(
+    one: KillSwitch, other: KillSwitch
+) -> None:
+    """R-091, P6: whichever board holds which of them, the agreement is taken, and it is never weaker than either."""
+    result = agreed(one, other)
+    assert strictness(result) == max(strictness(one), strictness(other)) == strictness(agreed(other, one))
+    for known in (one, other):
+        board = SwitchBoard()
+        board.set(known)
+        board.set(result)
+        assert strictness(board.get("account", "a1")) == strictness(result)
+        assert board.epoch("account", "a1") == result.epoch >= max(one.epoch, other.epoch)
+
+
+@given(st.lists(CHANGES, min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_the_order_in_which_changes_are_heard_decides_nothing(
+    changes: list[KillSwitch], shuffled: Random
+) -> None:
+    """R-091: the newest counts, of equally new ones the strictest."""
+    boards = [SwitchBoard(), SwitchBoard()]
+    for change in changes:
+        boards[0].set(change)
+    shuffled.shuffle(changes)
+    for change in changes:
+        boards[1].set(change)
+    newest = max(change.epoch for change in changes)
+    strictest = max(strictness(change) for change in changes if change.epoch == newest)
+    assert {strictness(board.get("account", "a1")) for board in boards} == {strictest}
+
+
+@given(st.lists(st.tuples(st.sampled_from(SCOPES), st.sampled_from(STATES)), min_size=1, max_size=12))
+def test_lifting_one_switch_never_lifts_another(
+    changes: list[tuple[tuple[SwitchScope, str], SwitchState]],
+) -> None:
+    """R-091, P6: an account is held by each switch that stands over it, whoever set it."""
+    board = SwitchBoard()
+    for epoch, (scope, state) in enumerate(changes, start=1):
+        board.set(KillSwitch(*scope, state, epoch=epoch))
+    (lifted, _), before = changes[0], dict(changes)
+    board.set(KillSwitch(*lifted, "active", epoch=99))
+    assert board.effective(COVERED) == worst(state for scope, state in before.items() if scope != lifted)
+
+
+def test_a_broker_is_stopped_in_one_workspace_or_in_all() -> None:
+    """R-091: the neighbours go on."""
+    board = SwitchBoard()
+    board.set(KillSwitch("broker", broker_in("w", "b"), "halted", epoch=1))
+    assert board.effective(COVERED) == "halted"
+    assert board.effective(Covered("w2", "L2", "b", "a2")) == "active"
+    assert broker_of(broker_in("w", "b")) == ("w", "b")
+    assert broker_of("b") == ("", "b")
+
+
+@pytest.mark.parametrize("lifting, enough", [(False, True), (True, False)])
+def test_what_ends_by_itself_is_less_than_reducing(lifting: bool, enough: bool) -> None:
+    board = SwitchBoard()
+    board.set(KillSwitch("account", "a1", "reducing", epoch=1, lifting=lifting))
+    assert board.is_at_least("account", "a1", "reducing") is enough
+    assert not board.is_at_least("account", "a1", "halted")
 
 
 @pytest.mark.parametrize(
