@@ -81,3 +81,13 @@ def test_what_closes_as_it_fills_is_not_missing_from_the_target_too() -> None:
     outcome = run_plan(replace(base, manners=late))
     assert broken(outcome) == []
     assert outcome.placements == 3 * 5  # three entries, the close of the first, the exit
+
+
+def test_fills_of_exits_without_the_database_are_judged_once_it_is_back() -> None:
+    """No I-09: the checker dropped them, as the journal did not know their orders yet, and saw the next entry on top of
+    what was closed."""
+    hush()
+    acts = (Act(0.5, "boss", "ES", 2), Act(1.5, "boss", "ES", -2), Act(4.0, "boss", "ES", 2))
+    outcome = run_plan(small(BOSS_LEADER, acts, (Trouble(1.0, "database", 1.5, 0.65),), chaos_s=8.0))
+    assert broken(outcome) == []
+    assert outcome.placements == 3 * 4

@@ -47,12 +47,14 @@ def _brokers(world: "World") -> Iterator[tuple[str, str]]:
 
 
 def _foreign(world: "World", book: Book) -> Iterator[tuple[str, str]]:
-    """Entries stop where somebody else's orders work, and nowhere else."""
+    """Entries stop where somebody else's orders work, and nowhere else. An entry in doubt stops them by itself (R-013),
+    and what works there may be that very one."""
+    doubtful = {place for place, entries in book.entries.items() if entries.keys() & book.doubts.keys()}
     stopped = {place for place, why in book.sync.blocked.items() if why == FOREIGN_ORDERS}
     for account_id in sorted(world.followers):
         orders = world.brokers[world.broker_of(account_id)].live_orders(account_id)
         found = {(account_id, o.symbol) for o in orders if o.cl_ord_id is None}
-        for _, symbol in sorted(found - book.sync.blocked.keys()):
+        for _, symbol in sorted(found - book.sync.blocked.keys() - doubtful):
             yield "R-043", f"somebody else's order in {symbol} works at {account_id}, and entries go on"
         for _, symbol in sorted({p for p in stopped if p[0] == account_id} - found):
             yield (
