@@ -25,6 +25,7 @@ async def test_the_first_answer_comes_again_byte_for_byte(world: World) -> None:
     "changes", [{"quantity": "2.0"}, {"occurredAt": "2026-11-20T14:30:01Z"}, {"quantity": 2.000}]
 )
 async def test_another_spelling_of_the_same_act_is_the_same_body(world: World, changes: Changes) -> None:
+    """R-025: the fingerprint is of what a signal means."""
     first = await world.signal()
     again = await world.signal({**ENTER, **changes})
     assert again.body == first.body

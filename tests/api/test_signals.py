@@ -267,6 +267,7 @@ async def test_a_commit_that_nobody_knows_of_is_not_called_refused(world: World)
 
 
 async def test_a_commit_that_fails_is_not_accepted_and_can_be_tried_again(world: World) -> None:
+    """R-026: only what is durable is remembered."""
     world.ledger.failure = Unavailable("down")
     assert (await world.signal()).status == 503
     world.ledger.failure = None

@@ -43,6 +43,7 @@ async def test_a_link_that_is_down_before_the_write_refuses(broker: SimBroker, d
 
 @card("KC-415")
 async def test_a_request_that_is_lost_is_in_doubt_and_never_sent_again(broker: SimBroker, desk: Desk) -> None:
+    """R-007."""
     await broker.settings(drop_request_ratio=1.0)
     intent = await desk.send(desk.intent())
 
@@ -59,6 +60,7 @@ async def test_a_request_that_is_lost_is_in_doubt_and_never_sent_again(broker: S
 async def test_an_answer_that_is_lost_is_resolved_by_report_and_never_sent_again(
     broker: SimBroker, desk: Desk, fault: str
 ) -> None:
+    """R-007, R-008: our own wire; one placement at the broker whose answer was dropped."""
     await broker.settings(**{fault: 1.0})
     intent = await desk.send(desk.intent("buy", 2))
 
@@ -213,6 +215,7 @@ async def test_a_new_session_does_not_replay_history(broker: SimBroker, desk: De
 
 @card("KC-477")
 async def test_an_order_from_before_a_restart_is_known_again(broker: SimBroker, desk: Desk) -> None:
+    """R-066: what rests when a session ends is neither taken for canceled nor forgotten: the broker's list tells."""
     resting = await desk.send(desk.intent("buy", 2, "limit", price="6790"))
     await desk.working(resting)
     ref = desk.ref(resting)

@@ -114,6 +114,7 @@ async def test_a_token_is_renewed_before_it_expires(broker: SimBroker) -> None:
 async def test_a_token_that_is_revoked_is_replaced_and_no_order_is_lost_in_silence(
     broker: SimBroker, desk: Desk
 ) -> None:
+    """R-056: expiry while an order is on the wire."""
     await broker.control("revoke-tokens")
 
     sent = await desk.trade_again()

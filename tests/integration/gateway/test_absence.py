@@ -95,6 +95,7 @@ async def test_the_reads_find_an_executed_order_before_anything_is_concluded_r_0
 async def test_ids_recompute_from_the_journal_and_are_in_it_before_the_ledger_has_them_r_005_r_006(
     dsn: str,
 ) -> None:
+    """R-005, R-006."""
     async with house(dsn, ONE_EACH) as world:
         for _ in range(2):
             await world.send(side="buy", quantity=1, stop_loss={"offset": Decimal(10)})

@@ -204,6 +204,7 @@ async def test_r063_moves_of_one_order_leave_once_a_second_and_the_newest_wins(d
 
 
 async def test_r055_health_tells_operators_how_an_account_is_served(dsn: str) -> None:
+    """R-052, R-055: service time, queue, missed deadlines and the breaker, by account."""
     async with house(dsn, {"a": Follower(FIRST)}) as world:
         await world.send(side="buy", quantity=1)
         await world.holds(a=1)

@@ -56,6 +56,8 @@ async def test_no_answer_in_time_is_unknown_and_a_late_one_is_never_matched(
 async def test_a_drop_after_the_write_is_unknown_and_never_sent_again(
     server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
+    """R-007: nothing below the session sends a request again."""
+
     async def drops_first(peer: Peer) -> None:
         await peer.request()
         if peer.number > 1:
@@ -139,6 +141,7 @@ async def test_a_slow_answer_holds_one_link_only(
 async def test_a_full_pool_queues_to_its_limit_then_refuses(
     server: ScriptedServer, pools: Open, eventually: Eventually
 ) -> None:
+    """R-051: links and what waits for one are bounded."""
     release = asyncio.Event()
 
     async def held(peer: Peer) -> None:

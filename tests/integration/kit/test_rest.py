@@ -81,6 +81,7 @@ async def test_each_status_has_its_error_and_a_redirect_is_not_followed(
     error: type[SessionError],
     wait_s: float | None,
 ) -> None:
+    """R-007: a redirect is an answer like any other; the request is written once."""
     server.script = answers(http(status, b"", header))
     reply = await client.post("/auth")
     with pytest.raises(error) as raised:

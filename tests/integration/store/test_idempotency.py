@@ -33,6 +33,7 @@ async def test_answers_are_found_again_after_a_restart(
 async def test_nothing_younger_than_a_week_is_purged(
     db: Database, lease: Lease, clock: Clock, draft: Callable[..., Draft]
 ) -> None:
+    """R-028."""
     writer = await JournalWriter.open(PostgresShelf(db), shard="s1", epoch=lease.epoch)
     await writer.append([draft(1, signal_id="s", key="k")])
     await writer.close()

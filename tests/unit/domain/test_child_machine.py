@@ -218,6 +218,7 @@ def test_a_report_for_another_account_moves_no_child() -> None:
 
 
 def test_an_illegal_fact_blocks_its_account_and_still_moves_the_position() -> None:
+    """R-001: counted, and the account's entries stop."""
     world = _entered()
     world.note(OrderNotSent(world.child().intent.cl_ord_id, "a1", "session_down"))
     effect = world.note(

@@ -54,6 +54,7 @@ EXPECTED = _table()
 
 @pytest.mark.parametrize("state, event", list(product(STATES, EVENTS)))
 def test_each_pair_does_what_the_table_says_r_001(state: State, event: Event) -> None:
+    """R-001: the table is the only way; what it does not name raises."""
     expected = EXPECTED[state, event]
     if expected == "-":
         with pytest.raises(IllegalTransition, match=f"{state} cannot {event}"):

@@ -45,7 +45,7 @@ def test_r036_slices_of_a_leaders_fill_do_not_drift(
     out: list[int],
     short: bool,
 ) -> None:
-    """After every slice the follower has what one fill of everything so far would have given it."""
+    """R-036: After every slice the follower has what one fill of everything so far would have given it."""
     world, position = _world(scale, mode), ZERO
     side = -1 if short else 1
     for part in [*slices, *(-x for x in out)]:
@@ -66,7 +66,7 @@ def test_r036_slices_of_a_leaders_fill_do_not_drift(
 def test_r039_whatever_fills_first_the_follower_ends_within_one_lot(
     mode: Literal["down", "half_up", "half_even", "up"], slices: list[int], data: st.DataObject
 ) -> None:
-    """Slices come faster than the follower's broker answers; fills come in parts and in any order."""
+    """R-039: Slices come faster than the follower's broker answers; fills come in parts and in any order."""
     world, position = _world(d("0.5"), mode), ZERO
     for part in slices:
         _fills(world, position, position + part)

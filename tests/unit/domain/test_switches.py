@@ -159,6 +159,7 @@ def test_a_window_over_midnight_belongs_to_the_day_on_which_it_began() -> None:
     st.sampled_from(["e", "s", "t12", "x", "x1", "p", "g123", "z9t12", "c32-11"]),
 )
 def test_a_name_is_short_safe_and_the_same_for_ever(signal_id: str, account_id: str, leg: str) -> None:
+    """R-005."""
     name = cl_ord_id(list_id("w", signal_id), account_id, leg)
     assert name == cl_ord_id(list_id("w", signal_id), account_id, leg)
     assert len(name) <= CL_ORD_ID_LENGTH_MAX

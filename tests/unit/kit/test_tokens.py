@@ -52,6 +52,7 @@ def login() -> Login:
 
 
 async def test_many_callers_share_one_login(login: Login) -> None:
+    """R-056: single flight."""
     login.gate.clear()
     callers = [asyncio.create_task(login.holder.get()) for _ in range(20)]
     await asyncio.sleep(0)
@@ -72,6 +73,7 @@ async def test_a_caller_that_gives_up_does_not_take_the_token_from_the_others(lo
 
 
 async def test_a_token_is_renewed_between_70_and_75_percent_of_its_life(login: Login) -> None:
+    """R-056: early, with jitter."""
     await login.holder.get()
     login.at(70)
     assert await login.holder.get() == "token-1"
