@@ -13,10 +13,9 @@ from typing import Final
 
 from kopitra.domain.book import Book, ChildOrder, less, root_of
 from kopitra.domain.ids import cl_ord_id
-from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, ReplaceIntent, Role
-from kopitra.domain.rounding import RoundingPolicy, round_quantity
+from kopitra.domain.protecting import due, level, still_due
 from kopitra.domain.signals import Side, sign
 
 #: moves in a row that may fail before a stop is left too large until something else happens, and people are told
@@ -24,7 +23,6 @@ MOVES_OF_ONE_MAX: Final = 4
 #: cancels that may fail before a child that will not go is asked only when a read shows it again
 CANCELS_OF_ONE_MAX: Final = 4
 
-_DOWN = RoundingPolicy(mode="down")
 _NOTHING: Final = FollowUp("", "")
 _PROTECTIVE: Final = frozenset[Role]({"stop", "target"})
 
@@ -184,15 +182,15 @@ class _Made:
     def _protect(self, held: ChildOrder, entry: ChildOrder) -> None:
         """A stop or target for what the entry has filled so far."""
         intent = held.intent
-        qty = _due(held, entry)
+        qty = due(held, entry)
         if qty == 0:
             if entry.state in TERMINAL:
                 self._dropped.append(intent.cl_ord_id)
             return
         price, stop_price = held.price, held.stop_price
         if intent.offset is not None and entry.avg_px is not None:
-            level = _level(intent, entry, intent.offset)
-            price, stop_price = (None, level) if intent.role == "stop" else (level, None)
+            at = level(intent, entry, intent.offset)
+            price, stop_price = (None, at) if intent.role == "stop" else (at, None)
         self._released.append(
             intent._replace(
                 qty=qty, price=price, stop_price=stop_price, trail_offset=held.trail_offset, after=()
@@ -297,7 +295,7 @@ class _Made:
         parent = self._book.orders.get(intent.parent or "")
         pending = pending if parent is None else parent.state not in TERMINAL
         closes = held * sign(intent.side) < 0
-        wanted = min(left, _still_due(order, parent)) if closes else ZERO
+        wanted = min(left, still_due(order, parent)) if closes else ZERO
         if wanted == 0 and not pending:
             self._end(order)
             return ZERO
@@ -348,30 +346,6 @@ def _may_be_asked(order: ChildOrder, again: bool) -> bool:
     """The broker has it, and asking for its cancel (again) makes sense."""
     asked = order.cancel_requested or (order.cancels_failed >= CANCELS_OF_ONE_MAX and not again)
     return not asked and order.state not in TERMINAL and order.state != "planned"
-
-
-def _still_due(order: ChildOrder, parent: ChildOrder | None) -> Decimal:
-    """What a working protective order should still cover by the fills of its entry."""
-    due = order.planned_qty if parent is None else _due(order, parent)
-    return max(ZERO, due - order.cum_qty)
-
-
-def _due(order: ChildOrder, entry: ChildOrder) -> Decimal:
-    """The part of a protective order that the filled part of its entry calls for."""
-    planned, filled = order.planned_qty, entry.cum_qty
-    if filled >= entry.qty or order.intent.role == "stop":
-        return min(planned, filled)
-    step = INSTRUMENTS[root_of(order.intent.symbol)].qty_step
-    return round_quantity(planned * filled / entry.qty, step, _DOWN).qty
-
-
-def _level(intent: OrderIntent, entry: ChildOrder, offset: Decimal) -> Decimal:
-    """Distance from the entry's fill price to a price on the grid: stops behind it, targets before it."""
-    average = entry.avg_px or ZERO
-    away = offset * sign(entry.intent.side)
-    return INSTRUMENTS[root_of(intent.symbol)].snap(
-        average - away if intent.role == "stop" else average + away, "nearest"
-    )
 
 
 def waiting_closes(orders: Iterable[ChildOrder]) -> list[ChildOrder]:
