@@ -82,9 +82,9 @@ ABLATIONS: Final = (
         _CRASHES,
         12,
     ),
-    Ablation("take-over wait", f"{_ENGINE}/machine.py", engine.no_take_over_wait, ("I-11",), _WORLDS, 1),
+    Ablation("take-over wait", f"{_ENGINE}/machine.py", engine.no_take_over_wait, ("I-11",), _WORLDS),
     Ablation(
-        "unsent entries", f"{_DOMAIN}/orders.py", engine.unsent_entries_stay, ("I-10",), Cards((_STRETCH,)), 1
+        "unsent entries", f"{_DOMAIN}/orders.py", engine.unsent_entries_stay, ("I-10",), Cards((_STRETCH,))
     ),
     Ablation("whole reads only", f"{_ENGINE}/lookup.py", engine.part_is_the_whole, ("R-002", "I-09")),
     Ablation(
@@ -102,9 +102,9 @@ ABLATIONS: Final = (
         Cards((f"{_TAKING_OVER}::test_a_lease_that_ends_before_anybody_listens_is_not_kept",)),
     ),
     Ablation(
-        "doubts are looked up", f"{_ENGINE}/lookup.py", engine.nobody_looks_doubts_up, ("R-009",), _WORLDS, 1
+        "doubts are looked up", f"{_ENGINE}/lookup.py", engine.nobody_looks_doubts_up, ("R-009",), _WORLDS
     ),
-    Ablation("reduce-only cap", f"{_ENGINE}/last_look.py", engine.exits_are_not_cut, ("I-09",), _WORLDS, 1),
+    Ablation("reduce-only cap", f"{_ENGINE}/last_look.py", engine.exits_are_not_cut, ("I-09",), _WORLDS),
     Ablation(
         "exits fit what a read showed",
         f"{_DOMAIN}/attribution.py",
@@ -148,7 +148,6 @@ ABLATIONS: Final = (
         rules.reads_need_no_distance,
         ("R-010",),
         Cards((f"{_UNIT}/domain/test_doubt.py",)),
-        quick=1,
     ),
     Ablation(
         "no re-send on a guess",
@@ -156,7 +155,6 @@ ABLATIONS: Final = (
         rules.entries_are_sent_again,
         ("R-011",),
         Cards((f"{_UNIT}/domain/test_doubt.py",)),
-        quick=1,
     ),
     Ablation(
         "late fills are closed",
@@ -164,7 +162,6 @@ ABLATIONS: Final = (
         rules.late_fills_stay,
         ("R-013", "I-09"),
         Cards((f"{_UNIT}/domain/test_plan_exits.py",)),
-        quick=1,
     ),
     Ablation(
         "cancel before close",
@@ -172,7 +169,6 @@ ABLATIONS: Final = (
         rules.closes_do_not_wait,
         ("R-038", "I-09"),
         Cards((f"{_UNIT}/domain/test_partial_fills.py",)),
-        quick=1,
     ),
     Ablation(
         "stops follow the holding",
@@ -180,7 +176,6 @@ ABLATIONS: Final = (
         rules.stops_stay,
         ("I-09",),
         Cards((f"{_UNIT}/domain/test_plan_exits.py",)),
-        quick=1,
     ),
     Ablation(
         "strangers are told",
@@ -188,7 +183,6 @@ ABLATIONS: Final = (
         engine.strangers_are_ignored,
         ("R-077",),
         Cards((f"{_UNIT}/domain/test_news.py",)),
-        quick=1,
     ),
     Ablation(
         "exit-file dedupe",
@@ -196,7 +190,6 @@ ABLATIONS: Final = (
         rules.exit_records_come_again,
         ("R-072",),
         Cards((f"{_UNIT}/gateway/test_exit_log.py",)),
-        quick=1,
     ),
     Ablation(
         "epoch in every append",
@@ -220,7 +213,7 @@ ABLATIONS: Final = (
         Cards((f"{_STORE}::test_a_repetition_rolls_its_neighbours_back",)),
     ),
     Ablation(
-        "tombstones", f"{_DOMAIN}/streams.py", rules.no_tombstones, ("I-10", "R-031"), Cards((_STREAMS,)), 1
+        "tombstones", f"{_DOMAIN}/streams.py", rules.no_tombstones, ("I-10", "R-031"), Cards((_STREAMS,))
     ),
     Ablation(
         "semantic duplicates",
@@ -228,7 +221,6 @@ ABLATIONS: Final = (
         rules.tickets_open_twice,
         ("R-029",),
         Cards((_STREAMS,)),
-        1,
     ),
     Ablation(
         "sender's numbers",
@@ -236,7 +228,6 @@ ABLATIONS: Final = (
         rules.old_numbers_count,
         ("R-030",),
         Cards((_STREAMS,)),
-        1,
     ),
     Ablation(
         "foreign contracts block",
@@ -255,7 +246,6 @@ ABLATIONS: Final = (
         engine.deadlines_of_entries_are_not_kept,
         ("R-049",),
         Cards((f"{_UNIT}/engine/test_account_queue.py",)),
-        1,
     ),
     Ablation(
         "exits displace entries",
@@ -263,7 +253,6 @@ ABLATIONS: Final = (
         engine.displaced_by_nothing,
         ("I-14", "R-050"),
         Cards((f"{_UNIT}/engine/test_account_queue.py",)),
-        1,
     ),
     Ablation(
         "age limit",
@@ -271,7 +260,6 @@ ABLATIONS: Final = (
         rules.entries_have_no_age,
         ("R-068",),
         Cards((f"{_UNIT}/domain/test_plan_limits.py",)),
-        1,
     ),
     Ablation(
         "half-open breakers read",
@@ -279,7 +267,6 @@ ABLATIONS: Final = (
         engine.breakers_probe_with_anything,
         ("R-053",),
         Cards((f"{_UNIT}/kit/test_breaker.py",)),
-        1,
     ),
     Ablation(
         "rotating admission",
@@ -287,7 +274,6 @@ ABLATIONS: Final = (
         engine.the_list_goes_first,
         ("R-061",),
         Cards((f"{_UNIT}/engine/test_admission.py",)),
-        1,
     ),
     Ablation(
         "reserved tokens",
@@ -295,7 +281,6 @@ ABLATIONS: Final = (
         engine.no_reserve,
         ("I-17",),
         Cards((f"{_UNIT}/kit/test_budget_machine.py",)),
-        1,
     ),
     Ablation(
         "room for the way out",
@@ -303,7 +288,6 @@ ABLATIONS: Final = (
         engine.nobody_counts_the_way_out,
         ("R-060",),
         Cards((f"{_UNIT}/domain/test_way_out.py",)),
-        1,
     ),
     Ablation(
         "budget of a successor",
@@ -311,7 +295,6 @@ ABLATIONS: Final = (
         engine.successors_count_from_nothing,
         ("R-059",),
         Cards((f"{_GATEWAY}/test_budgets.py::{_SUCCESSOR}",)),
-        1,
     ),
     Ablation(
         "highest equity never falls",
@@ -319,7 +302,6 @@ ABLATIONS: Final = (
         rules.peaks_follow_the_newest,
         ("I-19",),
         Cards((f"{_UNIT}/domain/test_limits_machine.py",)),
-        1,
     ),
     Ablation(
         "flip guard",
@@ -327,7 +309,6 @@ ABLATIONS: Final = (
         engine.turns_are_closed_for_ever,
         ("R-095",),
         Cards((f"{_UNIT}/engine/test_flip_guard.py",)),
-        1,
     ),
     Ablation(
         "repair attempts are bounded",
@@ -335,7 +316,6 @@ ABLATIONS: Final = (
         rules.repairs_never_tire,
         ("R-045",),
         Cards((f"{_UNIT}/domain/test_repairing.py",)),
-        1,
     ),
     Ablation(
         "foreign orders block",
@@ -351,7 +331,6 @@ ABLATIONS: Final = (
         engine.runaways_are_not_braked,
         ("R-099",),
         Cards((f"{_UNIT}/engine/test_brake.py",)),
-        1,
     ),
     Ablation(
         "the most restrictive switch counts",
@@ -359,7 +338,6 @@ ABLATIONS: Final = (
         rules.the_first_switch_counts,
         ("I-06", "R-091"),
         Cards((f"{_UNIT}/domain/test_switch_machine.py",)),
-        1,
     ),
     Ablation(
         "switches never go back",
@@ -367,7 +345,6 @@ ABLATIONS: Final = (
         rules.old_switches_count,
         ("I-06", "R-091"),
         Cards((f"{_UNIT}/domain/test_switch_machine.py",)),
-        1,
     ),
 )
 

@@ -13,10 +13,10 @@ from tests.faults.directed import WORLDS
 from tests.faults.knife import Knife, without
 from tests.faults.publish import PAGE, RESULTS, filled
 from tests.faults.runs import ROOT, hush
-from tests.faults.trials import Cards, Directed
+from tests.faults.trials import Directed
 from tests.faults.world import run_plan
 
-QUICK = [one.name for one in ABLATIONS if one.quick and not isinstance(one.trial, Cards)]
+QUICK = [one.name for one in ABLATIONS if one.quick]
 DIRECTED = [
     (one.name, world) for one in ABLATIONS if isinstance(one.trial, Directed) for world in one.trial.worlds
 ]

@@ -18,9 +18,6 @@ from tests.faults.world import Outcome, World, run_plan
 
 FIRST = int(os.environ.get("KOPITRA_FIRST_SEED", "1"))
 SEEDS = int(os.environ.get("KOPITRA_SEEDS", "500"))
-#: seeds that break something today, and what they show: each must go on breaking until it is mended, and then
-#: leaves this list for test_regressions.py
-OPEN: dict[int, str] = {}
 #: every n-th step of the crash sweep
 EVERY = int(os.environ.get("KOPITRA_SWEEP_EVERY", "40"))
 
@@ -42,7 +39,7 @@ def test_no_seed_breaks_an_invariant() -> None:
     """T-20, H-4 to H-7: swarms of faults, invariants judged by the ledger while it is chaos and after the healing."""
     figures = Figures(commit(), "T-20", FIRST)
     failed: list[Outcome] = []
-    for outcome in run_many([s for s in range(FIRST, FIRST + SEEDS) if s not in OPEN], jobs=2):
+    for outcome in run_many(range(FIRST, FIRST + SEEDS), jobs=2):
         figures.take(outcome)
         if outcome.violations:
             failed.append(outcome)
@@ -50,14 +47,6 @@ def test_no_seed_breaks_an_invariant() -> None:
     assert not failed, f"{len(failed)} of {SEEDS} seeds: {summary}\n{told(failed[0])}"
     assert figures.placements > SEEDS  # a simulation in which nothing happens proves nothing
     assert len(figures.faults) >= 20
-
-
-@pytest.mark.parametrize("seed", sorted(OPEN))
-@pytest.mark.xfail(strict=True, reason="an open finding of the simulation")
-def test_an_open_finding_is_mended(seed: int) -> None:
-    """A finding that does not break any more fails here: move it to the regressions."""
-    hush()
-    assert not run_plan(make_plan(seed)).violations
 
 
 def test_a_world_ends_whole_and_leaves_nothing_half_done_to_the_garbage_collector() -> None:

@@ -55,3 +55,7 @@ class Ablation:
     trial: Seeds | Crashes | Directed | Cards = Seeds()
     #: seeds, steps or worlds within which the tests of a pull request want it missed; 0: only `make ablate` tries it
     quick: int = 0
+
+    def __post_init__(self) -> None:
+        if self.quick and isinstance(self.trial, Cards):
+            raise ValueError(f"{self.name}: cards are tried by `make ablate` alone; leave quick out")
