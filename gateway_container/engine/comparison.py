@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from gateway_container.engine.containment import Failed, uncontained
-from gateway_container.engine.flatten import BLOCKED as FLATTENING
 from gateway_container.engine.log import Log
 from gateway_container.engine.repairs import Alert, Repairs, run_name
 from gateway_container.engine.sessions import Sessions
@@ -20,6 +19,7 @@ from gateway_container.engine.state import State
 from kopitra.domain.drift import Found, asks_of, fills_now, find
 from kopitra.domain.errors import KopitraError, Throttled
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
+from kopitra.domain.flattening import is_flattening
 from kopitra.domain.foreign_orders import blocks, foreign_orders, shown_twice
 from kopitra.domain.journal import DriftNoted, EntriesBlocked, FollowUp, PositionDiffers
 from kopitra.domain.news import is_news
@@ -208,7 +208,7 @@ class Comparison:
         quiet = not facts.filled_ns or snapshot.started_ns - facts.filled_ns >= self.pace.quiet_ns
         if account is None or not account.active or not quiet:
             return
-        if self._state.book.blocked.get(account_id) == FLATTENING:
+        if is_flattening(self._state.book.flattens, account_id):
             return
         if snapshot.positions is not None:
             self._evidence(account_id, snapshot.positions)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from gateway_container.engine.config import AccountConfig
 from gateway_container.engine.containment import Failed, uncontained
-from gateway_container.engine.flatten import BLOCKED, Flattener, FlattenRun
+from gateway_container.engine.flatten import Flattener
 from gateway_container.engine.log import Log
 from gateway_container.engine.marks import Look, Marks
 from gateway_container.engine.state import State
@@ -79,7 +79,6 @@ class Watched:
     ready: bool = False
     quiet: "Quiet | None" = None
     asked: NewStart | None = None
-    run: FlattenRun | None = None
     flattens: int = 0
     #: monotonic; when people were last told that its equity is stale
     told_stale_ns: int | None = None
@@ -285,12 +284,8 @@ class Equity:
         held = self._held(account.account_id)
         if held is None or held.rung != "locked" or not self._state.facts_of(account.account_id).live:
             return
-        under_way = watched.run is not None and not watched.run.done
-        if (
-            under_way
-            or self._state.book.blocked.get(account.account_id) == BLOCKED
-            or not self._exposed(account)
-        ):
+        # One that failed is tried again by the flattener as long as the lock stands.
+        if self._flattener.is_at_work(account.account_id) or not self._exposed(account):
             return
         watched.flattens += 1
         if watched.flattens > FLATTENS_MAX:
@@ -301,7 +296,7 @@ class Equity:
                 self._alert("limit-flatten-failed", text, account.account_id)
             return
         name = f"{account.account_id} limit {self._state.clock.now().isoformat()}"
-        watched.run = self._flattener.start(account.workspace, [account.account_id], "limits", name)
+        self._flattener.start(account.workspace, [account.account_id], "limits", name)
 
     def _exposed(self, account: AccountConfig) -> bool:
         """It holds something by the broker's word, or has entries open."""

@@ -1,55 +1,41 @@
-"""Flatten: a loop on state, not a command (R-094).
+"""Flattens: who asked for what, one run per account, and what comes after one that failed (R-094, R-102).
 
-Per account: stop entries, cancel what works, close what is held, read again, until two reads in a row show nothing.
-It works without the database (what happens is journalled when it is back) and never judges by an accepted close:
-only the broker's own positions count, and a read that failed is no evidence.
+The states of an account, as the book has them (`Book.flattens`, folded from `FlattenNoted`):
+
+    none -> under way -> flat, none again
+                      -> failed -> under way, when it is tried again: slowly by itself, at once when somebody asks
+                                -> none, when a person lifts it
+
+A request for an account that is being flattened joins its run and gets the same outcome. While a run is under way no
+leader's order leaves; once it has failed exits go on, the account is compared, and a person may lift the mark.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Literal
 
 from gateway_container.engine.fanout import Fanout
-from gateway_container.engine.flip_guard import FlipGuard, Held
+from gateway_container.engine.flatten_run import Closing, NobodyTrades, Parts, Turning
 from gateway_container.engine.log import Log
-from gateway_container.engine.queue import Stamp
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
-from kopitra.domain.book import ChildOrder
-from kopitra.domain.errors import KopitraError, QueueFull, StoreError, Throttled
-from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
-from kopitra.domain.ids import cl_ord_id, list_id
-from kopitra.domain.journal import EntriesBlocked, FlattenNoted, FollowUp
-from kopitra.domain.orders import LIVE, OrderIntent
-from kopitra.domain.orders import State as OrderState
-from kopitra.domain.signals import sign
-from kopitra.ports import NotSent, OrderRef
+from kopitra.domain.exit_ladder import is_around_reopen
+from kopitra.domain.flattening import AGAIN_MAX, AGAIN_PAUSES_S, Flattening, is_locked
+from kopitra.domain.ids import list_id
+from kopitra.domain.journal import FlattenNoted
 from kopitra.store.ending import ended
 
-#: seconds between two reads of an account; the last one repeats while nothing changes
-READ_PAUSES_S: Final = (0.25, 0.5, 1.0, 2.0)
 #: seconds after which an account that is not flat is reported as failed; a person takes over
 GIVE_UP_S: Final = 60.0
-#: flat reads in a row that confirm
-FLAT_READS: Final = 2
-
-#: how often, and after how many seconds, a cancel that found no free connection is tried before the next read
-CANCEL_TRIES: Final = 5
-CANCEL_RETRY_S: Final = 0.05
-
-#: runs kept for their progress
+#: seconds of each slow try after that
+TRY_S: Final = 30.0
+#: runs kept for their progress, and requests that one run of an account answers
 RUNS_MAX: Final = 100
 
 Progress = Literal["requested", "pending", "flat_confirmed", "failed"]
-#: a close that may still fill, as far as we know
-_MAY_FILL: Final[frozenset[OrderState]] = LIVE - {"in_doubt"}
-BLOCKED: Final = "a flatten is under way"
-
-
-class Turning(Exception):
-    """A contract keeps changing its side: closing it again would only feed that."""
 
 
 @dataclass(slots=True)
@@ -77,18 +63,16 @@ class FlattenRun:
         return all(a.state in ("flat_confirmed", "failed") for a in self.accounts.values())
 
 
-class Pace:
-    """When to read again: soon after something has changed, more and more slowly while nothing does."""
+@dataclass(slots=True)
+class _Job:
+    """The run of one account, for everybody who asked; the first of them gives it its name."""
 
-    def __init__(self) -> None:
-        self._seen: object = None
-        self._step = 0
-
-    def pause_s(self, picture: object) -> float:
-        """Seconds until the next read, given what this one showed (None: it failed)."""
-        self._step = 0 if picture != self._seen else min(self._step + 1, len(READ_PAUSES_S) - 1)
-        self._seen = picture
-        return READ_PAUSES_S[self._step]
+    progress: AccountProgress
+    asked: deque[FlattenRun]
+    #: slow tries after the first one
+    tries: int = 0
+    given_up: bool = False
+    task: asyncio.Task[None] | None = None
 
 
 class Flattener:
@@ -104,241 +88,171 @@ class Flattener:
     ) -> None:
         self._state = state
         self._log = log
-        self._fanout = fanout
         self._sessions = sessions
         self._alert = alert
+        self._parts = Parts(state, log, fanout, sessions, alert)
         self._runs: dict[str, FlattenRun] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._jobs: dict[str, _Job] = {}  # bounded: accounts
+        self._begun = 0
+
+    # requests ----------------------------------------------------------------------------------------------
 
     def start(self, workspace: str, account_ids: Sequence[str], who: str, request_id: str) -> FlattenRun:
-        """Begin; the same request again returns the run under way."""
+        """Begin, or join what is under way; the same request again returns its run."""
         flatten_id = list_id(workspace, f"flatten {request_id}")
         known = self._runs.get(flatten_id)
         if known is not None:
             return known
-        run = FlattenRun(flatten_id, workspace, who)
-        self._runs[flatten_id] = run
-        if len(self._runs) > RUNS_MAX:
-            del self._runs[next(iter(self._runs))]
+        run = self._remember(FlattenRun(flatten_id, workspace, who))
         for account_id in account_ids:
-            positions = tuple(sorted(self._state.facts_of(account_id).positions.items()))
-            run.accounts[account_id] = AccountProgress(account_id, positions=positions)
-            self._note(run, account_id, "requested", "")
-            task = asyncio.get_running_loop().create_task(self._account(run, account_id))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._ask(run, account_id)
         return run
 
+    def _remember(self, run: FlattenRun) -> FlattenRun:
+        self._runs[run.flatten_id] = run
+        if len(self._runs) > RUNS_MAX:
+            del self._runs[next(iter(self._runs))]
+        return run
+
+    def _ask(self, run: FlattenRun, account_id: str) -> None:
+        job = self._jobs.get(account_id)
+        joins = job is not None and job.progress.state != "failed"
+        if job is None or not joins:
+            job = self._begin(run, account_id)
+        job.asked.append(run)
+        run.accounts[account_id] = job.progress
+        detail = f"joins {job.asked[0].flatten_id}" if joins else ""
+        # A crash right after the answer must not forget it, with or without a database.
+        self._log.secure(
+            run.workspace, FlattenNoted(run.flatten_id, account_id, "requested", detail, run.who)
+        )
+
+    def _begin(self, run: FlattenRun, account_id: str, *, later: bool = False) -> _Job:
+        """A run of its own; it takes the place of one that waits for its next slow try."""
+        before = self._jobs.get(account_id)
+        if before is not None and before.task is not None:
+            before.task.cancel()
+        positions = tuple(sorted(self._state.facts_of(account_id).positions.items()))
+        job = _Job(AccountProgress(account_id, positions=positions), deque(maxlen=RUNS_MAX))
+        self._jobs[account_id] = job
+        work = self._account(job, run.workspace, later=later)
+        job.task = asyncio.get_running_loop().create_task(work, name=f"flatten {account_id}")
+        return job
+
     def resume(self) -> None:
-        """After a start: a flatten that the last process did not finish goes on, because a person asked for it."""
-        for account_id, reason in list(self._state.book.blocked.items()):
+        """After a start: what the last process did not finish goes on, because a person (or a lock) asked for it."""
+        for account_id, mark in sorted(self._state.book.flattens.items()):
             account = self._state.account(account_id)
-            if reason == BLOCKED and account is not None:
-                name = f"{account_id} resumed at {self._state.clock.now().isoformat()}"
-                self.start(account.workspace, [account_id], "gateway", name)
+            served = account is not None and account.login_id in self._state.config.logins
+            if account is None or not served or account_id in self._jobs or self._is_over(account_id, mark):
+                continue
+            run = self._runs.get(mark.flatten_id)
+            run = run or self._remember(FlattenRun(mark.flatten_id, account.workspace, mark.who))
+            job = self._begin(run, account_id, later=mark.failed)
+            job.given_up = mark.given_up
+            job.asked.append(run)
+            run.accounts[account_id] = job.progress
+            if mark.failed:
+                job.progress.state, job.progress.detail = "failed", mark.detail
+            else:
+                self._tell(job, "pending", "it goes on after a restart")
+
+    def _is_over(self, account_id: str, mark: Flattening) -> bool:
+        return mark.failed and mark.given_up and not self._is_locked(account_id)
+
+    def is_at_work(self, account_id: str) -> bool:
+        """It closes the account, or will try to again by itself."""
+        return account_id in self._jobs
 
     def progress(self, flatten_id: str) -> FlattenRun | None:
         """A run by its id."""
         return self._runs.get(flatten_id)
 
-    def _note(self, run: FlattenRun, account_id: str, state: Progress, detail: str) -> None:
-        progress = run.accounts[account_id]
-        if (progress.state, progress.detail) == (state, detail) and state != "requested":
+    # one account -------------------------------------------------------------------------------------------
+
+    async def _account(self, job: _Job, workspace: str, *, later: bool) -> None:
+        account_id = job.progress.account_id
+        self._begun += 1
+        name = f"closes of {account_id} {self._begun} {self._state.clock.now().isoformat()}"
+        closing = Closing(
+            self._parts, account_id, list_id(workspace, name), lambda text: self._tell(job, "pending", text)
+        )
+        try:
+            if not later and await self._tried(job, closing):
+                return
+            while await self._is_tried_again(job):
+                if await self._tried(job, closing):
+                    return
+        finally:
+            if self._jobs.get(account_id) is job:
+                del self._jobs[account_id]
+
+    async def _tried(self, job: _Job, closing: Closing) -> bool:
+        """One try; True when the account is flat."""
+        limit_s = TRY_S if job.tries else GIVE_UP_S
+        try:
+            async with asyncio.timeout(limit_s):
+                evidence = await closing.until_flat(once=job.tries > 0)
+        except TimeoutError:
+            why = f"not flat after {limit_s:g} s: {job.progress.detail}"
+        except (Turning, NobodyTrades) as turned:
+            why, job.given_up = str(turned), isinstance(turned, Turning)
+        except Exception as error:  # noqa: BLE001 - one account that falls over must be seen and must stop nobody
+            why = f"the flatten broke: {error!r}"
+        else:
+            self._tell(job, "flat_confirmed", evidence)
+            return True
+        self._tell(job, "failed", why)
+        if not job.tries:
+            again = "nobody tries again" if job.given_up else "it is tried again, more and more slowly"
+            text = f"{job.progress.account_id}: {why}; close it at the broker ({again})"
+            self._alert("flatten-failed", text, job.progress.account_id)
+        await closing.leave()
+        return False
+
+    async def _is_tried_again(self, job: _Job) -> bool:
+        """Wait for the next slow try. False: it was lifted, or there is none."""
+        account_id = job.progress.account_id
+        while job.tries < AGAIN_MAX:
+            await asyncio.sleep(self._pause_s(job.tries))
+            mark = self._state.book.flattens.get(account_id)
+            if mark is None or not mark.failed:
+                return False
+            if job.given_up and not self._is_locked(account_id):
+                return False
+            session = self._sessions.of(account_id)
+            if session is None or session.state != "live":
+                continue  # nothing can be tried, so that nothing is counted
+            job.tries += 1
+            job.given_up = False
+            self._tell(job, "pending", f"try {job.tries} after it had failed")
+            return True
+        job.given_up = True
+        self._tell(job, "failed", f"{AGAIN_MAX} more tries have failed too: {job.progress.detail}")
+        text = f"{account_id}: nobody tries again; close it at the broker"
+        self._alert("flatten-failed", text, account_id)
+        return False
+
+    def _pause_s(self, tries: int) -> float:
+        if is_around_reopen(self._state.clock.now()):
+            return AGAIN_PAUSES_S[0]
+        return AGAIN_PAUSES_S[min(tries, len(AGAIN_PAUSES_S) - 1)]
+
+    def _is_locked(self, account_id: str) -> bool:
+        book = self._state.book
+        return is_locked(book.standings.get(account_id), book.measures.get(account_id))
+
+    def _tell(self, job: _Job, state: Progress, detail: str) -> None:
+        """Progress is the first request's; the outcome everybody's."""
+        progress = job.progress
+        if (progress.state, progress.detail) == (state, detail):
             return
         progress.state, progress.detail = state, detail
-        self._log.note(run.workspace, FlattenNoted(run.flatten_id, account_id, state, detail, run.who))
-
-    async def _account(self, run: FlattenRun, account_id: str) -> None:
-        self._log.note(run.workspace, EntriesBlocked(account_id, BLOCKED))
-        try:
-            async with asyncio.timeout(GIVE_UP_S):
-                await self._until_flat(run, account_id)
-        except TimeoutError:
-            self._failed(
-                run, account_id, f"not flat after {GIVE_UP_S:g} s: {run.accounts[account_id].detail}"
-            )
-            return
-        except Turning as turning:
-            self._failed(run, account_id, str(turning))
-            return
-        except Exception as error:  # noqa: BLE001 - one account that falls over must be seen and must stop nobody
-            self._failed(run, account_id, f"the flatten broke: {error!r}")
-            return
-        if self._state.book.blocked.get(account_id) == BLOCKED:
-            self._log.note(run.workspace, EntriesBlocked(account_id, ""))
-
-    def _failed(self, run: FlattenRun, account_id: str, detail: str) -> None:
-        self._withdraw(run, account_id, ())  # a person closes now: nothing of ours may follow later
-        self._note(run, account_id, "failed", detail)
-        self._alert("flatten-failed", f"{account_id}: {detail}; close it at the broker", account_id)
-
-    async def _until_flat(self, run: FlattenRun, account_id: str) -> None:
-        pace, guard, flat_reads, attempt = Pace(), FlipGuard(), 0, 0
-        seen_at: list[str] = []
-        while flat_reads < FLAT_READS:
-            found = await self._read(account_id)
-            if (
-                isinstance(found, AccountSnapshot)
-                and found.positions is not None
-                and found.orders is not None
-            ):
-                working = [o for o in found.orders if o.ord_status not in TERMINAL_STATUS]
-                held = tuple((p.symbol, p.net_qty) for p in found.positions if p.net_qty != 0)
-                self._withdraw(run, account_id, held)
-                unanswered = self._closing(run, account_id, frozenset({"claimed"}))
-                flat_reads = 0 if working or held or unanswered else flat_reads + 1
-                seen_at = [*seen_at, self._state.clock.now().isoformat(timespec="milliseconds")][-FLAT_READS:]
-                if working or held:
-                    attempt += 1
-                    self._note(run, account_id, "pending", f"{len(working)} orders, {len(held)} positions")
-                    left = self._cancel(account_id, working)
-                    await self._close(run, account_id, self._guarded(guard, account_id, held), attempt)
-                    await self._cancel_rest(account_id, left)
-                pause_s = pace.pause_s((held, frozenset(o.order_id for o in working)))
-            else:
-                flat_reads = 0
-                self._note(run, account_id, "pending", "the broker's positions and orders cannot be read")
-                asked_s = found.retry_after_s if isinstance(found, Throttled) else 0.0
-                pause_s = max(asked_s, pace.pause_s(None))
-            if flat_reads < FLAT_READS:
-                await asyncio.sleep(min(pause_s, GIVE_UP_S))
-        evidence = f"two reads show no position and no working order ({', '.join(seen_at)})"
-        self._note(run, account_id, "flat_confirmed", evidence)
-
-    def _guarded(self, guard: FlipGuard, account_id: str, held: Held) -> Held:
-        """What may be closed: a side that turned is closed once more and told (R-095)."""
-        judged = guard.look(held)
-        for contract in judged.turned:
-            text = f"{contract} turned while it was being closed: a stop and our close have both filled"
-            self._alert("flatten-turned", f"{text}; the difference is closed once", account_id)
-        if judged.given_up:
-            names = ", ".join(judged.given_up)
-            raise Turning(f"{names} keeps turning: something else trades there")
-        return judged.closable
-
-    async def _read(self, account_id: str) -> AccountSnapshot | Throttled | None:
-        session = self._sessions.of(account_id)
-        if session is None:
-            return None
-        try:
-            return await session.snapshot(account_id, None, lane="flatten")
-        except Throttled as wait:
-            return wait
-        except (KopitraError, OSError, TimeoutError, KeyError):
-            return None  # a failed read is no evidence; the loop reads again
-
-    def _cancel(self, account_id: str, working: Sequence[ExecutionReport]) -> list[ExecutionReport]:
-        """Ask for the cancels; those for which there was no connection just now."""
-        session = self._sessions.of(account_id)
-        if session is None or self._fanout.look.lease_is_over:
-            return []
-        busy: list[ExecutionReport] = []
-        for report in working:
-            name = report.cl_ord_id or report.order_id
-            outcome = session.cancel(_ref(report), cl_ord_id(name, account_id, "fc"))
-            if isinstance(outcome, NotSent) and outcome.reason == "busy":
-                busy.append(report)
-        return busy
-
-    async def _cancel_rest(self, account_id: str, left: list[ExecutionReport]) -> None:
-        """Connections come free within milliseconds, and another read costs more than it tells."""
-        for _ in range(CANCEL_TRIES):
-            if not left:
-                return
-            await asyncio.sleep(CANCEL_RETRY_S)
-            left = self._cancel(account_id, left)
-
-    async def _close(self, run: FlattenRun, account_id: str, held: Held, attempt: int) -> None:
-        """One market close per contract; none while an earlier one of this run may still fill."""
-        # A close in doubt does not hold up the next: doubt comes 2.5 s after the write, and the position that was
-        # read since is what is really open (R-012).
-        if self._closing(run, account_id, _MAY_FILL):
-            return
-        intents = tuple(
-            _closing_intent(run.flatten_id, account_id, contract, qty, f"f{attempt}-{number}")
-            for number, (contract, qty) in enumerate(held)
-        )
-        if not intents:
-            return
-        entry = FollowUp(run.flatten_id, account_id, released=intents)
-        if not await self._durable(run, entry):
-            return
-        now_ns = self._state.clock.monotonic_ns()
-        self._fanout.dispatch(self._fanout.encode(intents, Stamp(now_ns, now_ns, now_ns)), now_ns)
-
-    async def _durable(self, run: FlattenRun, entry: FollowUp) -> bool:
-        """In the journal, or in the local exit file while the database is away (R-072). False: it must wait, because
-        the lease is over and closing twice would do harm at this broker.
-
-        A person asked for it: without journal and without disk it goes all the same, and is told.
-        """
-        folded = False
-        try:
-            durable = self._log.decide(run.workspace, entry)
-            folded = True
-            await durable
-            return True
-        except (StoreError, QueueFull):
-            if not self._fanout.look.may_exit(entry.account_id, flatten=True):
-                return False
-        try:
-            if await self._log.locally(run.workspace, entry, folded=folded):
-                return True
-        except (StoreError, QueueFull):
-            if folded:
-                self._log.keep(run.workspace, entry)
-            else:
-                self._log.note(run.workspace, entry)
-                self._log.on_decided(entry)
-        text = "a close of the flatten is written down nowhere yet: database and local file are away"
-        self._alert("exit-file-failed", text, entry.account_id)
-        return True
-
-    def _closing(
-        self, run: FlattenRun, account_id: str, states: frozenset[OrderState]
-    ) -> tuple[ChildOrder, ...]:
-        children = self._state.book.open_children(account_id, "")
-        return tuple(c for c in children if c.intent.list_id == run.flatten_id and c.state in states)
-
-    def _withdraw(self, run: FlattenRun, account_id: str, held: Held) -> None:
-        """Closes that still wait for their write and no longer fit what is held: written later they would open."""
-        wanted = {contract: -qty for contract, qty in held}
-        for child in self._closing(run, account_id, frozenset({"claimed"})):
-            intent = child.intent
-            if wanted.get(intent.symbol) != intent.qty * sign(intent.side):
-                self._fanout.withdraw(account_id, intent.cl_ord_id)
+        for run in job.asked if state in ("flat_confirmed", "failed") else (job.asked[0],):
+            given_up = state == "failed" and job.given_up
+            entry = FlattenNoted(run.flatten_id, progress.account_id, state, detail, run.who, given_up)
+            self._log.note(run.workspace, entry)
 
     async def stop(self) -> None:
-        """End the loops; what was closed stays closed."""
-        await ended(list(self._tasks))
-
-
-def _closing_intent(flatten_id: str, account_id: str, contract: str, qty: Decimal, leg: str) -> OrderIntent:
-    return OrderIntent(
-        cl_ord_id=cl_ord_id(flatten_id, account_id, leg),
-        list_id=flatten_id,
-        account_id=account_id,
-        leader="",
-        leg=leg,
-        role="exit",
-        symbol=contract,
-        side="sell" if qty > 0 else "buy",
-        qty=abs(qty),
-        reduce_only=True,
-    )
-
-
-def _ref(report: ExecutionReport) -> OrderRef:
-    return OrderRef(
-        report.cl_ord_id or "",
-        report.order_id,
-        report.account_id,
-        report.symbol,
-        report.side,
-        report.ord_type or "market",
-        report.order_qty or Decimal(0),
-        report.price,
-        report.stop_price,
-        None,
-        report.time_in_force or "day",
-    )
+        """End the loops; what was closed stays closed, and what was not goes on in the next process."""
+        await ended([job.task for job in list(self._jobs.values()) if job.task is not None])

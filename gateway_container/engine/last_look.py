@@ -14,6 +14,7 @@ from gateway_container.engine.queue import Place
 from gateway_container.engine.state import NEVER_NS, State
 from kopitra.domain.attribution import closable
 from kopitra.domain.book import ChildOrder, root_of
+from kopitra.domain.flattening import LEFT_TO_FLATTEN, is_flattening
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.signals import sign
 from kopitra.domain.switches import Covered, SwitchState
@@ -77,11 +78,14 @@ class LastLook:
     def refusal(self, place: Place, now_ns: int) -> str | None:
         """Why the order may not leave; None when it may. An exit that exceeds the holding is cut (`place.intent`)."""
         intent = place.intent
-        child = self._state.book.orders.get(intent.cl_ord_id)
+        book = self._state.book
+        child = book.orders.get(intent.cl_ord_id)
         if child is None or child.state != "claimed":
             return SUPERSEDED
         if child.cancel is not None:
             return "canceled_before_send"
+        if book.flattens and intent.leader and is_flattening(book.flattens, intent.account_id):
+            return LEFT_TO_FLATTEN  # two closes of one position would turn it
         if now_ns >= self._lease.valid_until_ns and (late := self._past_lease(intent, now_ns)):
             return late
         if intent.reduce_only:

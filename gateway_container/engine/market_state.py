@@ -17,6 +17,7 @@ from gateway_container.engine.state import State
 from kopitra.domain.book import ChildOrder, root_of
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.exit_ladder import PAGE_AT, as_rung, pause_s, rung_of, rungs
+from kopitra.domain.flattening import is_flattening
 from kopitra.domain.journal import ExitPending, FollowUp
 from kopitra.domain.orders import TERMINAL, ZERO, OrderIntent
 from kopitra.domain.pending_exits import MARKET_CLOSED, PASSING, ExitKey, PendingExit
@@ -174,9 +175,11 @@ class PendingExits:
         self._tell.follow(replace(follow, released=closes))
 
     def _may_leave(self, key: ExitKey) -> bool:
-        """Over a live session, and not into a halt: a person stopped that, and lifts it."""
+        """Over a live session, and not into a halt: a person stopped that, and lifts it; nor beside a flatten."""
         session, account = self._sessions.of(key.account_id), self._state.account(key.account_id)
         if session is None or session.state != "live" or account is None:
+            return False
+        if is_flattening(self._state.book.flattens, key.account_id):
             return False
         covered = Covered(account.workspace, key.leader, account.broker, key.account_id)
         return self._state.book.switches.effective(covered) != "halted"

@@ -118,8 +118,12 @@ class Changes:
         self._positions[report.account_id, report.symbol] = touch
         self._held.setdefault(report.account_id, set()).add(report.symbol)
         child = self._book().orders.get(self._name(report))
-        if child is not None:
-            leader = child.intent.leader
+        leader = child.intent.leader if child is not None else ""
+        if not leader:  # somebody else's, or a flatten's: what it closed was somebody's here
+            for owner, contract in self._behind.get(report.account_id, ()):
+                if contract == report.symbol:
+                    self._holdings[report.account_id, owner, contract] = touch
+        else:
             self._holdings[report.account_id, leader, report.symbol] = touch
             self._behind.setdefault(report.account_id, set()).add((leader, report.symbol))
         if report.exec_id is None:

@@ -4,7 +4,6 @@ from typing import Final
 
 from gateway_container.engine.comparison import Comparison
 from gateway_container.engine.fanout import Fanout
-from gateway_container.engine.flatten import BLOCKED as FLATTENING
 from gateway_container.engine.log import Log
 from gateway_container.engine.reach import accounts_in
 from gateway_container.engine.reconcile import Reconciler
@@ -13,6 +12,7 @@ from gateway_container.engine.reports import Reports
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
 from kopitra.domain.errors import Refusal
+from kopitra.domain.flattening import is_flattening
 from kopitra.domain.repairing import Wish
 from kopitra.telemetry import Metrics
 from kopitra.wire.repairs import RepairBody, RepairView, repair_view
@@ -22,7 +22,7 @@ ACCOUNTS_MAX: Final = 500
 
 
 class FlattenUnderWay(Refusal):
-    """The block belongs to a flatten, which lifts it itself."""
+    """The block belongs to a flatten, which lifts it itself when all is flat; a failed one may be lifted."""
 
     code = "flatten-under-way"
 
@@ -60,8 +60,8 @@ class RepairDesk:
 
     def lift(self, workspace: str, account_id: str, symbol: str, who: str) -> None:
         """Let entries go on. Raises FlattenUnderWay."""
-        if not symbol and self._state.book.blocked.get(account_id) == FLATTENING:
-            raise FlattenUnderWay("A flatten is under way; it lifts this block itself when it is done.")
+        if not symbol and is_flattening(self._state.book.flattens, account_id):
+            raise FlattenUnderWay("A flatten is under way: wait until it is flat, or has failed.")
         self.repairs.lift(workspace, account_id, symbol, who)
 
 

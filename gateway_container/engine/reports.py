@@ -22,6 +22,7 @@ from kopitra.domain.executions import (
     PositionReport,
     Quote,
 )
+from kopitra.domain.flattening import LEFT_TO_FLATTEN
 from kopitra.domain.fold import Effect
 from kopitra.domain.journal import (
     AlertRaised,
@@ -46,8 +47,8 @@ from kopitra.ports import (
 
 #: seconds that a close waits for the cancels before it (R-038)
 CLOSE_WAIT_S: Final = 1.0
-#: nothing is missing: we took it back ourselves, or nothing was left to close
-_EXPECTED: Final = frozenset({"canceled_before_send", "nothing_held", "withdrawn"})
+#: nothing is missing: we took it back ourselves, nothing was left to close, or a flatten closes it
+_EXPECTED: Final = frozenset({"canceled_before_send", "nothing_held", "withdrawn", LEFT_TO_FLATTEN})
 #: this process ends: its successor goes on from the journal
 _ENDING: Final = frozenset({"stopping", "lease_lost"})
 #: reports that tell of a request's fate without moving the order

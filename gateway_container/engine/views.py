@@ -11,6 +11,7 @@ from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
 from kopitra.domain.book import root_of
 from kopitra.domain.fanout import FollowerLeg
+from kopitra.domain.flattening import stopped_by
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.orders import ChildOrder
@@ -173,7 +174,7 @@ class Views:
             broker=account.broker,
             session=session.state if session is not None else "closed",
             switch=state.switch(account),
-            entries_blocked=state.book.blocked.get(account_id, ""),
+            entries_blocked=stopped_by(state.book.blocked, state.book.flattens, account_id),
             blocked_symbols={c: why for (a, c), why in state.book.sync.blocked.items() if a == account_id},
             out_of_sync=self.out_of_sync(account_id),
             equity=state.facts_of(account_id).equity,

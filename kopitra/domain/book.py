@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple, TypeVar
 
+from kopitra.domain.flattening import Flattening
 from kopitra.domain.loss_ladder import Standing
 from kopitra.domain.measuring import Measure
 from kopitra.domain.orders import DOUBTFUL, LIVE, TERMINAL, ZERO, ChildOrder, Role, State
@@ -183,6 +184,8 @@ class Book:
     switches: SwitchBoard = field(default_factory=SwitchBoard)
     #: account -> why its entries are stopped until a person has looked
     blocked: dict[str, str] = field(default_factory=dict[str, str])
+    #: account -> its flatten, while one is under way or has failed; it stops entries too
+    flattens: dict[str, Flattening] = field(default_factory=dict[str, Flattening])
     #: drift, repairs, and contracts whose entries are stopped
     sync: Sync = field(default_factory=Sync)
     #: account with loss limits -> what its losses are measured from

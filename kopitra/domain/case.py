@@ -14,6 +14,7 @@ from kopitra.domain.attribution import missing
 from kopitra.domain.book import Book, ChildOrder, Position, root_of
 from kopitra.domain.copy_rules import CopyRule, MapEntry, SizingMode
 from kopitra.domain.fanout import AccountInputs, FollowerLeg, LeaderAct, PlanInputs
+from kopitra.domain.flattening import stopped_by
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.instruments import INSTRUMENTS, MONTH_CODES, Contract, days_to_expiry, front_month
 from kopitra.domain.orders import ZERO, OrderIntent
@@ -232,6 +233,8 @@ def _has_stop(case: Case) -> bool:
 def _blocked(book: Book, entry: OrderIntent) -> str:
     """Why entries of the account, or of this contract there, are stopped."""
     found = book.blocked.get(entry.account_id, "")
+    if book.flattens:
+        found = stopped_by(book.blocked, book.flattens, entry.account_id)
     if found or not book.sync.blocked:
         return found
     return book.sync.blocked.get((entry.account_id, entry.symbol), "")

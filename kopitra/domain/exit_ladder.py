@@ -31,10 +31,15 @@ Rung = Literal["native", "collar", "market"]
 
 def pause_s(tries: int, now: datetime) -> float:
     """Seconds until the next try: never more often than once a second, and so often around the re-open."""
-    local = now.astimezone(_CHICAGO)
-    if abs(local - datetime.combine(local.date(), _REOPEN, _CHICAGO)) <= _AROUND:
+    if is_around_reopen(now):
         return PAUSES_S[0][1]
     return next((pause for below, pause in PAUSES_S if tries < below), LAST_PAUSE_S)
+
+
+def is_around_reopen(now: datetime) -> bool:
+    """CME products are about to open again, or have just done so."""
+    local = now.astimezone(_CHICAGO)
+    return abs(local - datetime.combine(local.date(), _REOPEN, _CHICAGO)) <= _AROUND
 
 
 def rungs(native: bool, ioc: bool) -> tuple[Rung, ...]:

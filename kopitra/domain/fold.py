@@ -7,6 +7,7 @@ from typing import Final
 
 from kopitra.domain.book import ORDER_TIMES_MAX, Book, Episode, LastEntry
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg, LeaderAct
+from kopitra.domain.fold_flatten import flatten_noted
 from kopitra.domain.fold_leader import leader_known, leader_moved
 from kopitra.domain.fold_limits import marked, stepped
 from kopitra.domain.fold_reports import (
@@ -89,8 +90,7 @@ def _standing(book: Book, entry: Entry) -> None:
         case RepairPlanned():
             _repaired(book, entry.plan, entry.who)
         case FlattenNoted():
-            if entry.state == "flat_confirmed":
-                book.went_flat(entry.account_id)
+            flatten_noted(book, entry)
         case EquityMarked():
             marked(book, entry)
         case ExitPending():

@@ -110,6 +110,9 @@ def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:
     last, price = report.last_qty or ZERO, report.last_px or ZERO
     order.cum_qty += last
     order.turnover += last * price
+    if not order.intent.leader:  # a flatten's close: what it closed is gone, whoever it was attributed to
+        foreign_fill(book, order.intent.account_id, report.symbol)
+        return
     held = book.holdings.setdefault((order.intent.account_id, order.intent.leader), {})
     position = held.get(report.symbol)
     if position is None:

@@ -58,6 +58,8 @@ def _blocked(book: Book, entry: EntriesBlocked) -> None:
             book.blocked[entry.account_id] = entry.reason
         else:
             book.blocked.pop(entry.account_id, None)
+            if (flatten := book.flattens.get(entry.account_id)) is not None and flatten.failed:
+                del book.flattens[entry.account_id]
     elif entry.reason:
         sync.blocked[place] = entry.reason
         sync.foreign_orders.pop(place, None)

@@ -285,6 +285,8 @@ class FlattenNoted:
     state: Literal["requested", "pending", "flat_confirmed", "failed"]
     detail: str
     who: str
+    #: it failed, and is not tried again but by a person or while a loss lock stands
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

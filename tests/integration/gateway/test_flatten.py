@@ -6,7 +6,7 @@ import pytest
 
 from brokers import registry
 from gateway_container.api.doors import FlattenOrder
-from gateway_container.engine.flatten import READ_PAUSES_S
+from kopitra.domain.flattening import READ_PAUSES_S
 from kopitra.domain.journal import FlattenNoted
 from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, house
 

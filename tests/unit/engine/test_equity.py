@@ -7,13 +7,13 @@ from typing import cast
 
 from gateway_container.engine.config import AccountConfig, GatewayConfig
 from gateway_container.engine.equity import FLATTENS_MAX, STALE_ALERT_NS, Equity
-from gateway_container.engine.flatten import BLOCKED, AccountProgress, Flattener, FlattenRun
+from gateway_container.engine.flatten import Flattener, FlattenRun
 from gateway_container.engine.log import Log
 from gateway_container.engine.marks import Marks
 from gateway_container.engine.state import State
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
 from kopitra.domain.fold import fold
-from kopitra.domain.journal import EntriesBlocked, Entry, EquityMarked, FollowUp, LimitRung, Reported
+from kopitra.domain.journal import Entry, EquityMarked, FollowUp, LimitRung, Reported
 from kopitra.domain.measuring import NewStart
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.prop_limits import DailyLoss, MaxLoss, PropLimits
@@ -43,6 +43,8 @@ class House:
     runs: list[FlattenRun] = field(default_factory=list[FlattenRun])
     alerts: list[str] = field(default_factory=list[str])
     watched: set[str] = field(default_factory=set[str])
+    #: the flattener is at work
+    busy: bool = False
 
     def __post_init__(self) -> None:
         self.state = State(self.clock)
@@ -76,15 +78,18 @@ class House:
         assert account_ids == ["a"]
         assert who == "limits"
         run = FlattenRun(name, workspace, who)
-        run.accounts["a"] = AccountProgress("a")
         self.runs.append(run)
-        self.note(workspace, EntriesBlocked("a", BLOCKED))
+        self.busy = True
         return run
+
+    def is_at_work(self, account_id: str) -> bool:
+        """The flattener closes it, or will try again by itself."""
+        assert account_id == "a"
+        return self.busy
 
     def flattened(self) -> None:
         """The flatten at hand has confirmed."""
-        self.runs[-1].accounts.clear()
-        self.note("w", EntriesBlocked("a", ""))
+        self.busy = False
 
     def passes(self, seconds: float = 0.3) -> None:
         self.clock.ns += int(seconds * 1e9)
@@ -211,7 +216,7 @@ def test_a_lock_flattens_and_flattens_again_what_fills_late_a_bounded_number_of_
 def test_a_flatten_of_somebody_else_is_not_doubled() -> None:
     house = House()
     house.shows(50_000, holds(1))
-    house.note("w", EntriesBlocked("a", BLOCKED))
+    house.busy = True
     house.equity.heard(quote(4980))
     assert house.runs == []
 

@@ -1,6 +1,6 @@
 """How often a flatten reads an account."""
 
-from gateway_container.engine.flatten import READ_PAUSES_S, Pace
+from kopitra.domain.flattening import READ_PAUSES_S, Pace
 
 
 def test_reads_come_more_and_more_slowly_while_nothing_changes() -> None:
