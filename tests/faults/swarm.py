@@ -113,7 +113,10 @@ def make_plan(seed: int, classes: frozenset[str] | None = None) -> Plan:
     troubles.sort(key=lambda t: (t.at_s, t.kind))
     skew = Random(f"{seed} skew")
     skews_s = tuple(skew.uniform(-1.5, 1.5) if "skew" in on else 0.0 for _ in range(4))
-    manners = tuple(_manners(Random(f"{seed} manners {n}"), on) for n in range(2))
+    manners = tuple(
+        _slow_to_fill(_manners(Random(f"{seed} manners {n}"), on), Random(f"{seed} fills {n}"), on)
+        for n in range(2)
+    )
     return Plan(
         seed,
         on,
@@ -163,7 +166,7 @@ _TIMES: Final[dict[str, tuple[int, float]]] = {
     "hand_over": (3, 0.0),
     "pause": (2, 14.0),
     "database": (2, 20.0),
-    "flatten": (1, 0.0),
+    "flatten": (3, 0.6),  # seconds until it is asked for once more
 }
 
 
@@ -176,6 +179,13 @@ def _troubles(seed: int, name: str, chaos_s: float) -> list[Trouble]:
         Trouble(rng.uniform(0.5, chaos_s), name, rng.uniform(0, longest_s), rng.random())
         for _ in range(rng.randint(1, most))
     ]
+
+
+def _slow_to_fill(manners: Manners, rng: Random, on: frozenset[str]) -> Manners:
+    """In some worlds a broker takes seconds for a fill, which outlasts every read."""
+    if rng.random() < 0.75 or "partial" not in on:
+        return manners
+    return replace(manners, fill_delay_ms=rng.randint(400, 3_000))
 
 
 def _manners(rng: Random, on: frozenset[str]) -> Manners:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from kopitra.domain.book import root_of
@@ -169,7 +170,13 @@ def _flatten(world: "World", trouble: Trouble) -> None:
     followers = sorted(world.followers)
     account_id = followers[int(trouble.draw * len(followers))]
     world.checker.touched.add(account_id)
-    world.count("flatten", account_id)
+    times = 2 if trouble.for_s > 0.3 else 1
+    world.count("flatten", f"{account_id}, asked {times} times")
+    for number in range(times):
+        _later(world, number * (trouble.for_s - 0.3), partial(_ask_flatten, world, account_id))
+
+
+def _ask_flatten(world: "World", account_id: str) -> None:
     asyncio.get_running_loop().create_task(world.operator.flatten(account_id))
 
 
