@@ -17,6 +17,7 @@ from gateway_container.engine.log import Log
 from gateway_container.engine.queue import Stamp
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
+from kopitra.domain.attribution import there
 from kopitra.domain.book import ChildOrder
 from kopitra.domain.errors import KopitraError, QueueFull, StoreError, Throttled
 from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
@@ -141,7 +142,8 @@ class Closing:
         )
         self._read_again = working
         held = {p.symbol: p.net_qty for p in found.positions if p.net_qty}
-        counted = {c: p.qty for (a, c), p in book.positions.items() if a == self._account and p.qty}
+        known = {c for a, c in (*book.positions, *book.sync.unexplained) if a == self._account}
+        counted = {c: there(book, self._account, c) for c in known}
         adapter = self._parts.sessions.adapter_of(self._account)
         lag_ns = adapter.capabilities.lists_lag_ms_max * _NS_PER_MS if adapter is not None else 0
         filled_ns = self._state.facts_of(self._account).filled_ns
