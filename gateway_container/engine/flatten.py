@@ -175,7 +175,11 @@ class Flattener:
         self._begun += 1
         name = f"closes of {account_id} {self._begun} {self._state.clock.now().isoformat()}"
         closing = Closing(
-            self._parts, account_id, list_id(workspace, name), lambda text: self._tell(job, "pending", text)
+            self._parts,
+            account_id,
+            job.asked[0].flatten_id,
+            list_id(workspace, name),
+            lambda text: self._tell(job, "pending", text),
         )
         try:
             if not later and await self._tried(job, closing):

@@ -61,10 +61,14 @@ class Parts:
 class Closing:
     """Closes one account. `until_flat` may be called again after it failed; ids of closes never repeat."""
 
-    def __init__(self, parts: Parts, account_id: str, list_id: str, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, parts: Parts, account_id: str, flatten_id: str, list_id: str, tell: Callable[[str], None]
+    ) -> None:
         self._parts = parts
         self._state = parts.state
         self._account = account_id
+        #: the request that its closes follow from, and their own list: a request may go on in the next process
+        self._flatten_id = flatten_id
         self._list_id = list_id
         #: hears how far it is, in words
         self._tell = tell
@@ -271,7 +275,7 @@ class Closing:
             intents.append(self._closing_intent(contract, qty, f"f{self._closes}"))
         if not intents:
             return
-        entry = FollowUp(self._list_id, self._account, released=tuple(intents))
+        entry = FollowUp(self._flatten_id, self._account, released=tuple(intents))
         if not await self._durable(entry):
             return
         now_ns = self._state.clock.monotonic_ns()

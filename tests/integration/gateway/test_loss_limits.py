@@ -142,6 +142,7 @@ async def test_a_kill_at_the_peak_does_not_lower_it_and_a_lock_outlives_a_restar
             await market(world, 6791, "limit_max_loss")
             await world.until(lambda: world.machine.state.book.standings["a"].rung == "locked", "the lock")
             await world.holds(a=0)
+            await world.until(lambda: not world.machine.state.book.flattens, "the end of its flatten")
         async with engine(dsn, on) as world:
             await world.until(lambda: stop_of(world) == "limit_max_loss", "the lock after a restart")
             assert "limits restart" in world.machine.state.standings["a"].text
