@@ -1,18 +1,17 @@
 """Kill switches stop entries at once and never exits; a flatten ends when the broker shows nothing, twice."""
 
-import asyncio
-from datetime import UTC, datetime
-
 import pytest
 
 from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine.brake import CHILDREN_PER_ENTRY
+from gateway_container.engine.containment import ACCOUNT_FAILED
 from gateway_container.engine.control import SWITCHES_GOOD_S
 from gateway_container.engine.queue import Stamp
-from kopitra.domain.journal import FlattenNoted, SwitchChanged
+from kopitra.domain.drift import Found
+from kopitra.domain.executions import AccountSnapshot
+from kopitra.domain.journal import FlattenNoted
 from kopitra.domain.limits import RiskLimits
-from kopitra.domain.switches import SwitchScope, SwitchState, broker_in
-from kopitra.store.switches import SwitchRow, read_switch, set_switch
+from kopitra.domain.switches import SwitchScope, broker_in
 from kopitra.wire.views import FlattenView
 from tests.integration.faulty_line import FaultyLine
 from tests.integration.gateway.world import (
@@ -89,6 +88,32 @@ async def test_a_lifted_scope_leaves_an_account_that_differs_behind(
         assert board.state("account", "b") == "active"
         await world.sim("a").by_hand("a", world.contract, "sell", 1)
         await active(world, "account", "a")
+
+
+async def test_an_account_whose_comparison_fails_stays_behind_and_is_halted_alone(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-020, R-098: neither the lifting of the others nor their comparison ends with it."""
+    monkeypatch.setattr("gateway_container.engine.lifting.WAIT_S", 0.1)
+    async with house(dsn, ONE_EACH) as world:
+        machine = world.machine
+        control, real = machine.control, machine.comparison._found
+
+        def found(snapshot: AccountSnapshot) -> Found | None:
+            if snapshot.account_id == "a":
+                raise ValueError("what nobody thought of")
+            return real(snapshot)
+
+        monkeypatch.setattr(machine.comparison, "_found", found)
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "halted", "news", "ann")
+        await control.set_switch(WORKSPACE, "workspace", WORKSPACE, "active", "over", "ann")
+        await active(world, "workspace", WORKSPACE)
+        assert machine.state.book.switches.state("account", "a") == "reducing"
+        assert "ValueError" in machine.state.book.blocked["a"]
+        await world.alert(ACCOUNT_FAILED, "a")
+        await world.send(side="buy", quantity=1)
+        await world.holds(b=1, a=0)
+        assert not any(task.done() for task in machine._tasks if task.get_name() in ("lifting", "comparison"))
 
 
 async def test_switches_that_cannot_be_read_count_as_reducing(dsn: str) -> None:
@@ -188,55 +213,6 @@ async def test_a_flatten_stops_entries_of_a_scope_that_is_being_lifted(dsn: str)
         switch = board.get("workspace", WORKSPACE)
         assert switch is not None
         assert (switch.state, switch.lifting) == ("reducing", False)
-
-
-def row_of(state: SwitchState, epoch: int) -> SwitchRow:
-    """What a standby writes."""
-    return SwitchRow("account", "a", WORKSPACE, state, epoch, "news", "bob", datetime.now(UTC))
-
-
-@pytest.mark.parametrize(
-    "theirs, ours, stands, who",
-    [
-        ("halted", "reducing", "halted", "bob"),
-        ("halted", "active", "halted", "bob"),
-        ("reducing", "halted", "halted", "ann"),
-        ("active", "halted", "halted", "ann"),
-    ],
-)
-async def test_a_switch_that_another_process_set_at_the_same_time_is_settled_by_the_stricter(
-    dsn: str, theirs: SwitchState, ours: SwitchState, stands: SwitchState, who: str
-) -> None:
-    """R-091, P6: both took the same epoch; the caller hears what is in force, and the table says the same."""
-    async with house(dsn, {"a": Follower(FIRST)}) as world:
-        control, board = world.machine.control, world.machine.state.book.switches
-        assert (await control.set_switch(WORKSPACE, "account", "a", "reducing", "wait", "ann")).epoch == 1
-        assert await set_switch(world.db, row_of(theirs, 2))
-        told = await control.set_switch(WORKSPACE, "account", "a", ours, "mine", "ann")
-        assert (told.state, told.who) == (stands, who)
-        assert (board.state("account", "a"), board.epoch("account", "a")) == (stands, told.epoch)
-
-        async def stored() -> SwitchState | None:
-            found = await read_switch(world.db, "account", "a")
-            return found.state if found is not None else None
-
-        while await stored() != stands:
-            await asyncio.sleep(0.02)
-        await world.journalled(
-            lambda e: isinstance(e, SwitchChanged) and (e.switch.state, e.switch.who) == (stands, who),
-            "the switch in force",
-        )
-
-
-async def test_a_row_as_new_as_ours_counts_when_it_is_stricter(dsn: str) -> None:
-    """R-091: found by the poll before our own row could be written."""
-    async with house(dsn, {"a": Follower(FIRST)}) as world:
-        control, board = world.machine.control, world.machine.state.book.switches
-        lifted = await control.set_switch(WORKSPACE, "account", "a", "reducing", "wait", "ann")
-        control.adopt([row_of("active", lifted.epoch)])
-        assert board.state("account", "a") == "reducing"
-        control.adopt([row_of("halted", lifted.epoch)])
-        assert board.state("account", "a") == "halted"
 
 
 async def test_an_account_that_runs_away_is_halted_at_once(dsn: str) -> None:
