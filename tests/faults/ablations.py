@@ -20,6 +20,7 @@ _STRETCH: Final = (
     "tests/faults/test_regressions_cancels.py::test_an_entry_of_a_stretch_that_is_over_stays_here"
 )
 _SUCCESSOR: Final = "test_r059_a_successor_counts_what_its_predecessor_sent_within_the_window"
+_TOO_OLD: Final = "test_r068_a_reversal_s_entry_that_grew_too_old_behind_its_close_is_not_sent"
 
 #: answers are lost and the database is away: doubts, and facts that wait
 _OUTAGES: Final = Seeds(
@@ -178,6 +179,14 @@ ABLATIONS: Final = (
         Cards((f"{_UNIT}/domain/test_plan_exits.py",)),
     ),
     Ablation(
+        "stops fit after their answers",
+        f"{_DOMAIN}/react.py",
+        rules.answers_fit_no_stop,
+        ("R-038",),
+        Cards((f"{_UNIT}/domain/test_protection_sizes.py",)),
+        1,
+    ),
+    Ablation(
         "strangers are told",
         f"{_DOMAIN}/news.py",
         engine.strangers_are_ignored,
@@ -260,6 +269,14 @@ ABLATIONS: Final = (
         rules.entries_have_no_age,
         ("R-068",),
         Cards((f"{_UNIT}/domain/test_plan_limits.py",)),
+    ),
+    Ablation(
+        "age of held entries",
+        f"{_DOMAIN}/lateness.py",
+        rules.held_entries_have_no_age,
+        ("R-068",),
+        Cards((f"{_GATEWAY}/test_reversals.py::{_TOO_OLD}",)),
+        1,
     ),
     Ablation(
         "half-open breakers read",

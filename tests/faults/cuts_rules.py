@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Final
 
 from gateway_container.engine import exit_file
-from kopitra.domain import doubt, foreign_orders, ids, measuring, react, risk, steps, streams, sync
+from kopitra.domain import doubt, foreign_orders, ids, lateness, measuring, react, risk, steps, streams, sync
 from kopitra.domain.book import Book
 from kopitra.domain.journal import EntriesBlocked
 from kopitra.domain.measuring import Measure
-from kopitra.domain.orders import OrderIntent
+from kopitra.domain.orders import ChildOrder, OrderIntent
 from kopitra.domain.risk import Approved, Refused, RiskInputs
 from kopitra.domain.signals import Signal
 from kopitra.domain.streams import LeaderStream
@@ -135,6 +135,20 @@ def closes_do_not_wait(knife: Knife) -> None:
 def stops_stay(knife: Knife) -> None:
     """Protective orders do not follow the holding."""
     knife.swap(react._Made, "tidy", always(None))
+
+
+def answers_fit_no_stop(knife: Knife) -> None:
+    """The order that was just heard stays as large as it is."""
+
+    def is_left(made: react._Made, order: ChildOrder) -> bool:
+        return made._heard and order is made._order
+
+    knife.swap(react._Made, "_is_left_as_it_is", is_left)
+
+
+def held_entries_have_no_age(knife: Knife) -> None:
+    """However long a held entry waited, it leaves."""
+    knife.everywhere(lateness.is_stale, always(False))
 
 
 def repairs_never_tire(knife: Knife) -> None:
