@@ -184,7 +184,6 @@ ABLATIONS: Final = (
         rules.answers_fit_no_stop,
         ("R-038",),
         Cards((f"{_UNIT}/domain/test_protection_sizes.py",)),
-        1,
     ),
     Ablation(
         "strangers are told",
@@ -276,7 +275,6 @@ ABLATIONS: Final = (
         rules.held_entries_have_no_age,
         ("R-068",),
         Cards((f"{_GATEWAY}/test_reversals.py::{_TOO_OLD}",)),
-        1,
     ),
     Ablation(
         "half-open breakers read",
