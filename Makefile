@@ -70,8 +70,11 @@ publish: setup ## Put the figures of the last runs onto docs/reliability.md
 	@$(BIN)/python -m tests.faults publish
 
 # Each tier writes its figures, whatever it finds, and the page gets them all; then nightly fails if one of them did.
-NIGHTLY := nightly-seeds nightly-sweep nightly-same nightly-crash nightly-database nightly-wire nightly-handovers \
+NIGHTLY := nightly-machines nightly-seeds nightly-sweep nightly-same nightly-crash nightly-database nightly-wire nightly-handovers \
 	nightly-revisions nightly-ablate
+
+# T-10: the files whose state machines take their length from tests/machines.py
+MACHINES := $(shell grep -rl "^from tests.machines import" tests --include='test_*.py')
 
 .PHONY: nightly
 nightly: setup ## Every long tier (hours): seeds, crash points, hand-overs, wires, ablations; then publish
@@ -79,6 +82,8 @@ nightly: setup ## Every long tier (hours): seeds, crash points, hand-overs, wire
 	@$(MAKE) -k $(NIGHTLY); outcome=$$?; $(MAKE) publish && exit $$outcome
 
 .PHONY: $(NIGHTLY)
+nightly-machines:
+	@MACHINE_RUNS=5000 MACHINE_STEPS=100 $(BIN)/pytest -q --numprocesses=2 --dist=loadfile $(MACHINES)
 nightly-seeds:
 	@$(BIN)/python -m tests.faults run --first $(FIRST) --seeds 20000 --figures $(RESULTS)/seeds.json
 nightly-sweep:

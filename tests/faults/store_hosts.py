@@ -5,11 +5,12 @@ from collections.abc import Coroutine, Generator
 from contextlib import AsyncExitStack, contextmanager
 from typing import ClassVar, Protocol, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from tests.faults.store_rigs import Rig, memory_rig, postgres_rig
 from tests.faults.virtual_loop import VirtualLoop
+from tests.machines import MACHINE
 
 T = TypeVar("T")
 
@@ -60,17 +61,9 @@ class HostedMachine(RuleBasedStateMachine):
     host: ClassVar[Host]
 
 
-def checked(machine: type[HostedMachine], host: Host, examples: int, steps: int) -> None:
+def checked(machine: type[HostedMachine], host: Host, lasting: settings = MACHINE) -> None:
     """Run a machine on a host."""
-    run_state_machine_as_test(
-        type(machine.__name__, (machine,), {"host": host}),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
-    )
+    run_state_machine_as_test(type(machine.__name__, (machine,), {"host": host}), settings=lasting)
 
 
 @contextmanager

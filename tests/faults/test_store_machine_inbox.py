@@ -20,6 +20,7 @@ from kopitra.store.journal import JournalWriter
 from tests.faults.store_hosts import HostedMachine, MemoryHost, checked, memory_host, postgres_host
 from tests.faults.store_rigs import Names, Rig, fact, held, names, record, until
 from tests.faults.store_writing import stored
+from tests.machines import ON_POSTGRES
 
 SIGNALS = st.sampled_from([f"s{n}" for n in range(6)])
 KEYS = st.sampled_from([f"k{n}" for n in range(6)])
@@ -197,9 +198,9 @@ class Inbox(HostedMachine):
 
 def test_inbox_and_idempotency_in_memory() -> None:
     with memory_host() as host:
-        checked(Inbox, host, 200, 50)
+        checked(Inbox, host)
 
 
 def test_inbox_and_idempotency_on_postgres(shared_dsn: str) -> None:
     with postgres_host(shared_dsn) as host:
-        checked(Inbox, host, 20, 40)
+        checked(Inbox, host, ON_POSTGRES)

@@ -21,6 +21,7 @@ from tests.faults.memory_store import MemoryShelf
 from tests.faults.memory_wire import Weather, elapse
 from tests.faults.store_hosts import HostedMachine, checked, memory_host, postgres_host
 from tests.faults.store_rigs import BUILD, TTL_S, MemoryRig, batch_of, fact, names, talking
+from tests.machines import ON_POSTGRES
 
 HOLDERS = st.sampled_from(["anna", "bert", "carl"])
 EPOCHS = st.integers(0, 2)
@@ -124,12 +125,12 @@ class Rows(HostedMachine):
 
 def test_lease_rows_in_memory() -> None:
     with memory_host() as host:
-        checked(Rows, host, 200, 50)
+        checked(Rows, host)
 
 
 def test_lease_rows_on_postgres(shared_dsn: str) -> None:
     with postgres_host(shared_dsn) as host:
-        checked(Rows, host, 20, 40)
+        checked(Rows, host, ON_POSTGRES)
 
 
 # the real leases, in virtual time --------------------------------------------------------------------------
@@ -375,4 +376,4 @@ class Holders(HostedMachine):
 
 def test_holders_in_virtual_time() -> None:
     with memory_host() as host:
-        checked(Holders, host, 200, 50)
+        checked(Holders, host)

@@ -13,6 +13,7 @@ from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.journal import Doubted, OrderNotSent, Reported
 from kopitra.domain.news import is_news
 from kopitra.domain.orders import TERMINAL, ZERO
+from tests.machines import MACHINE
 from tests.unit.domain.copy_world import ESZ6, World, d
 from tests.unit.domain.copy_world import rule as copy_rule
 
@@ -161,7 +162,7 @@ class ChildMachine(RuleBasedStateMachine):
 
 
 TestChildMachine = ChildMachine.TestCase
-TestChildMachine.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+TestChildMachine.settings = MACHINE
 
 
 def test_a_fill_without_an_execution_id_counts_once() -> None:

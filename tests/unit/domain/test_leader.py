@@ -4,7 +4,6 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -12,6 +11,7 @@ from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.leader import LeaderTracker
 from kopitra.domain.orders import ZERO
 from kopitra.domain.signals import Signal, check_signal
+from tests.machines import MACHINE
 from tests.unit.domain.copy_world import ESZ6, NOW, World, d
 from tests.unit.domain.copy_world import rule as copy_rule
 
@@ -234,9 +234,7 @@ class LeaderMachine(RuleBasedStateMachine):
 
 
 TestLeaderMachine = LeaderMachine.TestCase
-TestLeaderMachine.settings = settings(
-    max_examples=40, stateful_step_count=20, deadline=None, report_multiple_bugs=False
-)
+TestLeaderMachine.settings = MACHINE
 
 
 def test_decimal_positions_are_exact() -> None:

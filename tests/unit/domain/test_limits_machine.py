@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -14,6 +14,7 @@ from kopitra.domain.fold import fold
 from kopitra.domain.loss_ladder import quiet_between
 from kopitra.domain.measuring import NewStart
 from kopitra.domain.prop_limits import DailyLoss, GiveBack, MaxLoss, PropLimits
+from tests.machines import MACHINE
 from tests.unit.domain.limits_world import Account, d, limits
 
 
@@ -176,7 +177,7 @@ class Limits(RuleBasedStateMachine):
 
 
 TestLimits = Limits.TestCase
-TestLimits.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestLimits.settings = MACHINE
 
 
 @given(by=RULES, path=st.lists(MONEY, min_size=1, max_size=6), then=MONEY)

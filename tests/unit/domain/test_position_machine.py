@@ -6,7 +6,6 @@ some say another quantity than before.
 
 from decimal import Decimal
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -14,6 +13,7 @@ from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.journal import Reported
 from kopitra.domain.orders import ZERO, ChildOrder
 from kopitra.domain.signals import Side, sign
+from tests.machines import MACHINE
 from tests.unit.domain.copy_world import ESZ6, World, assert_way_out, d
 from tests.unit.domain.copy_world import rule as copy_rule
 
@@ -170,4 +170,4 @@ class PositionMachine(RuleBasedStateMachine):
 
 
 TestPositionMachine = PositionMachine.TestCase
-TestPositionMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestPositionMachine.settings = MACHINE

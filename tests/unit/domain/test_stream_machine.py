@@ -2,7 +2,6 @@
 
 from decimal import Decimal
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -11,6 +10,7 @@ from kopitra.domain.leader_snapshot import LeaderSnapshot, reductions
 from kopitra.domain.orders import ZERO
 from kopitra.domain.plan import plan
 from kopitra.domain.signals import Signal
+from tests.machines import MACHINE
 from tests.unit.domain.copy_world import World, d, signal
 from tests.unit.domain.copy_world import rule as copy_rule
 
@@ -147,4 +147,4 @@ def signal_again(act: Signal, copy: int) -> Signal:
 
 
 TestStreamMachine = StreamMachine.TestCase
-TestStreamMachine.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestStreamMachine.settings = MACHINE

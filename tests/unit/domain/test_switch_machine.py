@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -20,6 +19,7 @@ from kopitra.domain.orders import OrderIntent
 from kopitra.domain.switches import KillSwitch, SwitchScope, SwitchState
 from kopitra.ports import Encoded
 from kopitra.store.encoding import Decoder, encode
+from tests.machines import MACHINE
 
 ACCOUNTS = {
     "a1": AccountConfig("a1", "w1", "a1", "x", "l1", "n1"),
@@ -141,4 +141,4 @@ class KillSwitches(RuleBasedStateMachine):
 
 
 TestKillSwitches = KillSwitches.TestCase
-TestKillSwitches.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestKillSwitches.settings = MACHINE

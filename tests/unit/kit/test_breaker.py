@@ -1,11 +1,11 @@
 from random import Random
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from brokers._kit.breaker import Blocked, Breaker, CallKind, Permit
+from tests.machines import MACHINE
 
 NS = 1_000_000_000
 
@@ -185,4 +185,4 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnyHistory.settings = MACHINE

@@ -5,11 +5,11 @@ long (its windows are cut in slots), never too short; so what it grants must alw
 must not fit a window that is one slot longer.
 """
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from brokers._kit.budget import Budget, BudgetPolicy, Denied, Lane, Window
+from tests.machines import MACHINE
 
 NS = 1_000_000_000
 WINDOWS = (Window(20, 10.0), Window(60, 60.0))
@@ -111,4 +111,4 @@ class RateBudget(RuleBasedStateMachine):
 
 
 TestRateBudget = RateBudget.TestCase
-TestRateBudget.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestRateBudget.settings = MACHINE
