@@ -266,8 +266,13 @@ class Campaign:
             self._forced = ""
             await self.healthy()
             return
+        fell = self.fell
         after = await self._taken(before)
-        self.gaps.append(await self._gap(force, after.epoch, at))
+        gap = await self._gap(force, after.epoch, at)
+        if (
+            self.fell == fell
+        ):  # else the successor had ended by itself, and another one had to be started first
+            self.gaps.append(gap)
         if force == "freeze":
             assert holder.process is not None
             holder.process.send_signal(signal.SIGCONT)
@@ -300,9 +305,19 @@ class Campaign:
         self.server._pg("pg_ctl", "-D", str(self.server._pgdata), "-w", "-m", "immediate", "stop")
         self.server.start()
 
+    async def _measure(self, force: Force, before: LeaseRow, at: datetime) -> None:
+        fell = self.fell
+        after = await self._taken(before)
+        gap = await self._gap(force, after.epoch, at)
+        if (
+            self.fell == fell
+        ):  # else the successor had ended by itself, and another one had to be started first
+            self.gaps.append(gap)
+
     async def _taken(self, before: LeaseRow) -> LeaseRow:
         async with asyncio.timeout(PATIENCE_S):
             while (row := await self.lease()).epoch == before.epoch or row.holder == before.holder:
+                await self._tend(self._forced)
                 await asyncio.sleep(STEP_S)
         return row
 

@@ -6,6 +6,8 @@ doors in turn until each is answered, and `Story` says afterwards what the journ
 
 import asyncio
 import contextlib
+import functools
+import gc
 import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
@@ -98,6 +100,15 @@ async def gateway(dsn: str, folder: Path, **settings: object) -> AsyncGenerator[
             yield Gateway(name, replica, http, life)
             replica.stop()
             await life
+    _forget()
+
+
+def _forget() -> None:
+    """Libraries' caches (of the routes' dependencies, of typing) keep the doors of each gateway there ever was, and by
+    them its book: after hundreds of gateways in one process the collector's pauses cost the living their leases."""
+    for cache in gc.get_objects():
+        if isinstance(cache, functools._lru_cache_wrapper):
+            cache.cache_clear()
 
 
 @dataclass(slots=True)
