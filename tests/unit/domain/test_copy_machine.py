@@ -48,6 +48,8 @@ class CopyMachine(RuleBasedStateMachine):
         #: resting orders of which something filled at the leader, but perhaps not at its followers yet
         self.filled: set[str] = set()
         self.ids = 0
+        #: the sender's numbers: without them an order that closed and then opens more would be taken for an old one
+        self.acts = 0
         self.losses = 0
         #: accounts whose broker did something of its own in this stretch: fewer contracts than wanted are explained
         self.explained: set[str] = set()
@@ -86,7 +88,7 @@ class CopyMachine(RuleBasedStateMachine):
         name = self._id()
         self.resting[name] = qty if side == "buy" else -qty
         if min(self.resting.values()) < 0 < max(self.resting.values()):
-            # Orders on both sides: what leads away from the target is canceled, and then misses what it would have moved.
+            # Orders on both sides: what leads away from the target is canceled, and misses what it would have moved.
             self.explained |= set(SCALES)
         self._tells("enter", side=side, quantity=qty, ord_type="limit", price=d(4990), leader_order_id=name)
 
@@ -142,7 +144,8 @@ class CopyMachine(RuleBasedStateMachine):
             late = (o.intent for o in self.world.open() if o.intent.role == "entry")
             gone = (i for i in late if i.ord_type == "market" or i.leader_order_id in self.filled)
             self.explained |= {i.account_id for i in gone}
-        self.world.say(action, **more)
+        self.acts += 1
+        self.world.say(action, sequence=self.acts, **more)
 
     def _act(self, after: Decimal) -> str:
         if self.qty == 0:
