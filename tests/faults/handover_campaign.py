@@ -15,7 +15,7 @@ import random
 import signal
 import sys
 import tempfile
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
@@ -36,14 +36,13 @@ from kopitra.domain.journal import AlertRaised, Doubted, OrderNotSent, OrdersSen
 from kopitra.store.journal_reader import read
 from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.shelf import LeaseRow
-from tests.faults.handover_fleet import BASE, GRACE_S, PATIENCE_S, STEP_S, TTL_S, Fleet, Gateway, gateway
+from tests.faults.handover_fleet import BASE, GRACE_S, PATIENCE_S, STEP_S, TTL_S, Fleet, gateway
+from tests.faults.handover_member import PROCESS_S, Member
 from tests.faults.runs import commit
 from tests.integration.faulty_line import FaultyLine
 
 Force = Literal["stop", "partition", "database", "kill", "freeze"]
 IN_PROCESS: Final[tuple[Force, ...]] = ("stop", "partition", "database")
-#: seconds for a process to come up, to end, or to send again, on a loaded machine
-PROCESS_S: Final = 60.0
 #: contracts that the leader keeps, so that there is always something to reduce
 LEADER_MIN: Final = 10
 #: seconds that an EA waits for an answer before it asks the next door (R-034)
@@ -67,34 +66,6 @@ class Gap:
     entries_s: float
     dirty: bool
     in_doubt: int
-
-
-@dataclass(slots=True)
-class Member:
-    """One replica, in this process or as its own."""
-
-    name: str
-    door: tuple[httpx2.AsyncClient, str]
-    stack: AsyncExitStack
-    gateway: Gateway | None = None
-    line: FaultyLine | None = None
-    process: Process | None = None
-    stop_file: Path | None = None
-
-    @property
-    def code(self) -> int | None:
-        """Its exit code, None while it lives."""
-        if self.process is not None:
-            return self.process.returncode
-        done = self.gateway is not None and self.gateway.life.done()
-        return self.gateway.life.result() if self.gateway is not None and done else None
-
-    async def gone(self) -> int:
-        """Wait until it has ended by itself; its exit code."""
-        if self.process is not None:
-            return await asyncio.wait_for(self.process.wait(), PROCESS_S)
-        assert self.gateway is not None
-        return await asyncio.wait_for(asyncio.shield(self.gateway.life), PROCESS_S)
 
 
 @dataclass(slots=True)
