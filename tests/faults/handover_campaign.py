@@ -237,13 +237,7 @@ class Campaign:
             self._forced = ""
             await self.healthy()
             return
-        fell = self.fell
-        after = await self._taken(before)
-        gap = await self._gap(force, after.epoch, at)
-        if (
-            self.fell == fell
-        ):  # else the successor had ended by itself, and another one had to be started first
-            self.gaps.append(gap)
+        await self._measure(force, before, at)
         if force == "freeze":
             assert holder.process is not None
             holder.process.send_signal(signal.SIGCONT)
@@ -277,12 +271,13 @@ class Campaign:
         self.server.start()
 
     async def _measure(self, force: Force, before: LeaseRow, at: datetime) -> None:
+        await self._measure(force, before, at)
+
+    async def _measure(self, force: Force, before: LeaseRow, at: datetime) -> None:
         fell = self.fell
         after = await self._taken(before)
         gap = await self._gap(force, after.epoch, at)
-        if (
-            self.fell == fell
-        ):  # else the successor had ended by itself, and another one had to be started first
+        if self.fell == fell:  # else the successor had ended by itself: another one had to be started first
             self.gaps.append(gap)
 
     async def _taken(self, before: LeaseRow) -> LeaseRow:
