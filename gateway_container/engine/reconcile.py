@@ -14,7 +14,7 @@ from gateway_container.engine.state import AccountFacts, State
 from kopitra.domain.attribution import there
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
 from kopitra.domain.journal import PositionDiffers, StrangerSeen
-from kopitra.domain.news import filled_by, is_news, listed_child, strangers
+from kopitra.domain.news import filled_by, is_news, listed_child, regained, strangers
 from kopitra.domain.react import still_there
 
 #: an execution so old is in every list of the read that tells it
@@ -81,6 +81,11 @@ class Reconciler:
         for report in lost:
             seen = StrangerSeen(account_id, report.cl_ord_id or "", report.order_id)
             self._log.note(self._state.workspace_of(account_id), seen)
+        again = [follow for report in lost if (follow := regained(self._state.book, report)) is not None]
+        for follow in again:
+            self._log.note(self._state.workspace_of(account_id), follow)
+        if again:
+            self._news(snapshot, self._state.facts_of(account_id))
         if lost:
             text = (
                 f"{len(lost)} orders with ids of ours are not in the journal: was it restored from a backup?"

@@ -10,7 +10,15 @@ from kopitra.domain.book import ENDED_ORDERS_MAX, Book
 from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport
 from kopitra.domain.fold_reports import execution_id
 from kopitra.domain.ids import is_own
-from kopitra.domain.orders import ZERO, ChildOrder, IllegalTransition, event_of, next_state
+from kopitra.domain.journal import FollowUp
+from kopitra.domain.orders import (
+    ZERO,
+    ChildOrder,
+    IllegalTransition,
+    OrderIntent,
+    event_of,
+    next_state,
+)
 from kopitra.domain.signals import sign
 
 
@@ -57,6 +65,23 @@ def strangers(book: Book, orders: Iterable[ExecutionReport]) -> list[ExecutionRe
         if listed_child(book, report) is None and not (forgets and report.ord_status in TERMINAL_STATUS):
             found.append(report)
     return found
+
+
+def regained(book: Book, lost: ExecutionReport) -> FollowUp | None:
+    """A stranger that is a close of a list which the journal knows: its id tells the list, and so whose it is. It is in
+    the book again, in doubt and never to be written, and the same read tells what became of it (R-077)."""
+    name = lost.cl_ord_id or ""
+    stem, _, leg = name.rpartition("-")
+    kin = next((c.intent for known, c in book.orders.items() if known.rpartition("-")[0] == stem), None)
+    if kin is None or kin.symbol != lost.symbol or not lost.order_qty or not leg.startswith("g"):
+        return None
+    if name not in book.strangers:
+        return None  # only strangers are adopted instead of written
+    close = OrderIntent(
+        name, kin.list_id, kin.account_id, kin.leader, leg, "exit", lost.symbol, lost.side, lost.order_qty,
+        reduce_only=True, rule_id=kin.rule_id, rule_version=kin.rule_version,
+    )  # fmt: skip
+    return FollowUp(kin.cl_ord_id, kin.account_id, (close,))
 
 
 def filled_by(orders: Iterable[ExecutionReport]) -> dict[str, Decimal]:

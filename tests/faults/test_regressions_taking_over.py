@@ -14,7 +14,7 @@ from tests.faults.rude_broker import WORLD, Event, Line, RudeBroker
 from tests.faults.rude_snapshot import Shot, shot_of
 from tests.faults.rude_words import Read
 from tests.faults.runs import hush
-from tests.faults.swarm import Act, Plan, Trouble
+from tests.faults.swarm import Act, Plan, Trouble, make_plan
 from tests.faults.test_regressions import broken
 from tests.faults.world import World, run_plan
 
@@ -179,3 +179,10 @@ def test_executions_that_the_first_read_tells_do_not_hide_what_it_shows(
     outcome = run_plan(replace(_LOST, acts=acts, troubles=(*_LOST.troubles, *closed)))
     assert broken(outcome) == []
     assert outcome.placements == 3 * 4
+
+
+def test_a_lost_close_of_a_known_list_is_counted_again() -> None:
+    """I-09, R-077: a close that followed a lost exit ended with the disk, and targets filled on top of it. What was too
+    much then was nobody's, and nobody closed it; the whole seed, because it takes all of that."""
+    hush()
+    assert broken(run_plan(make_plan(5486))) == []

@@ -7,7 +7,7 @@ import pytest
 from kopitra.domain.executions import ExecutionReport, OrdStatus
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.journal import Doubted, Reported, StrangerSeen
-from kopitra.domain.news import filled_by, is_news, strangers
+from kopitra.domain.news import filled_by, is_news, regained, strangers
 from kopitra.domain.orders import ChildOrder
 from tests.unit.domain.copy_world import ESZ6, World, d, rule
 
@@ -114,3 +114,37 @@ def test_what_lost_orders_filled_is_summed_by_contract_r_077() -> None:
     sold = bought._replace(side="sell", cum_qty=d(1))
     nothing = bought._replace(symbol="NQZ6", cum_qty=d(0))
     assert filled_by([bought, sold, nothing]) == {ESZ6: d(2)}
+
+
+def test_a_lost_close_of_a_known_list_is_its_leaders_again_r_077() -> None:
+    """Its fills close what is attributed there; nobody writes it."""
+    world, entry = entered()
+    world.hear(execution(world, entry))
+    name = cl_ord_id(entry.intent.list_id, "a1", "g4")
+    lost = listed(world, entry, "filled")._replace(
+        cl_ord_id=name, order_id="b-9", side="sell", order_qty=d(2), cum_qty=d(2)
+    )
+    world.note(StrangerSeen("a1", name, "b-9"))
+    follow = regained(world.book, lost)
+    assert follow is not None
+    world.note(follow)
+    close = world.book.orders[name]
+    assert (close.state, close.intent.leader, close.intent.role) == ("in_doubt", "L", "exit")
+    fill = execution(world, entry)._replace(
+        cl_ord_id=name, order_id="b-9", side="sell", exec_id="x9", last_qty=d(2)
+    )
+    assert is_news(world.book, fill)
+    world.hear(fill)
+    assert (close.state, world.held()) == ("filled", 0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"cl_ord_id": cl_ord_id("ls1", "a1", "g4")}, {"symbol": "NQZ6"}, {"order_qty": None}, {"leg": "e"}],
+)
+def test_a_lost_order_that_no_list_explains_stays_a_stranger_r_077(other: dict[str, object]) -> None:
+    world, entry = entered()
+    name = cl_ord_id(entry.intent.list_id, "a1", str(other.pop("leg", "g4")))
+    lost = listed(world, entry, "filled")._replace(cl_ord_id=name, order_id="b-9", order_qty=d(2))
+    world.note(StrangerSeen("a1", name, "b-9"))
+    assert regained(world.book, lost._replace(**other)) is None
