@@ -271,9 +271,6 @@ class Campaign:
         self.server.start()
 
     async def _measure(self, force: Force, before: LeaseRow, at: datetime) -> None:
-        await self._measure(force, before, at)
-
-    async def _measure(self, force: Force, before: LeaseRow, at: datetime) -> None:
         fell = self.fell
         after = await self._taken(before)
         gap = await self._gap(force, after.epoch, at)
