@@ -90,7 +90,7 @@ class Flattener:
         self._log = log
         self._sessions = sessions
         self._alert = alert
-        self._parts = Parts(state, log, fanout, sessions, alert)
+        self._parts = Parts(state, log, fanout, sessions, alert, state.clock.monotonic_ns())
         self._runs: dict[str, FlattenRun] = {}
         self._jobs: dict[str, _Job] = {}  # bounded: accounts
         self._begun = 0

@@ -56,6 +56,8 @@ class Parts:
     fanout: Fanout
     sessions: Sessions
     alert: Callable[[str, str, str], None]
+    #: monotonic; when this process began: of executions before it nobody knows when they came
+    born_ns: int
 
 
 class Closing:
@@ -150,8 +152,8 @@ class Closing:
         counted = {c: there(book, self._account, c) for c in known}
         adapter = self._parts.sessions.adapter_of(self._account)
         lag_ns = adapter.capabilities.lists_lag_ms_max * _NS_PER_MS if adapter is not None else 0
-        filled_ns = self._state.facts_of(self._account).filled_ns
-        settled = not filled_ns or found.started_ns - filled_ns >= lag_ns
+        filled_ns = max(self._state.facts_of(self._account).filled_ns, self._parts.born_ns)
+        settled = found.started_ns - filled_ns >= lag_ns
         return judge(Shown(held, working, settled), self._ours(now_ns), counted, now_ns)
 
     def _is_over(self, report: ExecutionReport) -> bool:

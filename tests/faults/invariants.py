@@ -73,6 +73,8 @@ class Checker:
     protected_s: dict[tuple[str, str, str], float] = field(default_factory=dict[tuple[str, str, str], float])
     #: accounts in which somebody else traded: what our orders made there is not what is there
     touched: set[str] = field(default_factory=set[str])
+    #: those of them where that was a person or the firm, not a flatten
+    hands: set[str] = field(default_factory=set[str])
     #: account -> the newest epoch under which an entry left
     entered: dict[str, int] = field(default_factory=dict[str, int])
     #: epochs of writes, of processes that were not current any more (exits within the grace, R-073)
@@ -187,11 +189,22 @@ class Checker:
             self.uncounted.append(_Fill(account_id, name, fill))
             return
         line = self._count(account_id, known, fill)
+        if not known.intent.leader:
+            self._closes(broker, account_id, fill)
         if any(
             late.account_id == account_id and root_of(late.fill.symbol) == line[2] for late in self.uncounted
         ):
             return  # what is held there is not known before the journal has taken the exit file in
         self._fits(line)
+
+    def _closes(self, broker: RudeBroker, account_id: str, fill: Execution) -> None:
+        """A flatten's close shrinks what is there, but where a stop, target or somebody else closed it too (R-095)."""
+        net = broker.net(account_id).get(fill.symbol, 0)
+        stops = [at for (owner, *_), at in self.protected_s.items() if owner == account_id]
+        if net * sign(fill.side) > 0 and account_id not in self.hands and not stops:
+            self.broken(
+                "R-095", f"{fill.cl_ord_id} of a flatten turned {fill.symbol} of {account_id} to {net}"
+            )
 
     def _count_late(self) -> None:
         """Exits that left by an exit file are in the journal once it is back."""

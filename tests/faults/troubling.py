@@ -89,6 +89,7 @@ def _human(world: "World", trouble: Trouble) -> None:
     followers = sorted(world.followers)
     account_id = followers[int(trouble.draw * len(followers))]
     world.checker.touched.add(account_id)
+    world.checker.hands.add(account_id)
     world.count("human", account_id)
     hand, choice = world.hand(account_id), int(trouble.draw * 997) % 4
     symbol = sorted(world.contracts.values())[int(trouble.draw * 991) % 2]
@@ -107,6 +108,7 @@ def _liquidation(world: "World", trouble: Trouble) -> None:
     followers = sorted(world.followers)
     account_id = followers[int(trouble.draw * len(followers))]
     world.checker.touched.add(account_id)
+    world.checker.hands.add(account_id)
     world.count("liquidation", account_id)
     broker = world.brokers[world.broker_of(account_id)]
     broker.happened(broker.core.liquidate(broker.accounts[account_id], broker.now_ns))
