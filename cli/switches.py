@@ -1,13 +1,19 @@
-"""`kopitra switch`: kill switches, through a gateway. Without one `kopitra flatten` stops and closes."""
+"""`kopitra switch`: kill switches, through a gateway. Without one `kopitra flatten` stops and closes.
 
+The global switch stops every workspace, so no operator of one may lift it: that is for who can reach the database.
+"""
+
+from dataclasses import replace
 from typing import Annotated, get_args
 
 import msgspec
 import typer
 
+from cli.house import House, open_house
 from cli.operator_door import checked, operator_door
-from cli.rim import WRONG_ARGUMENTS, AsJson, Stop, Yes, listing, run, say
+from cli.rim import NO, WRONG_ARGUMENTS, AsJson, Stop, Yes, listing, run, say
 from kopitra.domain.switches import SwitchScope, SwitchState
+from kopitra.store.switches import SwitchRow, read_switch, set_switch
 
 app = typer.Typer(no_args_is_help=True, help="Kill switches: stop a scope, and lift it again.")
 
@@ -59,6 +65,38 @@ async def _set(url: str, body: dict[str, object]) -> None:
         made = msgspec.json.decode(checked(await http.post("/kill-switches", json=body)), type=_Switch)
     wait = "; it becomes active once its accounts were compared with their brokers" if made.lifting else ""
     say(f"{made.scope} {made.scope_id} is {made.state}{wait}")
+
+
+@app.command("lift-global")
+def lift_global(
+    reason: Annotated[str, typer.Option(help="Why; stands in the journal.")], yes: Yes = False
+) -> None:
+    """Lift the switch that stops all workspaces. Entries stay stopped until the accounts were compared.
+
+    An invariant that broke sets it, and `kopitra flatten --scope global`: find out why first.
+
+    Example: kopitra switch lift-global --reason "back on the build of Tuesday, all accounts compared"
+    """
+    if not yes:
+        typer.confirm("Let entries of all workspaces out again?", abort=True, err=True)
+    run(_lift_global(reason))
+
+
+async def _lift_global(reason: str) -> None:
+    async with open_house() as house:
+        stands = await read_switch(house.db, "global", "")
+        if stands is None or stands.state == "active":
+            say("the global switch is not set")
+            return
+        if not await set_switch(house.db, _lifted(stands, reason, house)):
+            raise Stop("Somebody else changed the switch in this moment: look at it, then try again.", NO)
+    say("it is lifted once the gateway has compared the accounts with their brokers: kopitra switch list")
+
+
+def _lifted(stands: SwitchRow, reason: str, house: House) -> SwitchRow:
+    return replace(
+        stands, state="active", epoch=stands.epoch + 1, reason=reason, who=house.who, at=house.clock.now()
+    )
 
 
 @app.command("list")
