@@ -141,7 +141,7 @@ class Intake(Answers, Protocol):
         ...
 
     async def room(self) -> None:
-        """Wait until fewer signals are being decided, a tenth of a second at most. Raises QueueFull."""
+        """Wait until fewer signals are being decided, half a second at most. Raises QueueFull."""
         ...
 
 

@@ -135,7 +135,7 @@ class Intake:
         return self._turnstile.crowded
 
     async def room(self) -> None:
-        """Wait until fewer signals are being decided, a tenth of a second at most. Raises QueueFull."""
+        """Wait until fewer signals are being decided, half a second at most. Raises QueueFull."""
         await self._turnstile.wait()
 
     def _rules(self, signal: Signal) -> Sequence[CopyRule]:

@@ -6,47 +6,51 @@ is refused while nothing has happened: its sender may simply send it again. Exit
 """
 
 import asyncio
+import contextlib
+from collections import deque
 from typing import Final
 
 from kopitra.domain.errors import QueueFull
 
 #: legs (followers of a signal) whose decision is not durable and written yet; one signal may exceed it, no second one
-LEGS_MAX: Final = 320
-#: signals that wait; more are refused at once
-WAITING_MAX: Final = 64
-#: seconds that one waits at most
-WAIT_S: Final = 0.1
+LEGS_MAX: Final = 160
+#: signals that wait; more are refused at once: few, so that each is let in long before its time is over
+WAITING_MAX: Final = 8
+#: seconds that one waits at most, where a single signal has hundreds of followers
+WAIT_S: Final = 0.5
 
 
 class Turnstile:
     """Counts legs under way. Only the event loop touches it."""
 
-    __slots__ = ("_legs", "_room", "_waiting")
+    __slots__ = ("_legs", "_waiting")
 
     def __init__(self) -> None:
         self._legs = 0
-        self._waiting = 0
-        self._room = asyncio.Event()
+        self._waiting: deque[asyncio.Future[None]] = deque(maxlen=WAITING_MAX)
 
     @property
     def crowded(self) -> bool:
-        """The next signal has to wait."""
-        return self._legs >= LEGS_MAX
+        """The next signal has to wait: there is no room, or others were here before it."""
+        return self._legs >= LEGS_MAX or bool(self._waiting)
 
     async def wait(self) -> None:
-        """Return when there is room. Raises QueueFull when there is none in time, or too many wait."""
-        if self._waiting >= WAITING_MAX:
+        """Return when it is this one's turn. Raises QueueFull when it is not in time, or too many wait."""
+        if len(self._waiting) >= WAITING_MAX:
             raise _refusal()
-        self._waiting += 1
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        self._let_in()
         try:
             async with asyncio.timeout(WAIT_S):
-                while self._legs >= LEGS_MAX:
-                    self._room.clear()
-                    await self._room.wait()
+                await turn
         except TimeoutError:
             raise _refusal() from None
         finally:
-            self._waiting -= 1
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(turn)
+            loop.call_soon(self._let_in)  # behind this one's own entering, or instead of it
 
     def entered(self, legs: int) -> None:
         """A signal with so many legs is being decided."""
@@ -55,8 +59,15 @@ class Turnstile:
     def left(self, legs: int) -> None:
         """It is written, or came to nothing."""
         self._legs -= legs
-        if self._legs < LEGS_MAX:
-            self._room.set()
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Whoever came first, one at a time: only what has entered is counted."""
+        while self._waiting and self._legs < LEGS_MAX:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
 
 def _refusal() -> QueueFull:

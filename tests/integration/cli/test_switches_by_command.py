@@ -21,22 +21,25 @@ async def changes(db: Database) -> list[KillSwitch]:
     ]
 
 
+async def until_last_is(db: Database, state: str) -> list[KillSwitch]:
+    async with asyncio.timeout(40):
+        while not (found := await changes(db)) or found[-1].state != state:
+            await asyncio.sleep(0.05)
+    return found
+
+
 async def test_r098_a_global_switch_is_lifted_by_command_and_ends_when_the_accounts_were_compared(
     dsn: str, tmp_path: Path
 ) -> None:
+    words = ("switch", "lift-global", "--reason", "the old build is back", "--yes")
     async with running(dsn, tmp_path) as (house, _, gateway):
         try:
-            words = ("switch", "lift-global", "--reason", "the old build is back", "--yes")
             assert (await command(dsn, tmp_path, *words)).text == "the global switch is not set"
             await set_switch(house.db, SET)
-            async with asyncio.timeout(20):
-                while [s.state for s in await changes(house.db)] != ["reducing"]:
-                    await asyncio.sleep(0.05)
+            await until_last_is(house.db, "reducing")
             said = await command(dsn, tmp_path, *words)
             assert said.code == 0, said.text
-            async with asyncio.timeout(40):
-                while (found := await changes(house.db))[-1].state != "active":
-                    await asyncio.sleep(0.05)
+            found = await until_last_is(house.db, "active")
             assert [(s.state, s.lifting) for s in found[1:]] == [("reducing", True), ("active", False)]
             assert found[1].reason == "the old build is back"
             assert (await command(dsn, tmp_path, *words)).text == "the global switch is not set"
