@@ -43,6 +43,7 @@ class Bare(msgspec.Struct):
 class NoLease:
     """Always ours."""
 
+    epoch = 1
     valid_until_ns = exits_until_ns = 1 << 62
     valid = True
 
