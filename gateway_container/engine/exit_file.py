@@ -8,12 +8,10 @@ this process when the database is back or from the next one that can read the fi
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from kopitra.domain.book import Book
 from kopitra.domain.errors import LeaseLost, QueueFull, StoreError, Unavailable
-from kopitra.domain.fold import fold
 from kopitra.domain.journal import KINDS, AlertRaised, Entry, FollowUp, SignalPlanned
 from kopitra.ports import Clock
 from kopitra.store.drafts import Committed, Draft, Duplicate, JournalRow
@@ -66,6 +64,8 @@ class Owner(NamedTuple):
 class _Kept(NamedTuple):
     record: ExitRecord
     entry: Entry
+    #: its place among everything that this process folded; 0: a predecessor's, before all of it
+    turn: int = 0
 
 
 class ExitLog:
@@ -87,8 +87,10 @@ class ExitLog:
         """Records that the journal does not hold yet."""
         return len(self._waiting)
 
-    def put(self, workspace: str, entry: Entry, signal_id: str | None = None) -> asyncio.Future[bool]:
-        """Write an entry to the file; act on it once the future says True.
+    def put(
+        self, workspace: str, entry: Entry, signal_id: str | None = None, turn: int = 0
+    ) -> asyncio.Future[bool]:
+        """Write an entry to the file; act on it once the future says True. `turn`: its place among all that was folded.
 
         Raises Unavailable without a file, LeaseLost past the grace, QueueFull beyond the bounds: nothing happened.
         """
@@ -96,7 +98,7 @@ class ExitLog:
             raise Unavailable("This process has no local exit file: exits wait for the database.")
         if self._clock.monotonic_ns() >= self._lease.exits_until_ns:
             raise LeaseLost("The lease and its exit grace are over: a successor acts, this process must not.")
-        return self._put(self._file, workspace, entry, signal_id)
+        return self._put(self._file, workspace, entry, signal_id, turn)
 
     def last_word(self, entry: AlertRaised) -> None:
         """What people must know of an end that the journal does not hear of any more."""
@@ -105,7 +107,7 @@ class ExitLog:
                 self._put(self._file, "", entry, None)
 
     def _put(
-        self, file: ExitFile, workspace: str, entry: Entry, signal_id: str | None
+        self, file: ExitFile, workspace: str, entry: Entry, signal_id: str | None, turn: int = 0
     ) -> asyncio.Future[bool]:
         kind = type(entry)
         record = ExitRecord(
@@ -120,13 +122,12 @@ class ExitLog:
         self._number += 1
         self.written += 1
         self._bytes += len(data)
-        self._waiting.append(_Kept(record, entry))
+        self._waiting.append(_Kept(record, entry, turn))
         return file.append(data)
 
-    def fold_waiting(self, book: Book) -> None:
-        """After the book was read again: what the journal does not hold yet, on top."""
-        for kept in self._waiting:
-            fold(book, kept.entry)
+    def folded(self) -> Iterator[tuple[int, Entry]]:
+        """What the journal does not hold yet, each with its turn."""
+        return ((kept.turn, kept.entry) for kept in self._waiting)
 
     def found(self, rows: Sequence[JournalRow]) -> None:
         """Rows that turned out to be durable after all: they need not be taken in again."""
@@ -134,12 +135,14 @@ class ExitLog:
         left = (kept for kept in self._waiting if kept.record.payload.encode() not in payloads)
         self._waiting = deque(left, maxlen=RECORDS_MAX)
 
-    async def bring(self, append: Append) -> list[str]:
-        """Take everything into the journal, in order; what people must be told. Raises Unavailable, LeaseLost or
-        QueueFull; what is left stays. A record that the journal can never hold is kept aside and holds up nothing."""
+    async def bring(self, append: Append, before: Callable[[int], Awaitable[None]]) -> list[str]:
+        """Take everything into the journal, in order, `before` each what was folded before its turn; what people must
+        be told. Raises Unavailable, LeaseLost or QueueFull; what is left stays. A record that the journal can never
+        hold is kept aside and holds up nothing."""
         said: list[str] = []
         while self._waiting:
             kept = self._waiting[0]
+            await before(kept.turn)
             try:
                 await append([_draft(kept.record)])
             except (Unavailable, LeaseLost):

@@ -12,7 +12,9 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from heapq import merge
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from gateway_container.engine.exit_file import ExitLog
 from gateway_container.engine.state import State
@@ -34,6 +36,14 @@ FACTS_MAX: Final = 256
 RETRY_S: Final = 0.25
 
 
+class Fact(NamedTuple):
+    """What happened. `turn`: its place among everything that was folded here: the journal keeps that order."""
+
+    turn: int
+    workspace: str
+    entry: Entry
+
+
 class Log:
     """The one place where entries enter the book."""
 
@@ -46,10 +56,12 @@ class Log:
         self._exits = exits
         self._bringing: asyncio.Task[None] | None = None
         self._on_broken = on_broken
-        self._backlog: deque[tuple[str, Entry]] = deque()  # bounded: BACKLOG_MAX in keep
+        self._backlog: deque[Fact] = deque()  # bounded: BACKLOG_MAX in keep
+        #: of the newest fact, and of the newest record of the exit file
+        self._turn = 0
         #: facts of the last few milliseconds, at most FACTS_MAX, and their bytes: made when a fact comes, because
         #: the next decision, which must be written behind them, is in more of a hurry
-        self._facts: list[tuple[str, Entry]] = []
+        self._facts: list[Fact] = []
         self._drafts: list[Draft] = []
         self._gathering: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -85,7 +97,7 @@ class Log:
         """Append decisions and fold them. Raises Unavailable or LeaseLost before anything changed."""
         if not self.accepting or self._exits.waiting:
             raise Unavailable("The gateway is reading its journal again; try again in a moment.")
-        self._write_facts()
+        self._catch_up()
         future = self._writer.append([self._draft(workspace, e, signal_id, record) for e in entries])
         self._writer.flush()  # the commit is on its way while the book and the orders' bytes are made
         self._unsettled += 1
@@ -101,7 +113,7 @@ class Log:
         """Like `decide` for one entry, and what it did to the book."""
         if not self.accepting or self._exits.waiting:
             raise Unavailable("The gateway is reading its journal again; try again in a moment.")
-        self._write_facts()
+        self._catch_up()
         future = self._writer.append([self._draft(workspace, entry, None, record)])
         self._unsettled += 1
         effect = fold(self._state.book, entry)
@@ -119,14 +131,20 @@ class Log:
         return self._writer.append([self._draft(workspace, entry, None, record)])
 
     def locally(
-        self, workspace: str, entry: Entry, *, signal_id: str | None = None, folded: bool = False
+        self,
+        workspace: str,
+        entry: Entry,
+        *,
+        signal_id: str | None = None,
+        folded: bool = False,
+        turn: int = 0,
     ) -> asyncio.Future[bool]:
         """Put what shrinks, cancels, protects or stops into the local exit file while the journal is away, and fold
-        it unless the book holds it already (`folded`). Act on it once the future says True.
+        it unless the book holds it already (`folded`; `turn`: when). Act on it once the future says True.
 
         Raises StoreError or QueueFull: neither the journal nor the file takes it now, and nothing happened.
         """
-        written = self._exits.put(workspace, entry, signal_id)
+        written = self._exits.put(workspace, entry, signal_id, turn or self._next_turn())
         if not folded:
             fold(self._state.book, entry)
             self.on_decided(entry)
@@ -145,10 +163,11 @@ class Log:
 
     def _surely(self, workspace: str, entry: Entry) -> asyncio.Future[bool]:
         """Into the journal, or into the file when the commit turns out unclear: an outage begins unannounced."""
-        self._write_facts()
+        self._catch_up()
         future = self._writer.append([self._draft(workspace, entry, None, None)])
         self._unsettled += 1
         fold(self._state.book, entry)
+        turn = self._next_turn()
         safe: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def settled(done: asyncio.Future[Committed]) -> None:
@@ -157,9 +176,9 @@ class Log:
                 _tell(safe, told=True)
                 return
             try:
-                written = self.locally(workspace, entry, folded=True)
+                written = self.locally(workspace, entry, folded=True, turn=turn)
             except (StoreError, QueueFull):
-                self.keep(workspace, entry)
+                self._keep(Fact(turn, workspace, entry))
                 _tell(safe, told=False)
                 return
             written.add_done_callback(lambda end: _tell(safe, told=not end.cancelled() and end.result()))
@@ -174,16 +193,17 @@ class Log:
     def note(self, workspace: str, entry: Entry) -> Effect:
         """Fold a fact now and append it; never raises."""
         effect = fold(self._state.book, entry)
+        fact = Fact(self._next_turn(), workspace, entry)
         if self._backlog or not self.accepting or self._exits.waiting:
-            self.keep(workspace, entry)
+            self._keep(fact)
         else:
-            self._append_fact(workspace, entry)
+            self._append_fact(fact)
         return effect
 
-    def _append_fact(self, workspace: str, entry: Entry) -> None:
+    def _append_fact(self, fact: Fact) -> None:
         """Facts gather for a few milliseconds: the connection stays free for the next decision."""
-        self._facts.append((workspace, entry))
-        self._drafts.append(self._draft(workspace, entry, None, None))
+        self._facts.append(fact)
+        self._drafts.append(self._draft(fact.workspace, fact.entry, None, None))
         if len(self._facts) >= FACTS_MAX:
             self._write_facts()
         elif self._gathering is None:
@@ -206,22 +226,44 @@ class Log:
         self._unsettled += 1
         future.add_done_callback(lambda done: self._noted(done, facts))
 
-    def _noted(self, future: asyncio.Future[Committed], facts: list[tuple[str, Entry]]) -> None:
+    def _catch_up(self) -> None:
+        """Before a decision: whatever was folded before it."""
+        if self._backlog and self._writer.available:
+            self._append_backlog()
+        self._write_facts()
+
+    def _append_backlog(self) -> None:
+        waiting, self._backlog = self._backlog, deque()  # bounded: BACKLOG_MAX in _keep
+        for fact in waiting:
+            self._append_fact(fact)
+
+    def _noted(self, future: asyncio.Future[Committed], facts: list[Fact]) -> None:
         self._unsettled -= 1
         # A fact may be journalled twice after an unclear commit: folding it twice changes nothing (execution ids).
         if not future.cancelled() and isinstance(future.exception(), Unavailable):
             self._keep_all(facts)
 
-    def _keep_all(self, facts: list[tuple[str, Entry]]) -> None:
-        for workspace, entry in facts:
-            self.keep(workspace, entry)
+    def _keep_all(self, facts: list[Fact]) -> None:
+        for fact in facts:
+            self._keep(fact)
 
     def keep(self, workspace: str, entry: Entry) -> None:
         """Journal later, when the database is back, what is in the book already and is being acted upon."""
+        self._keep(Fact(self._next_turn(), workspace, entry))
+
+    def _next_turn(self) -> int:
+        self._turn += 1
+        return self._turn
+
+    def _keep(self, fact: Fact) -> None:
         if len(self._backlog) >= BACKLOG_MAX:
             self._backlog.popleft()
             self._on_broken("the backlog of facts is full: some will be missing from the journal")
-        self._backlog.append((workspace, entry))
+        # Facts of a commit that failed come back behind newer ones: mostly none, a batch at most.
+        place = len(self._backlog)
+        while place and self._backlog[place - 1].turn > fact.turn:
+            place -= 1
+        self._backlog.insert(place, fact)
         self._retry_later()
 
     def _retry_later(self) -> None:
@@ -229,9 +271,21 @@ class Log:
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._flush)
 
     async def bring_exits(self) -> None:
-        """Take what was sent without the journal into it, before anything else. Raises Unavailable or LeaseLost."""
-        for text in await self._exits.bring(self._writer.append):
+        """Take what was sent without the journal into it, and before each what was folded before it: what drops a held
+        close means nothing before the fact that made it held again. Raises Unavailable or LeaseLost."""
+        for text in await self._exits.bring(self._writer.append, self._append_before):
             self.keep("", AlertRaised("exit-file", text))
+
+    async def _append_before(self, turn: int) -> None:
+        """They stay in the backlog until they are durable."""
+        older = [fact for fact in self._backlog if fact.turn < turn]
+        for start in range(0, len(older), FACTS_MAX):
+            part = older[start : start + FACTS_MAX]
+            await self._writer.append([self._draft(f.workspace, f.entry, None, None) for f in part])
+            durable = {fact.turn for fact in part}
+            self._backlog = deque(
+                fact for fact in self._backlog if fact.turn not in durable
+            )  # bounded: it shrinks
 
     async def _bring(self) -> None:
         with contextlib.suppress(StoreError, QueueFull):
@@ -249,14 +303,12 @@ class Log:
             if self._bringing is None:
                 self._bringing = asyncio.get_running_loop().create_task(self._bring(), name="exits")
             return
-        waiting, self._backlog = self._backlog, deque()  # bounded: BACKLOG_MAX in keep
-        for workspace, entry in waiting:
-            self._append_fact(workspace, entry)
+        self._append_backlog()
 
     def refold_backlog(self) -> None:
         """After the book was read again: what the journal does not hold yet is folded on top."""
-        self._exits.fold_waiting(self._state.book)
-        for _, entry in self._backlog:
+        facts = ((fact.turn, fact.entry) for fact in self._backlog)
+        for _, entry in merge(self._exits.folded(), facts, key=itemgetter(0)):
             fold(self._state.book, entry)
 
     def _draft(
@@ -276,9 +328,9 @@ class Log:
         if self._bringing is not None:
             self._bringing.cancel()
         if self._backlog and self._writer.available and not self._exits.waiting:
-            waiting, self._backlog = list(self._backlog), deque()  # bounded: BACKLOG_MAX in keep
+            waiting, self._backlog = list(self._backlog), deque()  # bounded: BACKLOG_MAX in _keep
             self._facts = waiting
-            self._drafts = [self._draft(w, e, None, None) for w, e in waiting]
+            self._drafts = [self._draft(fact.workspace, fact.entry, None, None) for fact in waiting]
             self._write_facts()
 
 

@@ -14,8 +14,10 @@ from kopitra.domain.errors import QueueFull
 
 #: legs (followers of a signal) whose decision is not durable and written yet; one signal may exceed it, no second one
 LEGS_MAX: Final = 160
-#: signals that wait; more are refused at once: few, so that each is let in long before its time is over
-WAITING_MAX: Final = 8
+#: signals that wait: what comes while the loop was busy for a moment
+WAITING_MAX: Final = 48
+#: how many of them stay once that was not enough: more would only grow old, because the refusals take the loop too
+WAITING_IN_A_FLOOD: Final = 8
 #: seconds that one waits at most, where a single signal has hundreds of followers
 WAIT_S: Final = 0.5
 
@@ -23,11 +25,13 @@ WAIT_S: Final = 0.5
 class Turnstile:
     """Counts legs under way. Only the event loop touches it."""
 
-    __slots__ = ("_legs", "_waiting")
+    __slots__ = ("_flooded", "_legs", "_waiting")
 
     def __init__(self) -> None:
         self._legs = 0
         self._waiting: deque[asyncio.Future[None]] = deque(maxlen=WAITING_MAX)
+        #: more came than may wait, and not all who waited then have been let in
+        self._flooded = False
 
     @property
     def crowded(self) -> bool:
@@ -36,7 +40,9 @@ class Turnstile:
 
     async def wait(self) -> None:
         """Return when it is this one's turn. Raises QueueFull when it is not in time, or too many wait."""
-        if len(self._waiting) >= WAITING_MAX:
+        self._flooded = self._flooded and bool(self._waiting)
+        if len(self._waiting) >= (WAITING_IN_A_FLOOD if self._flooded else WAITING_MAX):
+            self._flood()
             raise _refusal()
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
@@ -51,6 +57,13 @@ class Turnstile:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(turn)
             loop.call_soon(self._let_in)  # behind this one's own entering, or instead of it
+
+    def _flood(self) -> None:
+        self._flooded = True
+        while len(self._waiting) > WAITING_IN_A_FLOOD:
+            turn = self._waiting.pop()
+            if not turn.done():
+                turn.set_exception(_refusal())
 
     def entered(self, legs: int) -> None:
         """A signal with so many legs is being decided."""

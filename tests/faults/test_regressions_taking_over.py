@@ -186,3 +186,10 @@ def test_a_lost_close_of_a_known_list_is_counted_again() -> None:
     much then was nobody's, and nobody closed it; the whole seed, because it takes all of that."""
     hush()
     assert broken(run_plan(make_plan(5486))) == []
+
+
+def test_a_journal_that_was_away_keeps_the_order_of_the_book() -> None:
+    """I-12: a held close was proved unsent, then dropped by way of the exit file, which was journalled first: read
+    again, the close was still held. The whole seed; the order itself: tests/unit/gateway/test_log_order.py."""
+    hush()
+    assert broken(run_plan(make_plan(5856))) == []

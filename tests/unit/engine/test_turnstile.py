@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway_container.engine.turnstile import LEGS_MAX, WAIT_S, WAITING_MAX, Turnstile
+from gateway_container.engine.turnstile import LEGS_MAX, WAIT_S, WAITING_IN_A_FLOOD, WAITING_MAX, Turnstile
 from kopitra.domain.errors import QueueFull
 
 
@@ -51,12 +51,36 @@ async def test_who_finds_no_room_in_time_is_refused() -> None:
     await stile.wait()  # nothing of it is left
 
 
-async def test_no_more_wait_than_may() -> None:
+async def test_a_flood_leaves_few_waiting_until_they_are_in() -> None:
     stile = Turnstile()
     stile.entered(LEGS_MAX)
     waiting = [asyncio.create_task(stile.wait()) for _ in range(WAITING_MAX)]
     await asyncio.sleep(0)
+    assert not any(one.done() for one in waiting), "a moment's crowd waits"
+    with pytest.raises(QueueFull):
+        await stile.wait()
+    await asyncio.wait(waiting[WAITING_IN_A_FLOOD:])
+    assert [type(one.exception()) for one in waiting[WAITING_IN_A_FLOOD:]] == [QueueFull] * (
+        WAITING_MAX - WAITING_IN_A_FLOOD
+    )
     with pytest.raises(QueueFull):
         await stile.wait()
     stile.left(LEGS_MAX)
+    await asyncio.gather(*waiting[:WAITING_IN_A_FLOOD])
+    stile.entered(LEGS_MAX)
+    again = asyncio.create_task(stile.wait())
+    await asyncio.sleep(0)
+    assert not again.done(), "the flood is over"
+    stile.left(LEGS_MAX)
+    await again
+
+
+async def test_nobody_slips_in_before_those_who_wait() -> None:
+    stile = Turnstile()
+    stile.entered(LEGS_MAX)
+    waiting = [asyncio.create_task(stile.wait()) for _ in range(2)]
+    await asyncio.sleep(0)
+    stile.left(LEGS_MAX)
+    assert stile.crowded, "there is room, and somebody was here before"
     await asyncio.gather(*waiting)
+    assert not stile.crowded

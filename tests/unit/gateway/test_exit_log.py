@@ -52,6 +52,7 @@ class Rows:
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
+        self.turns: list[int] = []
         self.away = False
 
     async def append(self, drafts: Sequence[Draft]) -> Committed:
@@ -67,6 +68,9 @@ class Rows:
             )
         self.drafts.append(draft)
         return Committed((), ())
+
+    async def before(self, turn: int) -> None:
+        self.turns.append(turn)
 
     @property
     def entries(self) -> list[str]:
@@ -97,7 +101,7 @@ async def test_the_next_holder_takes_a_plan_as_it_is_and_only_once() -> None:
         paper.data = left
         successor = log(paper, 4)
         await successor.load()
-        await successor.bring(rows.append)
+        await successor.bring(rows.append, rows.before)
         assert (successor.waiting, paper.data) == (0, b"")
     assert rows.entries == ["SignalPlanned"]
     assert rows.drafts[0].signal_id == planned.signal.signal_id
@@ -112,7 +116,7 @@ async def test_after_another_holder_only_the_orders_of_a_plan_are_facts() -> Non
         successor = log(paper, 5)
         await successor.load()
         left = paper.data
-        await successor.bring(rows.append)
+        await successor.bring(rows.append, rows.before)
         paper.data = left
     assert rows.entries == ["FollowUp"]
     other = World([rule("a1")])
@@ -135,10 +139,10 @@ async def test_an_import_that_is_cut_short_goes_on_where_it_stopped() -> None:
         await exits.put("w", AlertRaised("test", text))
     rows.away = True
     with pytest.raises(Unavailable):
-        await exits.bring(rows.append)
+        await exits.bring(rows.append, rows.before)
     assert (exits.waiting, bool(paper.data)) == (2, True)
     rows.away = False
-    await exits.bring(rows.append)
+    await exits.bring(rows.append, rows.before)
     assert (rows.entries, paper.data) == (["AlertRaised"] * 2, b"")
 
 

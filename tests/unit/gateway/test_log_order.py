@@ -1,0 +1,102 @@
+"""The journal keeps the order in which this process folded, whichever way an entry took while it was away (I-12)."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from gateway_container.engine.exit_file import ExitLog, Owner
+from gateway_container.engine.log import RETRY_S, Log
+from gateway_container.engine.state import State
+from kopitra.domain.book import Book
+from kopitra.domain.errors import Unavailable
+from kopitra.domain.journal import AlertRaised
+from kopitra.store.drafts import Committed, Draft
+from kopitra.store.encoding import Decoder
+from kopitra.store.journal import JournalWriter
+from tests.unit.gateway.test_exit_log import Paper
+
+READER = Decoder(AlertRaised)
+
+
+class Journal:
+    """A writer whose database may be away."""
+
+    def __init__(self) -> None:
+        self.available = True
+        self.texts: list[str] = []
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def append(self, drafts: Sequence[Draft]) -> asyncio.Future[Committed]:
+        if not self.available:
+            raise Unavailable("away")
+        self.texts += [READER(draft.payload).text for draft in drafts]
+        done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        done.set_result(Committed((), ()))
+        return done
+
+
+def said(text: str) -> AlertRaised:
+    return AlertRaised("test", text)
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+@pytest.fixture
+def log(journal: Journal) -> Log:
+    paper = Paper()
+    clock = SimpleNamespace(now=lambda: datetime(2026, 11, 20, 15, 0, tzinfo=UTC))
+    state = cast("State", SimpleNamespace(book=Book(), clock=clock))
+    exits = ExitLog(paper, Owner("main", 2), paper, paper)
+    return Log(state, cast("JournalWriter", journal), exits, lambda _: None)
+
+
+async def until_written(journal: Journal, count: int) -> None:
+    async with asyncio.timeout(20 * RETRY_S):
+        while len(journal.texts) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_preceded_an_exit_of_the_local_file_precedes_it_in_the_journal(
+    log: Log, journal: Journal
+) -> None:
+    journal.available = False
+    log.keep("w", said("1"))
+    assert await log.locally("w", said("2"))
+    log.note("w", said("3"))
+    assert await log.locally("w", said("4"))
+    log.note("w", said("5"))
+    journal.available = True
+    await until_written(journal, 5)
+    assert journal.texts == ["1", "2", "3", "4", "5"]
+
+
+async def test_a_decision_stands_behind_the_facts_that_waited(log: Log, journal: Journal) -> None:
+    journal.available = False
+    log.keep("w", said("1"))
+    with pytest.raises(Unavailable):
+        log.decide("w", said("refused"))
+    journal.available = True
+    await log.decide("w", said("2"))
+    assert journal.texts == ["1", "2"]
+
+
+async def test_facts_of_a_commit_that_failed_go_before_those_that_came_meanwhile(
+    log: Log, journal: Journal
+) -> None:
+    log.note("w", said("1"))  # gathers for some milliseconds
+    journal.available = False
+    log.keep("w", said("2"))
+    log.stop()  # what has gathered is written, and cannot be
+    journal.available = True
+    log.keep("w", said("3"))
+    await until_written(journal, 3)
+    assert journal.texts == ["1", "2", "3"]
