@@ -283,9 +283,8 @@ class Log:
             part = older[start : start + FACTS_MAX]
             await self._writer.append([self._draft(f.workspace, f.entry, None, None) for f in part])
             durable = {fact.turn for fact in part}
-            self._backlog = deque(
-                fact for fact in self._backlog if fact.turn not in durable
-            )  # bounded: it shrinks
+            left = (fact for fact in self._backlog if fact.turn not in durable)
+            self._backlog = deque(left)  # bounded: it shrinks
 
     async def _bring(self) -> None:
         with contextlib.suppress(StoreError, QueueFull):
