@@ -18,7 +18,7 @@ from bench.fleet import KEY_ID, KEY_RATE, KEY_SECRET, LEADER, LIMITS, WORKSPACE,
 from brokers import registry
 from gateway_container.api.doors import Doors, KeyGrant
 from gateway_container.app import build_app
-from gateway_container.compose import listen, tame_collector
+from gateway_container.compose import KEEP_ALIVE_S, listen, tame_collector
 from gateway_container.config_source import Grants
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
@@ -130,7 +130,13 @@ async def run(bare: Bare) -> None:
     )
     sockets = [listen("127.0.0.1", 0)]
     config = uvicorn.Config(
-        build_app(doors), loop="none", http="httptools", lifespan="off", access_log=False, log_config=None
+        build_app(doors),
+        loop="none",
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     await sessions_up(machine)
     tame_collector()
