@@ -43,8 +43,8 @@ from kopitra.telemetry import Metrics
 
 #: seconds for requests under way after SIGTERM
 REQUESTS_S: Final = 3
-#: seconds that an idle connection stays: longer than an ingress keeps it (Azure's 240 [unconfirmed]), because the signal
-#: that meets a close on its way is a reset for its sender
+#: seconds that an idle connection stays: longer than an ingress keeps it (Azure's 240 [unconfirmed]), because the
+#: signal that meets a close on its way is a reset for its sender
 KEEP_ALIVE_S: Final = 300
 #: allocations between two collections of young objects: the hot path makes no cycles worth looking for often
 GC_YOUNG: Final = 50_000
