@@ -13,7 +13,7 @@ from gateway_container.engine.exit_file import ExitLog
 from gateway_container.engine.fanout import Fanout
 from gateway_container.engine.flip_guard import FlipGuard, Held, Judged
 from gateway_container.engine.last_look import LastLook
-from gateway_container.engine.log import Log
+from gateway_container.engine.log import Fact, Log
 from gateway_container.engine.lookup import Lookup
 from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.recovery import Refold
@@ -22,7 +22,6 @@ from kopitra.domain import attribution, news
 from kopitra.domain.book import Book
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.fanout import FanoutPlan
-from kopitra.domain.journal import Entry
 from kopitra.domain.orders import ZERO, ChildOrder, OrderIntent
 from kopitra.domain.way_out import WayOut
 from kopitra.ports import Forecast
@@ -163,10 +162,10 @@ def unclear_commits_are_believed(knife: Knife) -> None:
 def facts_do_not_wait(knife: Knife) -> None:
     """What a broker said while the database was away is not kept for the journal."""
 
-    def keep(_self: Log, _workspace: str, _entry: Entry) -> None:
+    def keep(_self: Log, _fact: Fact) -> None:
         """Lost."""
 
-    knife.swap(Log, "keep", keep)
+    knife.swap(Log, "_keep", keep)
 
 
 def exit_files_are_not_read(knife: Knife) -> None:
