@@ -5,6 +5,7 @@ from typing import Final
 
 from tests.faults import cuts_engine as engine
 from tests.faults import cuts_rules as rules
+from tests.faults.ablations_flatten import FLATTENS
 from tests.faults.trials import Ablation, Cards, Crashes, Directed, Seeds
 
 _ENGINE: Final = "gateway_container/engine"
@@ -361,6 +362,7 @@ ABLATIONS: Final = (
         ("I-06", "R-091"),
         Cards((f"{_UNIT}/domain/test_switch_machine.py",)),
     ),
+    *FLATTENS,
 )
 
 BY_NAME: Final[Mapping[str, Ablation]] = {one.name: one for one in ABLATIONS}

@@ -1,0 +1,49 @@
+"""What a flatten must have, taken out: time for its own closes, the account to itself, and lists it may believe.
+
+That an account has one run is no row here: two would close once too, because a run judges by every close of ours.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from gateway_container.engine import flatten_run, last_look
+from gateway_container.engine.flatten import Flattener
+from tests.faults.knife import Knife, always
+from tests.faults.trials import Ablation, Cards
+
+_RUN: Final = "gateway_container/engine/flatten_run.py"
+_CARDS: Final = Cards(("tests/faults/test_regressions_flattens.py",))
+
+
+def closes_get_no_time(knife: Knife) -> None:
+    """A flatten's own close is canceled with everything else that works."""
+    knife.swap(flatten_run, "PATIENCE_S", (0.0,))
+
+
+def leaders_close_beside_it(knife: Knife) -> None:
+    """A leader's exit leaves while a flatten closes the same."""
+    knife.swap(last_look, "is_flattening", always(result=False))
+
+
+def a_successor_believes_any_list(knife: Knife) -> None:
+    """A process that has just begun takes a list that lags behind its start for the truth."""
+    init = vars(Flattener)["__init__"]
+
+    def born_long_ago(self: Flattener, *parts: object) -> None:
+        init(self, *parts)
+        self._parts = replace(self._parts, born_ns=0)
+
+    knife.swap(Flattener, "__init__", born_long_ago)
+
+
+FLATTENS: Final = (
+    Ablation("a flatten waits for its closes", _RUN, closes_get_no_time, ("R-094",), _CARDS),
+    Ablation(
+        "a flatten has the account to itself",
+        "gateway_container/engine/last_look.py",
+        leaders_close_beside_it,
+        ("R-012", "R-095"),
+        _CARDS,
+    ),
+    Ablation("first lists of a successor", _RUN, a_successor_believes_any_list, ("R-004", "R-095"), _CARDS),
+)
