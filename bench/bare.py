@@ -25,7 +25,7 @@ from gateway_container.engine.config import AccountConfig, GatewayConfig, Leader
 from gateway_container.engine.machine import Identity, Machine, Supplies
 from gateway_container.replica import sessions_up
 from kopitra.clock import SystemClock
-from kopitra.store.drafts import Committed, Draft, JournalRow
+from kopitra.store.drafts import Committed, Draft, Head, JournalRow
 from kopitra.store.journal import JournalWriter
 from kopitra.store.keys import hash_secret
 from kopitra.store.lease import Lease
@@ -53,6 +53,11 @@ class NoStore:
 
     def __init__(self) -> None:
         self.available, self.waiting_rows, self._seq = True, 0, 0
+
+    @property
+    def head(self) -> Head:
+        """Nothing is kept, so that nothing need be snapshotted."""
+        return Head()
 
     def flush(self) -> None:
         """Nothing waits."""
