@@ -18,6 +18,7 @@ import structlog
 
 from gateway_container.engine.last_look import SUPERSEDED, Lease
 from gateway_container.engine.queue import Place
+from gateway_container.engine.seldom import Seldom
 from gateway_container.engine.state import State
 from kopitra.domain.book import Book, Position
 from kopitra.domain.executions import ExecutionReport
@@ -43,8 +44,6 @@ EXECUTIONS_MAX: Final = 50_000
 LOOK_EVERY_S: Final = 1.0
 #: looks between two counts of what was planned and not written
 LOOKS_PER_COUNT: Final = 60
-#: nanoseconds in which the same break is told once
-TELL_AGAIN_NS: Final = 60_000_000_000
 #: nanoseconds between two lists that must name an order
 UNLISTED_NS: Final = 10_000_000_000
 _AT_BROKER: Final[frozenset[OrderState]] = frozenset({"acked", "working", "partial"})
@@ -97,7 +96,7 @@ class Assertions:
         self._marks: dict[str, Measure] = {}  # bounded: accounts with limits
         #: order that works by the book and was not listed -> when that was seen first (monotonic)
         self._unlisted: dict[str, int] = {}  # bounded: open orders of the book
-        self._told: dict[tuple[str, str], int] = {}  # bounded: invariants x accounts
+        self._told = Seldom()
 
     def attach(self, means: Means) -> None:
         """With what a break is answered; before that nothing leaves."""
@@ -323,10 +322,7 @@ class Assertions:
         if means is None:
             return
         means.counts[invariant] += 1
-        now_ns = self._state.clock.monotonic_ns()
-        told_ns = self._told.get((invariant, account_id))
-        if told_ns is not None and now_ns - told_ns < TELL_AGAIN_NS:
+        if not self._told.is_due((invariant, account_id), self._state.clock.monotonic_ns()):
             return
-        self._told[invariant, account_id] = now_ns
         _log.critical("invariant_broken", invariant=invariant, account_id=account_id, text=text)
         means.alert(f"invariant-{invariant.lower()}", text, account_id, name)

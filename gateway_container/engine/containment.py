@@ -12,11 +12,10 @@ from typing import Final
 import structlog
 
 from gateway_container.engine.log import Log
+from gateway_container.engine.seldom import Seldom
 from gateway_container.engine.state import State
 from kopitra.domain.journal import AlertRaised, EntriesBlocked
 
-#: nanoseconds in which the same failure of one account is told once
-TELL_AGAIN_NS: Final = 60_000_000_000
 #: the alerts' codes
 ACCOUNT_FAILED: Final = "account-failed"
 TASK_DEAD: Final = "task-dead"
@@ -39,7 +38,7 @@ class Containment:
         self._state = state
         self._log = log
         self._stop_entries = stop_entries
-        self._told: dict[tuple[str, str], int] = {}  # bounded: accounts of the configuration x loops
+        self._told = Seldom()
 
     def failed(self, account_id: str, what: str, error: Exception) -> None:
         """Something that is done for every account failed for this one: it is halted with the reason (R-020)."""
@@ -47,11 +46,8 @@ class Containment:
         why = f"{what} failed ({type(error).__name__}): read the log, repair the cause, then lift the block"
         if account_id not in self._state.book.blocked:
             self._log.note(workspace, EntriesBlocked(account_id, why))
-        now_ns = self._state.clock.monotonic_ns()
-        told_ns = self._told.get((account_id, what))
-        if told_ns is not None and now_ns - told_ns < TELL_AGAIN_NS:
+        if not self._told.is_due((account_id, what), self._state.clock.monotonic_ns()):
             return
-        self._told[account_id, what] = now_ns
         _log.error("account_failed", account=account_id, what=what, exc_info=error)
         self._log.note(workspace, AlertRaised(ACCOUNT_FAILED, f"{why}; its exits go on", account_id))
 

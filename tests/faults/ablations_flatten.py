@@ -1,18 +1,32 @@
-"""What a flatten must have, taken out: time for its own closes, the account to itself, and lists it may believe.
-
-That an account has one run is no row here: two would close once too, because a run judges by every close of ours.
+"""What a flatten must have, taken out: one run per account, time for its own closes, the account to itself, and lists
+that it may believe.
 """
 
 from dataclasses import replace
 from typing import Final
 
 from gateway_container.engine import flatten_run, last_look
-from gateway_container.engine.flatten import Flattener
+from gateway_container.engine.flatten import Flattener, FlattenRun
 from tests.faults.knife import Knife, always
 from tests.faults.trials import Ablation, Cards
 
 _RUN: Final = "gateway_container/engine/flatten_run.py"
 _CARDS: Final = Cards(("tests/faults/test_regressions_flattens.py",))
+#: two runs close once too, because each judges by every close of ours; but who asked second would be told other things
+_AT_WORK: Final = Cards(
+    ("tests/integration/gateway/test_flattens_at_work.py::test_two_flattens_of_one_account_are_one_run",)
+)
+
+
+def each_request_runs_alone(knife: Knife) -> None:
+    """A second request for an account does not join the run that is under way."""
+    ask = vars(Flattener)["_ask"]
+
+    def alone(self: Flattener, run: FlattenRun, account_id: str) -> None:
+        self._jobs.pop(account_id, None)
+        ask(self, run, account_id)
+
+    knife.swap(Flattener, "_ask", alone)
 
 
 def closes_get_no_time(knife: Knife) -> None:
@@ -37,6 +51,13 @@ def a_successor_believes_any_list(knife: Knife) -> None:
 
 
 FLATTENS: Final = (
+    Ablation(
+        "one flatten per account",
+        "gateway_container/engine/flatten.py",
+        each_request_runs_alone,
+        ("R-094",),
+        _AT_WORK,
+    ),
     Ablation("a flatten waits for its closes", _RUN, closes_get_no_time, ("R-094",), _CARDS),
     Ablation(
         "a flatten has the account to itself",

@@ -35,6 +35,9 @@ class HandOvers(msgspec.Struct):
     clean_gap_p95_s: float | None
     dirty_exits_max_s: float | None
     dirty_entries_max_s: float | None
+    #: of those that had to wait for an order of unknown fate, which is found out about first
+    dirty_exits_behind_doubts_max_s: float | None
+    dirty_entries_behind_doubts_max_s: float | None
     double_sends: int
     lost: int
 
@@ -149,7 +152,8 @@ def _handed_over(path: Path, name: str) -> list[tuple[str, ...]]:
     text = (
         f"{found.signals:,} signals at a lease of {found.lease_ttl_s:g} s and a grace of {found.exit_grace_s:g} s; "
         f"clean gap p95 {_s(found.clean_gap_p95_s)}, dirty gap at most {_s(found.dirty_exits_max_s)} for exits, "
-        f"{_s(found.dirty_entries_max_s)} for entries"
+        f"{_s(found.dirty_entries_max_s)} for entries; behind orders in doubt "
+        f"{_s(found.dirty_exits_behind_doubts_max_s)} and {_s(found.dirty_entries_behind_doubts_max_s)}"
     )
     return [
         (

@@ -63,8 +63,11 @@ async def test_two_flattens_of_one_account_are_one_run(dsn: str, broker: str) ->
         await world.holds(a=2)
         await world.sim("a").settings(fill_delay_ms=300)
         one, two = await begun(world), await begun(world)
-        assert two().detail == one().detail
+        await world.until(lambda: closes(world), "a close on its way")
+        # The sentence of the run, not one like it: of two runs the second would only wait for the first one's close.
+        assert two().detail == one().detail == "0 orders to cancel, 1 positions"
         await world.until(lambda: one().state == two().state == "flat_confirmed", "both flat")
+        assert two().detail == one().detail, "the two reads that confirmed it"
         assert await traded(world) == [("buy", 2), ("sell", 2)]
         assert closes(world) == 1
 

@@ -5,8 +5,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import cast
 
-from gateway_container.engine.containment import ACCOUNT_FAILED, TASK_DEAD, TELL_AGAIN_NS, Containment
+from gateway_container.engine.containment import ACCOUNT_FAILED, TASK_DEAD, Containment
 from gateway_container.engine.log import Log
+from gateway_container.engine.seldom import TELL_AGAIN_NS
 from gateway_container.engine.state import State
 from kopitra.domain.fold import fold
 from kopitra.domain.journal import AlertRaised, EntriesBlocked, Entry
