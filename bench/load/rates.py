@@ -108,7 +108,8 @@ def rate(lab: Lab) -> Iterator[Figure]:
         tried[per_s] = found
         return found.holds
 
-    best = largest(RATES, holds)
+    goal = RATES.index(GOAL_RATE)
+    best = largest(RATES[goal:] if first.holds else RATES[:goal], holds)
     whole: dict[int, Run] = {}
     while best and len(whole) < WHOLE_RUNS_MAX:
         whole[best] = _fresh_run(lab, best, sizes.rate_s)

@@ -31,7 +31,7 @@ SIZES: Final[dict[str, Sizes]] = {
         stall_s=1, stall_rounds=1, desk_s=6, accounts=4, resting=2, doubts=2,
     ),
     "bench": Sizes(
-        eas=1000, beat_every_s=5, idle_s=15, reconnect_s=10, burst=1000, settle_s=5, rate_s=60, probe_s=5,
+        eas=1000, beat_every_s=5, idle_s=10, reconnect_s=10, burst=1000, settle_s=5, rate_s=20, probe_s=5,
         stall_s=2, stall_rounds=3, desk_s=24, accounts=200, resting=10, doubts=50,
     ),
     "full": Sizes(
