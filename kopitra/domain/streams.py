@@ -79,7 +79,7 @@ class LeaderStream:
     stale: bool = False
     missing: OrderedDict[int, None] = field(default_factory=OrderedDict[int, None])
     told: OrderedDict[Told, None] = field(default_factory=OrderedDict[Told, None])
-    #: leader orders whose entry was told
+    #: leader orders whose entry was told, and no close since
     opened: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
     #: closed or canceled leader orders, with the number of the act that did it
     tombstones: OrderedDict[str, int | None] = field(default_factory=OrderedDict[str, "int | None"])
@@ -115,12 +115,12 @@ def judge(signal: Signal, stream: LeaderStream | None, knows: Callable[[str], bo
     if signal.action in _OPENS and order_id is not None:
         if _is_buried(stream, order_id, sequence):
             return "superseded"
-        if told_of(signal) in stream.told:
+        if _is_told(stream, signal):
             return "semantic_duplicate"
     if signal.action == "replace":
         moved = signal.orig_leader_order_id or order_id or ""
         if moved not in stream.opened and not knows(moved):
-            return "superseded" if _is_buried(stream, moved, sequence) else "parked"
+            return "superseded" if moved in stream.tombstones else "parked"
     gap = sequence is not None and stream.sequence and sequence > stream.sequence + 1
     unsure = (gap or stream.incomplete) and signal.leader_position is None
     return "sequence_gap" if unsure and signal.action in _OPENS else _unheard(signal, stream)
@@ -144,6 +144,13 @@ def _is_buried(stream: LeaderStream, order_id: str, sequence: int | None) -> boo
         return False
     closed = stream.tombstones[order_id]
     return sequence is None or closed is None or sequence < closed
+
+
+def _is_told(stream: LeaderStream, signal: Signal) -> bool:
+    """An order is entered once, whatever number tells it: two copies of an EA need not count alike."""
+    if signal.action == "enter" and not signal.is_fill and signal.leader_order_id in stream.opened:
+        return True
+    return told_of(signal) in stream.told
 
 
 def waits(signal: Signal, stream: LeaderStream | None) -> bool:
@@ -189,6 +196,7 @@ def heard(signal: Signal, stream: LeaderStream, verdict: Verdict) -> None:
         _remember(stream.opened, told.leader_order_id, None, TOLD_MAX)
         stream.parked.pop(told.leader_order_id, None)
     if order_id is not None and signal.action in _CLOSES:
+        stream.opened.pop(order_id, None)
         _remember(stream.tombstones, order_id, signal.sequence, TOMBSTONES_MAX)
 
 

@@ -48,6 +48,21 @@ class TestToldTwice:
         entered(world, "t2")
         assert world.held() == 2
 
+    def test_a_copy_that_counts_ahead_does_not_enter_the_ticket_again(self, world: World) -> None:
+        entered(world, sequence=1)
+        leg = world.leg("enter", side="buy", quantity=d(1), leader_order_id="t1", sequence=2, leader_position=d(1))
+        assert (leg.outcome, leg.reason) == ("skipped", "semantic_duplicate")
+        world.settle()
+        assert world.held() == 1
+
+    def test_a_ticket_that_was_closed_may_be_entered_under_a_later_number(self, world: World) -> None:
+        entered(world, sequence=1)
+        world.leg("exit", leader_order_id="t1", sequence=2)
+        world.settle()
+        assert world.held() == 0
+        entered(world, sequence=3)
+        assert world.held() == 1
+
     def test_one_ticket_with_two_numbers_of_the_sender_are_two_acts(self, world: World) -> None:
         entered(world, sequence=1)
         assert (
