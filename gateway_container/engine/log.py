@@ -10,7 +10,7 @@ journal does not say: `on_broken` asks for the book to be folded anew from the j
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from heapq import merge
 from operator import itemgetter
@@ -187,8 +187,21 @@ class Log:
         return safe
 
     def found(self, rows: Sequence[JournalRow]) -> None:
-        """Rows that are durable although their owner was told otherwise."""
+        """Rows that are durable although their owner was told otherwise: one turn later, when all who were told so have
+        put back what they mean to write again."""
+        asyncio.get_running_loop().call_soon(self._found, rows)
+
+    def _found(self, rows: Sequence[JournalRow]) -> None:
+        """Each row stands for one fact: folding one twice is not always harmless."""
         self._exits.found(rows)
+        written = Counter((row.entry, row.payload) for row in rows)
+        waiting, self._backlog = self._backlog, deque()  # bounded: it shrinks
+        for fact in waiting:
+            key = (type(fact.entry).__name__, encode(fact.entry))
+            if written[key]:
+                written[key] -= 1
+            else:
+                self._backlog.append(fact)
 
     def note(self, workspace: str, entry: Entry) -> Effect:
         """Fold a fact now and append it; never raises."""
@@ -239,7 +252,7 @@ class Log:
 
     def _noted(self, future: asyncio.Future[Committed], facts: list[Fact]) -> None:
         self._unsettled -= 1
-        # A fact may be journalled twice after an unclear commit: folding it twice changes nothing (execution ids).
+        # After an unclear commit it may be durable: then `found` takes it out of the backlog again.
         if not future.cancelled() and isinstance(future.exception(), Unavailable):
             self._keep_all(facts)
 

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from kopitra.domain.attribution import close_by_hand
+from kopitra.domain.attribution import close_by_hand, within
 from kopitra.domain.book import Book, Episode
 from kopitra.domain.journal import DriftNoted, EntriesBlocked, PositionDiffers
 from kopitra.domain.orders import ZERO
@@ -40,7 +40,10 @@ def _drift(book: Book, entry: DriftNoted) -> None:
     key = (*place, drift.leader, drift.kind)
     match entry.state:
         case "found" if drift.kind == "closed_by_hand":
-            close_by_hand(book, *place, drift.leader, drift.qty)
+            position = book.held(drift.account_id, drift.leader).get(drift.symbol)
+            surplus = position.qty - drift.held if position is not None else ZERO
+            # What is gone already, because this was journalled twice, is not gone again.
+            close_by_hand(book, *place, drift.leader, within(drift.qty, surplus))
         case "found":
             sync.drifts[key] = drift
         case "parked":

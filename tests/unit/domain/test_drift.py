@@ -202,6 +202,18 @@ def test_what_a_person_closed_unheard_shows_in_the_comparison_and_then_ends() ->
     assert [(x.kind, x.qty) for x in again.reopenable] == [("closed_by_hand", d(2))]
 
 
+def test_r037_what_a_person_closed_is_gone_once_however_often_the_journal_says_so() -> None:
+    """I-08: the rest stays with its leader, and is all that its exit closes."""
+    world = _long(3)
+    by_hand(world, "sell", d(1), heard=False)
+    found = compared(world)
+    note(world, *found.drifts, *found.drifts)
+    (target,) = [episode.target for episode in world.book.episodes.values()]
+    assert (world.held(), target, list(world.book.sync.by_hand.values())) == (d(2), d(2), [d(1)])
+    world.say("exit", leader_position=ZERO)
+    assert world.child("exit").qty == 2
+
+
 def test_the_stop_of_what_a_person_closed_is_withdrawn() -> None:
     world = World([rule()])
     world.say("enter", side="buy", quantity=d(1), leader_position=d(1), stop_loss=StopLoss(price=d(4990)))
