@@ -50,7 +50,9 @@ class TestToldTwice:
 
     def test_a_copy_that_counts_ahead_does_not_enter_the_ticket_again(self, world: World) -> None:
         entered(world, sequence=1)
-        leg = world.leg("enter", side="buy", quantity=d(1), leader_order_id="t1", sequence=2, leader_position=d(1))
+        leg = world.leg(
+            "enter", side="buy", quantity=d(1), leader_order_id="t1", sequence=2, leader_position=d(1)
+        )
         assert (leg.outcome, leg.reason) == ("skipped", "semantic_duplicate")
         world.settle()
         assert world.held() == 1
