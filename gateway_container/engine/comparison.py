@@ -13,6 +13,7 @@ from zlib import crc32
 
 from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.log import Log
+from gateway_container.engine.overdue import Overdue
 from gateway_container.engine.repairs import Alert, Repairs, run_name
 from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.state import State
@@ -89,8 +90,9 @@ class Comparison:
         self._seen: dict[str, dict[tuple[str, str, str], _Seen]] = {}
         #: account -> contract -> when the first read began that showed foreign orders there (monotonic)
         self._foreign_ns: dict[str, Mapping[str, int]] = {}  # bounded: accounts, contracts of foreign orders
-        #: account -> when its last whole comparison began (monotonic); what a lifted switch waits for (R-098)
+        #: account -> when its last whole comparison began (monotonic)
         self.compared_ns: dict[str, int] = {}
+        self.overdue = Overdue(self.compared_ns, alert)
         self._kinds = metrics.drifts.counts
         self._lost = metrics.stream_losses.counts
 
@@ -114,10 +116,12 @@ class Comparison:
     def _round(self) -> None:
         loop = asyncio.get_running_loop()
         for account_id, account in self._state.config.accounts.items():
-            if not account.active or account_id in self._reads or not self._is_due(account_id, loop.time()):
+            session = self._sessions.of(account_id) if account.active else None
+            live = session is not None and session.state == "live"
+            self.overdue.look(account_id, self._state.clock.monotonic_ns(), live=live)
+            if session is None or not live:
                 continue
-            session = self._sessions.of(account_id)
-            if session is None or session.state != "live":
+            if account_id in self._reads or not self._is_due(account_id, loop.time()):
                 continue
             if len(self._reads) >= READS_MAX or session.forecast().polls < READ_REQUESTS:
                 continue  # it stays due
@@ -150,7 +154,7 @@ class Comparison:
         try:
             snapshot = await session.snapshot(account_id, self._since(account_id), lane="status")
         except Throttled as wait:
-            self._next_s[account_id] = max(self._next_s[account_id], loop.time() + wait.retry_after_s)
+            self._next_s[account_id] = loop.time() + wait.retry_after_s
         except (KopitraError, OSError, TimeoutError, KeyError):
             pass  # a failed read changes nothing
         else:

@@ -9,6 +9,7 @@ from gateway_container.engine.comparison import Pace
 from gateway_container.engine.repairs import Asked, NoSuchRepair, RepairChanged
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.journal import (
+    AlertRaised,
     DriftNoted,
     EntriesBlocked,
     OrdersSent,
@@ -223,3 +224,25 @@ async def test_r040_a_fill_told_with_two_quantities_blocks_its_contract_only(dsn
         world.machine.repair_desk.lift(WORKSPACE, account_id, world.contract, "ann: compared")
         assert world.machine.state.book.sync.blocked == {}
         assert world.held(account_id) == 1
+
+
+async def test_r041_accounts_that_cannot_be_compared_are_told_of_and_others_are_not(dsn: str) -> None:
+    async with house(dsn, ONE_EACH) as world:
+        comparison = world.machine.comparison
+        session = world.machine.sessions.of("a")
+        assert session is not None
+        session.keep(lambda: 1_000_000)  # the ways out of what is held take all the login's room
+        comparison.overdue.overdue_s = 1.0
+        quick(world)
+        told = await world.alert("comparison-late", "a")
+        assert "login has no room" in told.text
+        assert comparison.compared_ns["b"] > comparison.compared_ns["a"]
+        before_ns = comparison.compared_ns["a"]
+        late = [
+            e for e in await world.journal() if isinstance(e, AlertRaised) and e.code == "comparison-late"
+        ]
+        assert {e.account_id for e in late} == {"a"}
+        session.keep(lambda: 0)
+        await world.until(
+            lambda: comparison.compared_ns["a"] > before_ns, "its comparison once there is room"
+        )
