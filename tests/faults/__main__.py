@@ -13,7 +13,7 @@ from tests.faults.publish import PAGE, RESULTS, Ablated, publish
 from tests.faults.runs import Figures, commit, hashes, hush, run_many
 from tests.faults.shrink import shrink
 from tests.faults.swarm import Plan, make_plan
-from tests.faults.sweep import sweep
+from tests.faults.sweep import SCENARIOS, points, sweep
 from tests.faults.trials import TRIES_MAX
 from tests.faults.world import Outcome, run_plan
 
@@ -99,8 +99,9 @@ def _show(plan: Plan, outcome: Outcome) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    figures = Figures(commit(), "T-22", options.offset)
-    for name, step, outcome in sweep(options.every, options.offset):
+    steps = {name: points(name) for name in SCENARIOS}
+    figures = Figures(commit(), "T-22", options.offset, every=options.every, steps_in_all=sum(steps.values()))
+    for name, step, outcome in sweep(steps, options.every, options.offset):
         figures.take(outcome)
         figures.crash_points += 1
         if outcome.violations:

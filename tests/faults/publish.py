@@ -5,13 +5,14 @@ Figures are JSON under tests/faults/results, written by the runs themselves; a b
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from kopitra.store.lease import LeaseSettings
 from tests.faults.ablating import Finding
 from tests.faults.runs import ROOT, Figures
+from tests.faults.sweep import SCENARIOS
 
 PAGE: Final = ROOT / "docs/reliability.md"
 RESULTS: Final = Path(__file__).parent / "results"
@@ -111,106 +112,116 @@ def timers(_results: Path) -> str:
     return _table(("Timer", "Seconds"), [(text, f"{seconds:g}") for text, seconds in rows])
 
 
+class Tier(NamedTuple):
+    """A row of the runs: its name, the file of its figures, what runs it, and how the figures are told."""
+
+    name: str
+    file: str
+    command: str
+    told: Callable[[bytes], tuple[str, ...]]
+
+    def row(self, results: Path) -> tuple[str, ...]:
+        """Commit, runs, what happened, doubled, lost. A tier without figures says so: a gap is seen."""
+        path = results / self.file
+        if not path.exists():
+            return (self.name, "", "", f"**not run at this state**: `{self.command}`", "", "")
+        return (self.name, *self.told(path.read_bytes()))
+
+
 def runs(results: Path) -> str:
     """One row per tier."""
-    rows = [
-        *_simulated(results / "seeds.json", "simulation, seeds (T-20)"),
-        *_simulated(results / "sweep.json", "killed before each step (T-22)"),
-        *_handed_over(results / "handover.json", "hand-overs (T-24)"),
-        *_handed_over(results / "handover.processes.json", "hand-overs, killed and frozen (T-24)"),
-        *_wired(results / "wire.json"),
-        *_crashed(results / "crash.json"),
-        *_restarted(results / "database.json"),
-        *_revised(results / "revisions.json"),
-    ]
-    if not rows:
-        return "Not run in this checkout: `make nightly` writes the figures, `make publish` puts them here."
-    return _table(("Tier", "Commit", "Runs", "What happened in them", "Doubled", "Lost"), rows)
+    head = ("Tier", "Commit", "Runs", "What happened in them", "Doubled", "Lost")
+    return _table(head, [tier.row(results) for tier in TIERS])
 
 
-def _simulated(path: Path, name: str) -> list[tuple[str, ...]]:
-    if not path.exists():
-        return []
-    found = msgspec.json.decode(path.read_bytes(), type=Figures)
-    points = f", {found.crash_points:,} crash points" if found.crash_points else ""
+def _simulated(raw: bytes) -> tuple[str, ...]:
+    found = msgspec.json.decode(raw, type=Figures)
     hours = f"{found.virtual_s / 3600:,.1f} virtual hours"
     broken = "".join(
         f"; **{name} broken** by {_named(seeds)}" for name, seeds in sorted(found.broken.items())
     )
-    text = f"{sum(found.faults.values()):,} faults, {found.placements:,} placements, {hours}{points}{broken}"
-    return [(name, found.commit, f"{found.seeds:,}", text, str(found.doubles), str(found.lost))]
+    faults = f"{sum(found.faults.values()):,} faults, {found.placements:,} placements, {hours}"
+    text = f"{_swept(found)}{faults}{broken}"
+    return (found.commit, f"{found.seeds:,}", text, str(found.doubles), str(found.lost))
+
+
+def _swept(found: Figures) -> str:
+    """Which steps a crash sweep tried."""
+    if not found.crash_points:
+        return ""
+    which = "each" if found.every == 1 else f"every {_ordinal(found.every)}"
+    return f"{which} of {found.steps_in_all:,} steps of {len(SCENARIOS)} scenarios: "
+
+
+def _ordinal(number: int) -> str:
+    teens = 10 <= number % 100 <= 20
+    return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def _named(seeds: list[int]) -> str:
     return ", ".join(map(str, seeds[:10])) + (f" and {len(seeds) - 10} more" if len(seeds) > 10 else "")
 
 
-def _handed_over(path: Path, name: str) -> list[tuple[str, ...]]:
-    if not path.exists():
-        return []
-    found = msgspec.json.decode(path.read_bytes(), type=HandOvers)
+def _handed_over(raw: bytes) -> tuple[str, ...]:
+    found = msgspec.json.decode(raw, type=HandOvers)
     text = (
         f"{found.signals:,} signals at a lease of {found.lease_ttl_s:g} s and a grace of {found.exit_grace_s:g} s; "
         f"clean gap p95 {_s(found.clean_gap_p95_s)}, dirty gap at most {_s(found.dirty_exits_max_s)} for exits, "
         f"{_s(found.dirty_entries_max_s)} for entries; behind orders in doubt "
         f"{_s(found.dirty_exits_behind_doubts_max_s)} and {_s(found.dirty_entries_behind_doubts_max_s)}"
     )
-    return [
-        (
-            name,
-            found.commit,
-            f"{found.handovers:,}",
-            text,
-            str(found.double_sends),
-            str(found.lost),
-        )
-    ]
+    return (found.commit, f"{found.handovers:,}", text, str(found.double_sends), str(found.lost))
 
 
-def _wired(path: Path) -> list[tuple[str, ...]]:
-    if not path.exists():
-        return []
-    found = msgspec.json.decode(path.read_bytes(), type=Wires)
+def _wired(raw: bytes) -> tuple[str, ...]:
+    found = msgspec.json.decode(raw, type=Wires)
     text = (
         f"{found.brokers} brokers x {found.faults} kinds of fault, {found.injected:,} injected, {found.sent:,} sent, "
         f"{found.doubted:,} in doubt for a while, {len(found.violations)} broken"
     )
-    return [
-        ("wires (T-30)", found.commit, f"{found.runs:,}", text, str(found.doubled), str(found.lost)),
-    ]
+    return (found.commit, f"{found.runs:,}", text, str(found.doubled), str(found.lost))
 
 
-def _crashed(path: Path) -> list[tuple[str, ...]]:
-    if not path.exists():
-        return []
-    found = msgspec.json.decode(path.read_bytes(), type=CrashRuns)
+def _crashed(raw: bytes) -> tuple[str, ...]:
+    found = msgspec.json.decode(raw, type=CrashRuns)
     text = f"{found.points} labelled points, {found.deaths:,} deaths, {len(found.violations)} broken"
-    name = "real processes killed (T-23)"
-    return [(name, found.commit, f"{found.runs:,}", text, str(found.doubled), str(found.lost))]
+    return (found.commit, f"{found.runs:,}", text, str(found.doubled), str(found.lost))
 
 
-def _restarted(path: Path) -> list[tuple[str, ...]]:
-    if not path.exists():
-        return []
-    found = msgspec.json.decode(path.read_bytes(), type=DatabaseRuns)
+def _restarted(raw: bytes) -> tuple[str, ...]:
+    found = msgspec.json.decode(raw, type=DatabaseRuns)
     text = (
         f"{found.signals:,} signals, {found.retried:,} tries again, {found.backends} crashes by a killed backend; "
         f"entries and exits again after at most {found.dark_max_s:.1f} s"
     )
-    name = "database stopped and restarted (T-23)"
-    return [(name, found.commit, f"{found.restarts:,}", text, str(found.doubled), str(found.lost))]
+    return (found.commit, f"{found.restarts:,}", text, str(found.doubled), str(found.lost))
 
 
-def _revised(path: Path) -> list[tuple[str, ...]]:
-    if not path.exists():
-        return []
-    found = msgspec.json.decode(path.read_bytes(), type=RevisionRuns)
+def _revised(raw: bytes) -> tuple[str, ...]:
+    found = msgspec.json.decode(raw, type=RevisionRuns)
     text = f"{found.signals:,} signals in {found.seconds:g} s, {found.retried:,} tries again after 409 or 503"
-    return [("two revisions, migrating (T-25)", found.commit, "1", text, str(found.doubled), str(found.lost))]
+    return (found.commit, "1", text, str(found.doubled), str(found.lost))
 
 
 def _s(seconds: float | None) -> str:
     return "not measured" if seconds is None else f"{seconds:.2f} s"
+
+
+TIERS: Final = (
+    Tier("simulation, seeds (T-20)", "seeds.json", "make nightly-seeds", _simulated),
+    Tier("killed before steps (T-22)", "sweep.json", "make nightly-sweep", _simulated),
+    Tier("hand-overs (T-24)", "handover.json", "make nightly-handovers", _handed_over),
+    Tier(
+        "hand-overs, killed and frozen (T-24)",
+        "handover.processes.json",
+        "make nightly-handovers",
+        _handed_over,
+    ),
+    Tier("wires (T-30)", "wire.json", "make nightly-wire", _wired),
+    Tier("real processes killed (T-23)", "crash.json", "make nightly-crash", _crashed),
+    Tier("database stopped and restarted (T-23)", "database.json", "make nightly-database", _restarted),
+    Tier("two revisions, migrating (T-25)", "revisions.json", "make nightly-revisions", _revised),
+)
 
 
 def faults(results: Path) -> str:

@@ -36,6 +36,9 @@ class Figures(msgspec.Struct):
     virtual_s: float = 0.0
     placements: int = 0
     crash_points: int = 0
+    #: T-22: every n-th step was tried, of so many in all scenarios
+    every: int = 1
+    steps_in_all: int = 0
     doubles: int = 0
     lost: int = 0
     faults: dict[str, int] = msgspec.field(default_factory=dict[str, int])

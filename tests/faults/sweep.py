@@ -1,6 +1,6 @@
-"""The crash sweep: five small scenarios, killed before every single step, restarted, judged (T-22, R-022)."""
+"""The crash sweep: five small scenarios, killed before every n-th step, restarted, judged (T-22, R-022)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -46,8 +46,8 @@ def crash_at(name: str, step: int) -> Outcome:
     return run_plan(scenario(name), kill_before_step=step)
 
 
-def sweep(every: int, offset: int = 1) -> Iterator[tuple[str, int, Outcome]]:
-    """All scenarios at every n-th step."""
-    for name in SCENARIOS:
-        for step in range(offset, points(name) + 1, every):
+def sweep(steps: Mapping[str, int], every: int, offset: int = 1) -> Iterator[tuple[str, int, Outcome]]:
+    """All scenarios, each with its number of steps, at every n-th step."""
+    for name, last in steps.items():
+        for step in range(offset, last + 1, every):
             yield name, step, crash_at(name, step)

@@ -5,17 +5,27 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.faults.ablating import try_out
 from tests.faults.ablations import ABLATIONS, BY_NAME
 from tests.faults.directed import WORLDS
 from tests.faults.knife import Knife, without
-from tests.faults.publish import PAGE, RESULTS, filled
-from tests.faults.runs import ROOT, hush
+from tests.faults.publish import PAGE, RESULTS, filled, runs
+from tests.faults.runs import ROOT, Figures, hush
 from tests.faults.trials import Directed
 from tests.faults.world import run_plan
 
+TOLD = {
+    "simulation, seeds (T-20)": "make nightly-seeds",
+    "killed before steps (T-22)": "make nightly-sweep",
+    "real processes killed (T-23)": "make nightly-crash",
+    "database stopped and restarted (T-23)": "make nightly-database",
+    "hand-overs (T-24)": "make nightly-handovers",
+    "two revisions, migrating (T-25)": "make nightly-revisions",
+    "wires (T-30)": "make nightly-wire",
+}
 QUICK = [one.name for one in ABLATIONS if one.quick]
 DIRECTED = [
     (one.name, world) for one in ABLATIONS if isinstance(one.trial, Directed) for world in one.trial.worlds
@@ -91,6 +101,19 @@ def test_the_page_says_what_the_last_runs_found() -> None:
         "the figures are newer than the page: run `make publish` and commit it"
     )
     assert all(f"| P{number} |" in text for number in range(1, 13))
+
+
+def test_a_tier_that_was_not_run_is_a_row_with_its_command(tmp_path: Path) -> None:
+    """T-22, T-23, T-25, T-30: a gap is seen, and a part of the crash sweep does not pass for the whole."""
+    rows = {row.split(" | ")[0].removeprefix("| "): row for row in runs(tmp_path).splitlines()}
+    assert set(TOLD) <= set(rows)
+    for name, command in TOLD.items():
+        assert f"not run at this state**: `{command}`" in rows[name]
+    figures = Figures("abc", "T-22", 1, seeds=284, crash_points=284, every=7, steps_in_all=1_974)
+    (tmp_path / "sweep.json").write_bytes(msgspec.json.encode(figures))
+    assert "| abc | 284 | every 7th of 1,974 steps of 5 scenarios: 0 faults" in runs(tmp_path)
+    (tmp_path / "sweep.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(figures, every=1)))
+    assert "| each of 1,974 steps of 5 scenarios: " in runs(tmp_path)
 
 
 def test_a_page_without_figures_says_so_and_one_with_figures_shows_them(tmp_path: Path) -> None:
