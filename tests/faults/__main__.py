@@ -4,6 +4,7 @@ knows them too."""
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,8 @@ from tests.faults.publish import PAGE, RESULTS, Ablated, publish
 from tests.faults.runs import Figures, commit, hashes, hush, run_many
 from tests.faults.shrink import shrink
 from tests.faults.swarm import Plan, make_plan
-from tests.faults.sweep import SCENARIOS, points, sweep
+from tests.faults.sweep import SCENARIOS, crash_at, points, sweep
+from tests.faults.telling import named, named_step, told, told_step
 from tests.faults.trials import TRIES_MAX
 from tests.faults.world import Outcome, run_plan
 
@@ -24,8 +26,8 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main() -> int:
-    """0: nothing broke."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: nothing broke. `arguments` are the command line's unless they are given."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("run", "hashes", "same"):
@@ -40,6 +42,10 @@ def main() -> int:
     swept = commands.add_parser("sweep")
     swept.add_argument("--every", type=int, default=1)
     swept.add_argument("--offset", type=int, default=1)
+    swept.add_argument(
+        "--scenario", choices=sorted(SCENARIOS), help="with --step: one crash again, its whole trace"
+    )
+    swept.add_argument("--step", type=int, default=1)
     swept.add_argument("--figures", type=Path)
     ablate = commands.add_parser("ablate")
     ablate.add_argument("names", nargs="*")
@@ -47,7 +53,7 @@ def main() -> int:
     ablate.add_argument("--jobs", type=int, default=2)
     ablate.add_argument("--figures", type=Path)
     commands.add_parser("publish")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     hush()
     return _COMMANDS[options.command](options)
 
@@ -59,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     for outcome in run_many(seeds, options.jobs):
         figures.take(outcome)
         if outcome.violations:
-            _tell_failure(outcome)
+            say(named(outcome) if len(figures.violations) > 1 else told(outcome))
     took_s = time.perf_counter() - begun_s
     _write(options.figures, figures)
     say(
@@ -68,11 +74,6 @@ def _run(options: argparse.Namespace) -> int:
         f"{ {name: len(found) for name, found in sorted(figures.broken.items())} }"
     )
     return int(bool(figures.broken))
-
-
-def _tell_failure(outcome: Outcome) -> None:
-    say(f"seed {outcome.seed} at {commit()}: {outcome.violations[0]}")
-    say(f"  replay: make chaos SEED={outcome.seed}")
 
 
 def _write(path: Path | None, figures: Figures) -> None:
@@ -99,16 +100,29 @@ def _show(plan: Plan, outcome: Outcome) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    if options.scenario:
+        return _step(options.scenario, options.step)
     steps = {name: points(name) for name in SCENARIOS}
     figures = Figures(commit(), "T-22", options.offset, every=options.every, steps_in_all=sum(steps.values()))
     for name, step, outcome in sweep(steps, options.every, options.offset):
         figures.take(outcome)
         figures.crash_points += 1
         if outcome.violations:
-            say(f"{name}, killed before step {step} at {figures.commit}: {outcome.violations[0]}")
+            tell = named_step if len(figures.violations) > 1 else told_step
+            say(tell(name, step, outcome))
     _write(options.figures, figures)
     say(f"{figures.crash_points} crash points, broken: { {n: len(f) for n, f in figures.broken.items()} }")
     return int(bool(figures.broken))
+
+
+def _step(name: str, step: int) -> int:
+    outcome = crash_at(name, step)
+    for line in outcome.trace:
+        say(line)
+    for violation in outcome.violations:
+        say(f"BROKEN {violation}")
+    say(f"{name}, killed before step {step} at {commit()}: trace {outcome.trace_hash}")
+    return int(bool(outcome.violations))
 
 
 def _hashes(options: argparse.Namespace) -> int:

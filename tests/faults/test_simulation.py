@@ -11,27 +11,15 @@ from inspect import iscoroutine
 import pytest
 
 from tests.faults.runs import Figures, commit, hashes, hush, run_many
-from tests.faults.shrink import shrink
 from tests.faults.swarm import CLASSES, Act, make_plan
 from tests.faults.sweep import SCENARIOS, crash_at, points
+from tests.faults.telling import told
 from tests.faults.world import Outcome, World, run_plan
 
 FIRST = int(os.environ.get("KOPITRA_FIRST_SEED", "1"))
 SEEDS = int(os.environ.get("KOPITRA_SEEDS", "500"))
 #: every n-th step of the crash sweep
 EVERY = int(os.environ.get("KOPITRA_SWEEP_EVERY", "40"))
-
-
-def told(outcome: Outcome) -> str:
-    """What H-9 wants to read of a failing seed."""
-    plan, small = shrink(make_plan(outcome.seed), outcome)
-    lines = [
-        f"seed {outcome.seed} at {commit()}; make chaos SEED={outcome.seed}",
-        f"faults: {', '.join(sorted(plan.classes))}",
-        *small.trace[-60:],
-        *map(str, small.violations),
-    ]
-    return "\n".join(lines)
 
 
 @pytest.mark.timeout(900)
