@@ -4,7 +4,7 @@ import typer
 
 from cli.house import open_house
 from cli.rim import NO, AsJson, Stop, listing, run, say
-from kopitra.store.builds import Verdict, judge, list_builds
+from kopitra.store.builds import Verdict, is_break_glass, judge, list_builds
 from kopitra.store.replicas import live_replicas
 
 app = typer.Typer(no_args_is_help=True, help="Builds that may hold a lease, and the replicas that run them.")
@@ -32,7 +32,7 @@ def forbid(build: str, reason: str = typer.Option(..., help="Why; the journal ke
 
 async def _judge(build: str, *, allowed: bool, reason: str) -> None:
     async with open_house() as house:
-        there = await list_builds(house.db)
+        there = [row for row in await list_builds(house.db) if not is_break_glass(row.build)]
         if not allowed and not any(row.allowed and row.build != build for row in there):
             raise Stop(f"{build} is the last build that may hold a lease: allow another one first.", NO)
         await judge(house.db, Verdict(build, allowed, reason, house.who), house.clock.now())

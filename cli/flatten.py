@@ -16,10 +16,11 @@ from cli.house import database, who_asks
 from cli.operator_door import checked, operator_door
 from cli.rim import BROKEN, NO, WRONG_ARGUMENTS, Stop, Yes, listing, run, say
 from gateway_container.break_glass import Glass, Order, opened
-from kopitra.domain.errors import Conflict, Unavailable
+from kopitra.domain.errors import Unavailable
 from kopitra.domain.switches import SwitchScope
 from kopitra.settings import Settings
 from kopitra.store.exit_records import read
+from kopitra.store.lease import ShardHeld
 from kopitra.telemetry import configure_logging
 from kopitra.wire.views import FlattenAccountView
 
@@ -161,9 +162,7 @@ async def _by_hand(settings: Settings, order: Order, yes: bool) -> bool:
         with database(settings) as dsn:
             async with opened(settings, dsn, order) as glass:
                 return await _broken(glass, order, yes)
-    except Conflict as held:
-        if held.code != Conflict.code:
-            raise
+    except ShardHeld as held:
         raise Stop(
             f"{held.message} It is alive: ask it (--url), or fence it with --take-over.", BROKEN
         ) from None

@@ -16,16 +16,19 @@ from gateway_container.api.doors import FlattenOrder
 from gateway_container.config_source import gateway_config
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.config import GatewayConfig
-from gateway_container.engine.machine import Identity, Machine, Supplies
+from gateway_container.engine.machine import Identity, Machine, Supplies, Warm
+from gateway_container.engine.recovery import read_book
 from gateway_container.exit_writer import LocalExitFile
 from kopitra.clock import SystemClock
-from kopitra.domain.errors import Conflict
+from kopitra.domain.book import Book
 from kopitra.domain.switches import SwitchScope
 from kopitra.settings import Settings
+from kopitra.store.builds import Verdict, break_glass
 from kopitra.store.config import load_config
 from kopitra.store.exposure import Exposure, exposure_of
-from kopitra.store.lease import LeaseSettings
+from kopitra.store.lease import LeaseSettings, ShardHeld
 from kopitra.store.lease_table import fence_lease
+from kopitra.store.migrate import check_schema
 from kopitra.store.pool import Database
 from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.sealing import FileMasterKey, load_sealer
@@ -65,6 +68,7 @@ class Glass:
         self._db = db
         self._config = config
         self._order = order
+        self._clock = SystemClock()
         self.accounts = _accounts_in(config, order)
 
     async def preview(self) -> list[Exposure]:
@@ -74,16 +78,26 @@ class Glass:
     async def flatten(self, on_progress: OnProgress) -> bool:
         """Take the shard and close everything; True when every account was confirmed flat.
 
-        Raises Conflict while a living process holds the shard (and `take_over` is not asked for), Unavailable.
+        Raises ShardHeld while a living process holds the shard (and `take_over` is not asked for); BuildNotAllowed,
+        Corrupt, before anybody is fenced; Unavailable.
         """
         lost: list[str] = []
-        machine = await self._take(lost.append)
+        build, book = await self._ready()
+        machine = await self._take(build, book, lost.append)
         try:
             return await self._run(machine, lost, on_progress)
         finally:
             await machine.stop(DRAIN_S)
 
-    async def _take(self, on_lost: Callable[[str], None]) -> Machine:
+    async def _ready(self) -> tuple[str, Book]:
+        """What could refuse this process the shard, asked before a holder that trades is put out of its way: may the
+        build hold it, and does it understand the whole journal? The schema and the key were asked by `opened`."""
+        settings, order = self._settings, self._order
+        asked = Verdict(settings.build, allowed=True, reason=order.reason, who=order.who)
+        build = await break_glass(self._db, asked, self._clock.now())
+        return build, await read_book(PostgresShelf(self._db), settings.shard)
+
+    async def _take(self, build: str, book: Book, on_lost: Callable[[str], None]) -> Machine:
         settings, shelf = self._settings, PostgresShelf(self._db)
         timers = LeaseSettings.of(settings.lease_ttl_s, settings.exit_grace_s)
         if self._order.take_over:
@@ -91,7 +105,7 @@ class Glass:
         holder = f"{self._order.who}@{os.uname().nodename}-{os.getpid()}"
         supplies = Supplies(
             shelf,
-            SystemClock(),
+            self._clock,
             registry(),
             Metrics(),
             lease_settings=timers,
@@ -102,14 +116,15 @@ class Glass:
         while True:
             try:
                 return await Machine.start(
-                    Identity(settings.shard, holder, settings.build),
+                    Identity(settings.shard, holder, build),
                     supplies,
                     only_needed(self._config, self.accounts),
                     Broadcast(shelf, settings.shard),
                     on_lost,
+                    Warm(book),
                 )
-            except Conflict as held:
-                if held.code != Conflict.code or loop.time() >= end:
+            except ShardHeld:  # and so the book is still ours
+                if loop.time() >= end:
                     raise
             await asyncio.sleep(LOOK_EVERY_S)
 
@@ -145,9 +160,10 @@ class Glass:
 
 @asynccontextmanager
 async def opened(settings: Settings, dsn: str, order: Order) -> AsyncGenerator[Glass]:
-    """Read the configuration and open its secrets. Raises Unavailable, SealBroken."""
+    """Read the configuration and open its secrets. Raises Unavailable, SchemaMismatch, SealBroken."""
+    await check_schema(dsn)
     async with Database(dsn, "kopitra break-glass", order.who) as db:
-        sealer = await load_sealer(db, FileMasterKey(settings.key_path))
+        sealer = await load_sealer(db, FileMasterKey(settings.key_path, must_exist=True))
         yield Glass(settings, db, gateway_config(await load_config(db), sealer), order)
 
 

@@ -5,7 +5,7 @@ is not on the list serves the door as a standby and sends nothing. Earlier build
 no new permission.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -16,6 +16,8 @@ from kopitra.store.pool import Database, Session
 
 #: who let the first build in
 FIRST: Final = "first start"
+#: what a build that nobody judged is called while it breaks the glass; no rollout names a build like that
+_GLASS: Final = "+break-glass"
 
 _LIST_SQL: Final = "select build, allowed, reason, who, at from builds order by at, build"
 _FIRST_SQL: Final = """
@@ -67,11 +69,37 @@ async def check_build(session: Session, build: str) -> None:
     await session.run(_FIRST_SQL, {"build": build, "who": FIRST})
     found = await session.row(BuildRow, "select * from builds where build = %s", (build,))
     if found is None or not found.allowed:
-        why = f" ({found.reason})" if found is not None and found.reason else ""
-        raise BuildNotAllowed(
-            f"Build {build} may not hold a lease{why}: allow it with `kopitra builds allow {build}`, "
-            "or start one that is on the list (`kopitra builds list`)."
-        )
+        raise _not_allowed(build, "" if found is None else found.reason)
+
+
+def is_break_glass(build: str) -> bool:
+    """The name of a flatten without a gateway (R-097): it holds a lease for that, and no gateway bears it."""
+    return build.endswith(_GLASS)
+
+
+async def break_glass(db: Database, asked: Verdict, now: datetime) -> str:
+    """The name under which a flatten may take the lease: the build's own when it is on the list; a name for this
+    purpose when nobody has judged it (R-097), a verdict that is recorded like any other; never a forbidden one.
+
+    Raises BuildNotAllowed.
+    """
+    judged = {row.build: row for row in await list_builds(db)}
+    marked = f"{asked.build}{_GLASS}"
+    for row in filter(None, (judged.get(asked.build), judged.get(marked))):
+        if not row.allowed:
+            raise _not_allowed(row.build, row.reason)
+    if not judged or asked.build in judged:
+        return asked.build
+    await judge(db, replace(asked, build=marked), now)
+    return marked
+
+
+def _not_allowed(build: str, reason: str) -> BuildNotAllowed:
+    why = f" ({reason})" if reason else ""
+    return BuildNotAllowed(
+        f"Build {build} may not hold a lease{why}: allow it with `kopitra builds allow {build}`, "
+        "or start one that is on the list (`kopitra builds list`)."
+    )
 
 
 async def judge(db: Database, verdict: Verdict, now: datetime) -> None:

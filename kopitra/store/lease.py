@@ -68,6 +68,10 @@ class Taken:
         return self.dirty or self.previous_note == EXITS_LEFT
 
 
+class ShardHeld(Conflict):
+    """Another process holds the shard; nothing was taken."""
+
+
 class Lease:
     """A lease that is held and renewed by its own task. Made by `Lease.take`."""
 
@@ -112,7 +116,7 @@ class Lease:
         on_lost: Callable[[str], None],
         settings: LeaseSettings | None = None,
     ) -> "Lease":
-        """Become the writer of a shard, under a new epoch. Raises Conflict while another process holds it.
+        """Become the writer of a shard, under a new epoch. Raises ShardHeld while another process holds it.
 
         `on_lost(reason)` is called once, on the event loop, when the lease is over without `release`.
         """
@@ -199,7 +203,7 @@ def _taken(tried: TakeTry, shard: str) -> Taken:
     before = tried.before
     if tried.epoch is None:
         holder = before.holder if before is not None else "another process"
-        raise Conflict(f"Shard {shard} is held by {holder}: wait for its lease to end.")
+        raise ShardHeld(f"Shard {shard} is held by {holder}: wait for its lease to end.")
     if before is None:
         return Taken(tried.epoch, dirty=False, previous_holder="", previous_note="")
     return Taken(tried.epoch, not before.released, before.holder, before.note)

@@ -7,6 +7,7 @@ another row it does not open. Keys live in memory after the start; no order ever
 
 import os
 import secrets
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,11 +52,15 @@ class MasterKey(Protocol):
 
 
 class FileMasterKey:
-    """A key file with mode 0600, made at first use."""
+    """A key file with mode 0600, made at first use unless it must be there. Raises SealBroken."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
         self._path = path
-        self._key = AESGCM(_read_key(path) if path.exists() else _make_key(path))
+        try:
+            self._key = AESGCM(_read_key(path, must_exist) or _make_key(path))
+        except OSError as error:
+            why = f"cannot be read or made ({error.strerror}): check KOPITRA_KEY_FILE and its owner"
+            raise SealBroken(f"The master key {path} {why}.") from None
 
     @property
     def name(self) -> str:
@@ -85,16 +90,22 @@ def _make_key(path: Path) -> bytes:
     return key
 
 
-def _read_key(path: Path) -> bytes:
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        raise SealBroken(f"Others can read the master key {path} (mode {mode:04o}): run `chmod 600 {path}`.")
+def _read_key(path: Path, must_exist: bool) -> bytes:
+    """The key; nothing when there is none and it may be made. Raises OSError."""
     try:
-        key = path.read_bytes()
-    except OSError as error:
-        raise SealBroken(
-            f"The master key {path} cannot be read ({error.strerror}): check its owner."
-        ) from None
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if must_exist:
+            raise SealBroken(
+                f"There is no master key {path}: set KOPITRA_KEY_FILE to the one that the gateway uses."
+            ) from None
+        return b""
+    if not stat.S_ISREG(mode):
+        raise SealBroken(f"The master key {path} is not a file: set KOPITRA_KEY_FILE to the key file.")
+    if mode & 0o077:
+        text = f"Others can read the master key {path} (mode {mode & 0o777:04o}): run `chmod 600 {path}`."
+        raise SealBroken(text)
+    key = path.read_bytes()
     if len(key) != KEY_LENGTH:
         raise SealBroken(f"The master key {path} has {len(key)} bytes instead of {KEY_LENGTH}: restore it.")
     return key

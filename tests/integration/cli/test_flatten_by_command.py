@@ -12,7 +12,8 @@ from pathlib import Path
 
 from gateway_container.engine.recovery import decode_row
 from gateway_container.operators import add_operator, make_operator
-from kopitra.domain.journal import Entry, FlattenNoted, SwitchChanged
+from kopitra.domain.journal import Entry, FlattenNoted, Heartbeat, SwitchChanged
+from kopitra.store.builds import Verdict, judge, list_builds
 from kopitra.store.exit_records import ExitRecord, frame
 from kopitra.store.exposure import exposure_of
 from kopitra.store.journal_reader import replay
@@ -153,6 +154,49 @@ async def test_a_gateway_that_does_not_obey_is_fenced(dsn: str, tmp_path: Path) 
         assert await asyncio.wait_for(gateway.wait(), PATIENCE_S) == 3
         switches = [e.switch for e in await journal(house.db) if isinstance(e, SwitchChanged)]
         assert [(s.scope, s.state) for s in switches] == [("global", "reducing")]
+
+
+async def test_a_build_that_nobody_judged_breaks_the_glass_under_a_name_for_it(
+    dsn: str, tmp_path: Path
+) -> None:
+    """R-097, R-089: any shell will do at night; the permission is for this purpose, and says who and why."""
+    async with in_position(dsn, tmp_path) as (house, ea, gateway):
+        words = ("--scope", "account", "--id", "a", "--take-over", "--url", address(ea))
+        said = await flatten(dsn, tmp_path, *words, KOPITRA_BUILD="jumphost")
+
+        assert said.code == 0, said.text
+        assert (await is_flat(house, "a"), await is_flat(house, "b")) == (True, False)
+        assert await asyncio.wait_for(gateway.wait(), PATIENCE_S) == 3
+        judged = {row.build: row for row in await list_builds(house.db)}
+        assert sorted(judged) == ["dev", "jumphost+break-glass"]
+        row = judged["jumphost+break-glass"]
+        assert (row.allowed, row.reason, row.who.split(":")[0]) == (True, "drill", "break-glass")
+        told = [e.build for e in await journal(house.db) if isinstance(e, Heartbeat)]
+        assert told[-1] == "jumphost+break-glass"
+        alone = await command(dsn, tmp_path, "builds", "forbid", "dev", "--reason", "old")
+        assert (alone.code, "last build" in alone.text) == (1, True)  # no gateway may bear the other name
+
+
+async def test_what_may_not_take_the_shard_fences_nobody(dsn: str, tmp_path: Path) -> None:
+    """R-097: a refusal says its remedy while the gateway still trades, not after it was put out of the way."""
+    async with in_position(dsn, tmp_path) as (house, ea, gateway):
+        await judge(house.db, Verdict("bad", False, "wrong rounding", "ann"), datetime.now(UTC))
+        newer = "insert into schema_version (number, stage, name, sha256) values (999, 'post', 'newer', '')"
+        words = ("--scope", "global", "--take-over", "--url", address(ea))
+
+        forbidden = await flatten(dsn, tmp_path, *words, KOPITRA_BUILD="bad")
+        keyless = await flatten(dsn, tmp_path, *words, KOPITRA_KEY_FILE=str(tmp_path / "none.key"))
+        await house.db.run(newer, {})
+        older = await flatten(dsn, tmp_path, *words)
+        await house.db.run("delete from schema_version where number = 999", {})
+
+        assert (forbidden.code, "kopitra builds allow bad" in forbidden.text) == (3, True)
+        assert (keyless.code, "set KOPITRA_KEY_FILE" in keyless.text) == (3, True)
+        assert (older.code, "Deploy the newer build" in older.text) == (3, True)
+        row = await read_lease(house.db, "main")
+        assert row is not None
+        assert (row.epoch, row.released, gateway.returncode) == (1, False, None)
+        await ea.send(action="add", side="buy", quantity=1)  # it trades on
 
 
 async def test_without_gateway_and_database_it_says_what_a_person_must_do(tmp_path: Path) -> None:

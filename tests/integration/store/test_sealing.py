@@ -103,6 +103,27 @@ def test_the_key_file_is_for_its_owner_only(tmp_path: Path) -> None:
         FileMasterKey(path)
 
 
+def test_a_key_path_that_cannot_be_a_key_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """A folder, a path below a file, a link in a ring, a file that cannot be read (by root neither), none at all."""
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o755)
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    link = tmp_path / "link"
+    link.symlink_to(link)
+    for path, remedy in (
+        (folder, "is not a file"),
+        (file / "key", "KOPITRA_KEY_FILE"),
+        (link, "KOPITRA_KEY_FILE"),
+        (Path("/proc/self/mem"), "cannot be read"),  # a file with mode 0600 whose first byte nobody can read
+    ):
+        with pytest.raises(SealBroken, match=remedy):
+            FileMasterKey(path)
+    with pytest.raises(SealBroken, match="There is no master key"):
+        FileMasterKey(tmp_path / "none", must_exist=True)
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_damaged_key_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "master.key"
     path.touch(mode=0o600)
