@@ -26,6 +26,7 @@ from gateway_container.engine.machine import Identity, Supplies
 from gateway_container.exit_writer import LocalExitFile
 from gateway_container.operators import load_operators
 from gateway_container.replica import Parts, Replica
+from gateway_container.snapshot_process import SnapshotProcess, environment_of
 from kopitra.clock import SystemClock
 from kopitra.domain.errors import KopitraError
 from kopitra.ports import Clock
@@ -149,6 +150,7 @@ async def _replica(settings: Settings, dsn: str, db: Database) -> AsyncGenerator
         LeaseSettings.of(settings.lease_ttl_s, settings.exit_grace_s),
         LocalExitFile(settings.data_dir, settings.shard),
         canary=settings.canary,
+        make_snapshot=SnapshotProcess(environment_of(settings, dsn)).make,
     )
     identity = Identity(settings.shard, holder, settings.build)
     replica = Replica(Parts(identity, supplies, db, broadcast, settings.drain_s))

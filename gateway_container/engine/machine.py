@@ -51,7 +51,7 @@ from gateway_container.engine.reports import Reports
 from gateway_container.engine.right_to_write import journal_health, page
 from gateway_container.engine.safety import Safety
 from gateway_container.engine.sessions import Sessions
-from gateway_container.engine.snapshots import Snapshots
+from gateway_container.engine.snapshots import Make, Snapshots, save_book
 from gateway_container.engine.spending import spent_lately
 from gateway_container.engine.state import State
 from gateway_container.engine.unmanaged import Strays
@@ -109,6 +109,12 @@ class Supplies:
     exits: ExitFile | None = None
     #: a signal of its own each minute
     canary: bool = False
+    #: makes snapshots of the book elsewhere; without it they are made here, in slices
+    make_snapshot: Make | None = None
+
+    def snapshot_maker(self, shard: str) -> Make:
+        """Whoever makes a shard's."""
+        return self.make_snapshot or partial(save_book, self.shelf, shard, self.clock)
 
 
 class Warm(NamedTuple):
@@ -166,7 +172,7 @@ class Machine:
         self.upkeep = Upkeep(supplies.shelf, supplies.clock, log, identity.shard)
         self.strays = Strays(self.reports.alert)
         self.projector = Projector(lambda: state.book, supplies.shelf, identity.shard)
-        self.snapshots = Snapshots(supplies.shelf, identity.shard, supplies.clock, lambda: writer.head.seq)
+        self.snapshots = Snapshots(supplies.snapshot_maker(identity.shard), lambda: writer.head.seq)
         self.watchdog = Watchdog(self)
         self.safety = Safety(self)
         #: what runs beside the signals, by the names of their tasks, from the open door to the stop

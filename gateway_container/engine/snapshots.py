@@ -1,12 +1,13 @@
 """Saving the folded book now and then, so that a start folds only what came after.
 
 The live book is never saved: it is ahead of the journal. The last snapshot is read into a second book, the rows after
-it are folded there, and that one is saved, all in slices between which the loop does its other work. Whoever saves,
-saves the same bytes' worth of facts, so that no fence is needed.
+it are folded there, and that one is saved. Whoever saves, saves the same bytes' worth of facts, so that no fence is
+needed. Who makes it is given: the gateway lets a process of its own do it (`gateway_container/snapshot_process.py`),
+because the memory of a second book would stay with the gateway for ever.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -26,19 +27,32 @@ STOP_ROWS: Final = 5_000
 STOP_S: Final = 3.0
 #: seconds between two looks
 LOOK_EVERY_S: Final = 30.0
-#: rows folded in one turn of the loop
+#: rows folded in one turn of a loop that has other work
 ROWS_PER_TURN: Final = 16
+
+#: makes a snapshot and stores it: the number of its last row. Raises StoreError, Corrupt
+Make = Callable[[], Awaitable[int]]
 
 _log = structlog.get_logger("kopitra.snapshots")
 
 
-class Snapshots:
-    """`run` is the task's body; `at_stop` a last one once the lease is given back."""
+async def save_book(shelf: Shelf, shard: str, clock: Clock, rows_per_turn: int = ROWS_PER_TURN) -> int:
+    """Make a snapshot in this process, in slices between which the loop does its other work; see `Make`."""
+    book = await read_book(shelf, shard, rows_per_turn=rows_per_turn)
+    image = bytearray()
+    for part in slices(book):
+        image += part
+        await asyncio.sleep(0)
+    if book.seq:
+        await shelf.save_snapshot(SnapshotRow(shard, book.seq, layout(), bytes(image), clock.now()))
+    return book.seq
 
-    def __init__(self, shelf: Shelf, shard: str, clock: Clock, head: Callable[[], int]) -> None:
-        self._shelf = shelf
-        self._shard = shard
-        self._clock = clock
+
+class Snapshots:
+    """When one is due. `run` is the task's body; `at_stop` a last one once the lease is given back."""
+
+    def __init__(self, make: Make, head: Callable[[], int]) -> None:
+        self._make = make
         #: number of the last durable row
         self._head = head
         #: number of the row up to which a start finds everything folded, as far as this process knows
@@ -68,14 +82,6 @@ class Snapshots:
             _log.warning("snapshot_not_saved", error=error.message)
 
     async def save(self) -> int:
-        """Make one and store it; the number of its last row."""
-        book = await read_book(self._shelf, self._shard, rows_per_turn=ROWS_PER_TURN)
-        image = bytearray()
-        for part in slices(book):
-            image += part
-            await asyncio.sleep(0)
-        if book.seq:
-            row = SnapshotRow(self._shard, book.seq, layout(), bytes(image), self._clock.now())
-            await self._shelf.save_snapshot(row)
-        self.saved_seq = book.seq
-        return book.seq
+        """Have one made; the number of its last row."""
+        self.saved_seq = await self._make()
+        return self.saved_seq

@@ -114,7 +114,7 @@ BESIDE: Final = (
     *_both("plain", _E + "flatten_run:Closing._close", 1),
     *_both("plain", _E + "projector:Projector._apply", 1),
     *_both("plain", _E + "snapshots:Snapshots.save", 1),
-    *_both("plain", _S + "postgres_shelf:PostgresShelf.save_snapshot", 1),
+    *_both("plain", _G + "snapshot_process:SnapshotProcess._hear", 1),
 )
 #: high-water marks
 LIMITS: Final = (
@@ -164,7 +164,7 @@ FEW: Final = (
     SIGNAL[7],  # durable, and nobody was told
     SIGNAL[15],  # between the orders of one fan-out
     REPORT[0],  # sent, and the report is not durable
-    BESIDE[17],  # a snapshot of the book is saved
+    BESIDE[19],  # a snapshot of the book is saved by its process, and nobody was told
     LIMITS[1],
     REPAIR[3],
     EXITS[3],  # an exit is in the file, the journal does not know it

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from gateway_container.engine.recovery import decode_row, read_book, saved_book
-from gateway_container.engine.snapshots import Snapshots
+from gateway_container.engine.snapshots import save_book
 from kopitra.clock import SystemClock
 from kopitra.domain.book import Book
 from kopitra.domain.copy_rules import CopyRule
@@ -111,7 +111,7 @@ async def test_a_start_goes_on_from_the_newest_snapshot_r_018(dsn: str) -> None:
 async def test_a_snapshot_that_cannot_be_trusted_is_ignored_r_018(dsn: str, statement: str) -> None:
     async with lived(dsn) as (_, db):
         shelf = PostgresShelf(db)
-        await Snapshots(shelf, "main", SystemClock(), lambda: 0).save()
+        await save_book(shelf, "main", SystemClock())
         assert (await saved_book(shelf, "main")).seq > 2
         await spoil(db, statement)
         assert (await saved_book(shelf, "main")).seq == 0

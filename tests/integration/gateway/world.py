@@ -21,6 +21,7 @@ from gateway_container.engine.config import AccountConfig, GatewayConfig, Leader
 from gateway_container.engine.exit_file import ExitFile
 from gateway_container.engine.machine import Identity, Machine, Supplies
 from gateway_container.engine.recovery import decode_row
+from gateway_container.engine.snapshots import Make
 from kopitra.clock import SystemClock
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.errors import Unavailable
@@ -281,6 +282,7 @@ async def engine(
     lease: LeaseSettings | None = None,
     stop: bool = True,
     exits: ExitFile | None = None,
+    make_snapshot: Make | None = None,
 ) -> AsyncGenerator[World]:
     """Start the machine on a street and wait until the sessions (of these accounts) are live; stop it at the end.
 
@@ -295,6 +297,7 @@ async def engine(
             Metrics(),
             lease_settings=lease or LeaseSettings(),
             exits=exits,
+            make_snapshot=make_snapshot,
         )
         broadcast = Broadcast(PostgresShelf(db), "main")
         machine = await Machine.start(
