@@ -5,7 +5,15 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    MutableMapping,
+)
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -78,7 +86,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def warnings() -> Iterator[list[str]]:
+def warnings() -> Generator[list[str]]:
     """What is warned of, by event and error."""
     told: list[str] = []
     with capture_logs() as lines:
