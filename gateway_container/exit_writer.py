@@ -67,10 +67,10 @@ class LocalExitFile:
         if cleared:
             self._known -= known
 
-    async def set_aside(self, label: str) -> str:
-        """Keep the file under another name for a person; the name."""
+    async def copy_aside(self, label: str) -> str:
+        """Keep a copy under another name for a person; the name. Raises OSError."""
         kept = self._path.with_suffix(f".{label}")
-        await asyncio.get_running_loop().run_in_executor(self._worker, _rename, self._path, kept)
+        await asyncio.get_running_loop().run_in_executor(self._worker, _copy, self._path, kept)
         return str(kept)
 
     def close(self) -> None:
@@ -118,9 +118,9 @@ def _clear(path: Path, known: int) -> bool:
     return True
 
 
-def _rename(path: Path, kept: Path) -> None:
-    path.rename(kept)
-    _sync_folder(path)
+def _copy(path: Path, kept: Path) -> None:
+    kept.unlink(missing_ok=True)
+    _append(kept, path.read_bytes())
 
 
 def _sync_folder(path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from kopitra.domain.errors import LeaseLost, QueueFull, StoreError, Unavailable
-from kopitra.domain.journal import KINDS, AlertRaised, Entry, FollowUp, SignalPlanned
+from kopitra.domain.journal import KINDS, AlertRaised, Entry
 from kopitra.ports import Clock
 from kopitra.store.drafts import Committed, Draft, Duplicate, JournalRow
 from kopitra.store.encoding import Decoder, encode
@@ -42,8 +42,8 @@ class ExitFile(Protocol):
         """Begin anew; frames that are appended later stay."""
         ...
 
-    async def set_aside(self, label: str) -> str:
-        """Keep it under another name for a person; the name. Raises OSError."""
+    async def copy_aside(self, label: str) -> str:
+        """Keep a copy under another name for a person; the name. Raises OSError."""
         ...
 
 
@@ -79,6 +79,9 @@ class ExitLog:
         self._number = 0
         self._bytes = 0
         self._waiting: deque[_Kept] = deque()  # bounded: RECORDS_MAX in put
+        #: a person must see the file before it is cleared
+        self._puzzles = False
+        self._copies = 0
         #: records that were written since the start, for the metrics
         self.written = 0
 
@@ -140,27 +143,37 @@ class ExitLog:
         be told. Raises Unavailable, LeaseLost or QueueFull; what is left stays. A record that the journal can never
         hold is kept aside and holds up nothing."""
         said: list[str] = []
-        while self._waiting:
+        while self._waiting or self._puzzles:
+            if not self._waiting:
+                if not await self._copied(said):
+                    return said
+                continue  # what was put meanwhile is in the file too, and goes in before the file is cleared
             kept = self._waiting[0]
             await before(kept.turn)
-            try:
-                await append([_draft(kept.record)])
-            except (Unavailable, LeaseLost):
-                raise
-            except StoreError as error:
-                if not isinstance(error, Duplicate):  # an earlier try got it there
-                    said.append(f"Exit {kept.record.record_id} cannot be journalled: {error.message}")
+            said += await self._journalled(kept.record, append)
             if self._waiting and self._waiting[0] is kept:
                 self._waiting.popleft()
         self._bytes = 0
         if self._file is not None:
-            if said:
-                said.append(await self._aside(self._file))
             await self._file.clear()
         return said
 
-    async def load(self) -> list[str]:
-        """At a start: what a predecessor left in the file waits for the journal. What people must be told."""
+    async def _journalled(self, record: ExitRecord, append: Append) -> list[str]:
+        """What the journal has against it; nothing when it is there, be it by an earlier try."""
+        try:
+            await append([_draft(record)])
+        except (Unavailable, LeaseLost):
+            raise
+        except Duplicate:
+            return []
+        except StoreError as error:
+            self._puzzles = True
+            return [f"Exit {record.record_id} cannot be journalled: {error.message}"]
+        return []
+
+    async def load(self, newest: JournalRow | None) -> list[str]:
+        """At a start, before anything is journalled: what a predecessor left in the file waits for the journal. What
+        people must be told. `newest`: the journal's last row."""
         if self._file is None:
             return []
         try:
@@ -172,31 +185,55 @@ class ExitLog:
         reading = read(data)
         own = [r for r in reading.records if r.shard == self._owner.shard and r.epoch < self._owner.epoch]
         foreign = len(reading.records) - len(own)
+        fresh = _not_overtaken(own, newest)
         said = [_words(damage) for damage in reading.damages]
         if foreign:
             said.append(f"{foreign} records of another shard or of a later time are left alone.")
-        unknown = [fault for record in own if (fault := self._left(record))]
+        if len(fresh) < len(own):
+            said.append(
+                f"{len(own) - len(fresh)} exits are left alone: another process has traded since without this file "
+                "and went by what the brokers showed. Compare the accounts that they name."
+            )
+        unknown = [fault for record in fresh if (fault := self._left(record))]
         said += unknown
-        if reading.is_corrupt or foreign or unknown:
-            said.append(await self._aside(self._file))
-        said.append(f"{len(own)} exits that were sent without the database are taken into the journal.")
+        self._puzzles = bool(reading.is_corrupt or foreign or unknown or len(fresh) < len(own))
+        if fresh:
+            said.append(f"{len(fresh)} exits that were sent without the database are taken into the journal.")
         return said
 
     def _left(self, record: ExitRecord) -> str:
         """Let a predecessor's record wait for the journal; why it cannot, else ""."""
+        reader = _READERS.get(record.entry)
+        if reader is None:
+            return f"Exit {record.record_id} is a {record.entry}, which this build does not know."
         try:
-            entries = _entries(record, direct=record.epoch + 1 == self._owner.epoch)
+            self._waiting.append(_Kept(record, reader(record.payload)))
         except StoreError as error:
             return error.message
-        self._waiting.extend(_Kept(_part(record, n, entry), entry) for n, entry in enumerate(entries))
         return ""
 
-    async def _aside(self, file: ExitFile) -> str:
-        try:
-            kept = await file.set_aside(f"kept-{self._owner.epoch}")
-        except OSError as error:
-            return f"The file could not be kept aside ({error})."
-        return f"The file is kept as {kept}."
+    async def _copied(self, said: list[str]) -> bool:
+        if self._file is not None:
+            try:
+                kept = await self._file.copy_aside(f"kept-{self._owner.epoch}-{self._copies + 1}")
+            except OSError as error:
+                said.append(f"The file could not be kept aside ({error}).")
+                return False
+            self._copies += 1
+            said.append(f"The file is kept as {kept}.")
+        self._puzzles = False
+        return True
+
+
+def _not_overtaken(records: Sequence[ExitRecord], newest: JournalRow | None) -> Sequence[ExitRecord]:
+    """Those after which nobody else has traded (R-072): in the journal nothing of a later holder follows, but for what
+    one that did not come further than this took out of this very file."""
+    if newest is None:
+        return records
+    told = (newest.entry, newest.payload)
+    if any(r.epoch < newest.epoch and (r.entry, r.payload.encode()) == told for r in records):
+        return records
+    return [r for r in records if r.epoch >= newest.epoch]
 
 
 def _words(damage: Damage) -> str:
@@ -212,35 +249,6 @@ def _words(damage: Damage) -> str:
 
 
 _READERS: Final[dict[str, Decoder[Entry]]] = {cls.__name__: Decoder(cls) for cls in KINDS}
-
-
-def _entries(record: ExitRecord, *, direct: bool) -> list[Entry]:
-    """What the record means now. `direct`: nobody has written in between, so a plan may still move its leader;
-    else only the orders in it are facts."""
-    reader = _READERS.get(record.entry)
-    if reader is None:
-        raise StoreError(f"Exit {record.record_id} is a {record.entry}, which this build does not know.")
-    entry = reader(record.payload)
-    if direct or not isinstance(entry, SignalPlanned):
-        return [entry]
-    return [
-        FollowUp(
-            entry.plan.list_id, leg.account_id, tuple(o.intent for o in leg.orders), leg.cancels, leg.replaces
-        )
-        for leg in entry.plan.legs
-        if leg.orders or leg.cancels or leg.replaces
-    ]
-
-
-def _part(record: ExitRecord, number: int, entry: Entry) -> ExitRecord:
-    """The record as it goes into the journal: the same, or one of the parts it was taken into."""
-    if type(entry).__name__ == record.entry:
-        return record
-    kind = type(entry)
-    return ExitRecord(
-        record.shard, record.epoch, -(record.number * RECORDS_MAX + number), record.workspace, record.at,
-        KINDS[kind], kind.__name__, encode(entry).decode(),
-    )  # fmt: skip
 
 
 def _draft(record: ExitRecord) -> Draft:

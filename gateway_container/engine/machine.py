@@ -279,7 +279,8 @@ class Machine:
     async def _recover(self, config: GatewayConfig, warm: Warm) -> None:
         state, supplies = self.state, self.supplies
         config = self.safety.canary.beside(config)
-        left_behind = await self.exits.load()
+        newest = await supplies.shelf.page(self.identity.shard, self.writer.head.seq - 1, 1)
+        left_behind = await self.exits.load(newest[0] if newest else None)
         await self.log.bring_exits()
         state.book = await read_book(supplies.shelf, self.identity.shard, warm.book)
         state.config = config

@@ -87,9 +87,8 @@ class Disk:
     async def clear(self) -> None:
         self.data = b""
 
-    async def set_aside(self, label: str) -> str:
+    async def copy_aside(self, label: str) -> str:
         self.aside.append(self.data)
-        self.data = b""
         return label
 
 

@@ -37,6 +37,14 @@ async def is_back(world: World, line: FaultyLine) -> None:
     await world.until(lambda: not world.machine.log.backlog, "the backlog to be written")
 
 
+async def flattened(world: World, flatten_id: str) -> None:
+    def done() -> bool:
+        found = world.machine.control.flatten_progress(WORKSPACE, flatten_id)
+        return found is not None and found.done
+
+    await world.until(done, "the end of the flatten")
+
+
 def told_all(entries: list[Entry]) -> str:
     """Every alert, as one text."""
     return " ".join(e.text for e in entries if isinstance(e, AlertRaised))
@@ -182,12 +190,7 @@ async def test_a_flatten_without_the_database_is_in_the_file_before_it_is_at_the
         await line.down()
         order = FlattenOrder(WORKSPACE, "workspace", WORKSPACE, "test", "ann", True, None)
         view = await world.machine.control.flatten(order)
-
-        def done() -> bool:
-            found = world.machine.control.flatten_progress(WORKSPACE, view.flatten_id)
-            return found is not None and found.done
-
-        await world.until(done, "the end of the flatten")
+        await flattened(world, view.flatten_id)
         assert [await world.sim(a).net(a) for a in ONE_EACH] == [0, 0]
         assert Counter(await records(file))["FollowUp"] == 2
         await is_back(world, line)
@@ -196,6 +199,49 @@ async def test_a_flatten_without_the_database_is_in_the_file_before_it_is_at_the
         ]
         assert sorted(e.account_id for e in follow_ups) == ["a", "b"]
         await world.no_order_is_doubled()
+
+
+async def test_an_old_file_that_returns_after_another_holder_acts_no_more(
+    faulty_dsn: str, line: FaultyLine, tmp_path: Path
+) -> None:
+    """R-072, R-021: neither its flatten nor its leader's exit touches what another process has opened since."""
+    first, second = tmp_path / "one", tmp_path / "two"
+    async with street({"a": Follower(FIRST)}, leader_at=FIRST) as on:
+        async with engine(
+            faulty_dsn, on, lease=QUICK, exits=LocalExitFile(first, "main"), stop=False
+        ) as world:
+            await world.sim(BOSS).by_hand(BOSS, world.contract, "buy", 1)
+            await world.holds(a=1)
+            await world.until(lambda: world.machine.log.is_quiet, "the fills in the journal")
+            await line.down()
+            await world.until(lambda: not world.machine.log.takes_decisions, "the outage")
+            await leader_leaves(world)
+            await world.holds(a=0)
+            order = FlattenOrder(WORKSPACE, "account", "a", "test", "ann", False, None)
+            view = await world.machine.control.flatten(order)
+            await flattened(world, view.flatten_id)
+            await world.crash()
+        await line.up()
+        async with Database(faulty_dsn) as db:
+            await db.run("update lease set expires_at = clock_timestamp()")
+        async with engine(faulty_dsn, on, lease=QUICK, exits=LocalExitFile(second, "main")) as world:
+            comparison = world.machine.comparison
+            comparison.pace = comparison.pace._replace(
+                every_low_s=0.5, every_high_s=1.0, quiet_s=0.3, tick_s=0.1
+            )
+            comparison.soon("a")
+            await world.until(lambda: world.held("a") == 0, "what the broker showed")
+            clock, look = world.machine.state.clock, world.machine.fanout.look
+            await world.until(lambda: clock.monotonic_ns() > look.entries_from_ns, "the end of the grace")
+            await world.sim(BOSS).by_hand(BOSS, world.contract, "buy", 3)
+            await world.holds(a=3)
+        async with engine(faulty_dsn, on, lease=QUICK, exits=LocalExitFile(first, "main")) as world:
+            await world.machine.comparison.look("a")
+            assert world.machine.state.book.flattens == {}
+            await world.holds(a=3)
+            await world.journalled(
+                lambda e: isinstance(e, AlertRaised) and "left alone" in e.text, "the alert"
+            )
 
 
 @pytest.mark.parametrize("damage", ["tail", "middle"])

@@ -1,18 +1,17 @@
 """What a start makes of the exits that a predecessor left behind: once each, and no leader is moved back by them."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pytest
 
 from gateway_container.engine.exit_file import RECORDS_MAX, ExitLog, Owner
 from kopitra.domain.errors import LeaseLost, QueueFull, Unavailable
-from kopitra.domain.fold import fold
-from kopitra.domain.journal import AlertRaised, FollowUp, SignalPlanned
+from kopitra.domain.journal import AlertRaised, FlattenNoted, SignalPlanned
 from kopitra.domain.reducing import reducing
-from kopitra.store.drafts import Committed, Draft, Duplicate, IdempotencyRecord
-from kopitra.store.encoding import Decoder
+from kopitra.store.drafts import Committed, Draft, Duplicate, IdempotencyRecord, JournalRow
 from tests.unit.domain.copy_world import World, d, rule
 
 
@@ -22,6 +21,8 @@ class Paper:
     def __init__(self) -> None:
         self.data = b""
         self.kept = b""
+        #: happens while the file is copied
+        self.meanwhile: Callable[[], object] = lambda: None
         self.exits_until_ns = 10
 
     def append(self, frame: bytes) -> asyncio.Future[bool]:
@@ -36,8 +37,9 @@ class Paper:
     async def clear(self) -> None:
         self.data = b""
 
-    async def set_aside(self, label: str) -> str:
-        self.data, self.kept = b"", self.data
+    async def copy_aside(self, label: str) -> str:
+        self.kept = self.data
+        self.meanwhile()
         return label
 
     def now(self) -> datetime:
@@ -54,6 +56,8 @@ class Rows:
         self.drafts: list[Draft] = []
         self.turns: list[int] = []
         self.away = False
+        #: rows that it takes before it is away
+        self.room = 100
 
     async def append(self, drafts: Sequence[Draft]) -> Committed:
         (draft,) = drafts
@@ -66,6 +70,8 @@ class Rows:
                 "again",
                 IdempotencyRecord("w", "p", "e", key, b"", 200, b"", datetime(2026, 11, 20, tzinfo=UTC)),
             )
+        if len(self.drafts) == self.room:
+            raise Unavailable("away")
         self.drafts.append(draft)
         return Committed((), ())
 
@@ -100,35 +106,66 @@ async def test_the_next_holder_takes_a_plan_as_it_is_and_only_once() -> None:
     for _ in range(2):
         paper.data = left
         successor = log(paper, 4)
-        await successor.load()
+        await successor.load(None)
         await successor.bring(rows.append, rows.before)
         assert (successor.waiting, paper.data) == (0, b"")
     assert rows.entries == ["SignalPlanned"]
     assert rows.drafts[0].signal_id == planned.signal.signal_id
 
 
-async def test_after_another_holder_only_the_orders_of_a_plan_are_facts() -> None:
-    """R-072: a plan that was overtaken must not move its leader back; what was sent is known all the same."""
+def row(epoch: int, entry: str, payload: str = "{}") -> JournalRow:
+    """The journal's last one."""
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    return JournalRow("main", 9, epoch, at, "k", entry, "w", payload.encode(), b"")
+
+
+async def test_after_another_holder_nothing_of_an_old_file_acts_again() -> None:
+    """R-072, R-021: it has read what became of the exits at the brokers and traded on; people get the file."""
     paper, rows = Paper(), Rows()
     _, planned = an_exit()
-    await log(paper, 3).put("w", planned)
-    for _ in range(2):
-        successor = log(paper, 5)
-        await successor.load()
-        left = paper.data
-        await successor.bring(rows.append, rows.before)
-        paper.data = left
-    assert rows.entries == ["FollowUp"]
-    other = World([rule("a1")])
-    fold(other.book, successor_entry(rows))
-    assert {o.intent.cl_ord_id for o in other.book.orders.values()} == {
-        o.intent.cl_ord_id for leg in planned.plan.legs for o in leg.orders
-    }
-    assert other.book.leaders == {}
+    left = log(paper, 3)
+    for entry in (planned, FlattenNoted("f1", "a1", "requested", "", "ann"), AlertRaised("test", "one")):
+        await left.put("w", entry)
+    data = paper.data
+    successor = log(paper, 5)
+    said = " ".join(await successor.load(row(4, "Heartbeat")))
+    assert ("3 exits are left alone" in said, successor.waiting) == (True, 0)
+    assert "kept as" in " ".join(await successor.bring(rows.append, rows.before))
+    assert (rows.entries, paper.kept, paper.data) == ([], data, b"")
 
 
-def successor_entry(rows: Rows) -> FollowUp:
-    return Decoder(FollowUp)(rows.drafts[0].payload)
+@pytest.mark.parametrize("brought", [0, 1, 2])
+async def test_a_start_that_went_no_further_than_the_file_leaves_it_to_the_next_one(brought: int) -> None:
+    """R-072: it took a lease and traded nothing, so that nothing in the file is overtaken."""
+    paper, rows = Paper(), Rows()
+    exits = log(paper, 3)
+    for text in ("one", "two"):
+        await exits.put("w", AlertRaised("test", text))
+    left = paper.data
+    failed, before = log(paper, 4), row(3, "Heartbeat")
+    await failed.load(before)
+    rows.room = brought
+    with contextlib.suppress(Unavailable):
+        await failed.bring(rows.append, rows.before)
+    rows.room, paper.data = 100, left  # as if it had died before it was cleared
+    newest = row(4, rows.drafts[-1].entry, rows.drafts[-1].payload.decode()) if brought else before
+    successor = log(paper, 5)
+    await successor.load(newest)
+    assert successor.waiting == 2
+    await successor.bring(rows.append, rows.before)
+    assert (rows.entries, paper.data, paper.kept) == (["AlertRaised"] * 2, b"", b"")
+
+
+async def test_an_exit_that_is_put_while_the_file_is_kept_aside_outlives_a_crash() -> None:
+    """R-072: it is in the file until the journal has it."""
+    paper, rows = Paper(), Rows()
+    await log(paper, 3).put("w", AlertRaised("test", "one"))
+    successor = log(paper, 4)
+    paper.data = b"?" + paper.data
+    await successor.load(None)
+    paper.meanwhile = lambda: successor.put("w", AlertRaised("test", "two"))
+    await successor.bring(rows.append, rows.before)
+    assert (rows.entries, successor.waiting, paper.data) == (["AlertRaised"] * 2, 0, b"")
 
 
 async def test_an_import_that_is_cut_short_goes_on_where_it_stopped() -> None:
@@ -172,7 +209,8 @@ async def test_records_of_another_shard_or_a_later_time_are_left_alone() -> None
     paper = Paper()
     await log(paper, 9).put("w", AlertRaised("test", ""))
     successor = log(paper, 9)
-    said = " ".join(await successor.load())
+    said = " ".join(await successor.load(None))
     assert successor.waiting == 0
     assert "left alone" in said
+    await successor.bring(Rows().append, Rows().before)
     assert paper.kept

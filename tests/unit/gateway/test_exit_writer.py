@@ -46,11 +46,15 @@ async def test_a_disk_that_refuses_is_told_and_leaves_no_torn_frame(tmp_path: Pa
     assert await file.load() == b"y"
 
 
-async def test_a_file_is_kept_aside_under_another_name(tmp_path: Path) -> None:
+async def test_a_copy_is_kept_aside_under_another_name(tmp_path: Path) -> None:
+    """R-072: what is put meanwhile is in the file itself, so that a crash loses nothing of it."""
     file = LocalExitFile(tmp_path, "main")
     await file.append(b"damaged")
-    kept = await file.set_aside("kept-7")
+    kept = await file.copy_aside("kept-7")
+    await file.append(b";later")
     assert (tmp_path / Path(kept).name).read_bytes() == b"damaged"
+    assert await file.load() == b"damaged;later"
+    await file.clear()
     assert await file.load() == b""
 
 
