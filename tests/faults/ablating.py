@@ -19,8 +19,7 @@ from tests.faults.directed import WORLDS
 from tests.faults.knife import without
 from tests.faults.runs import ROOT, hush
 from tests.faults.swarm import Plan, make_plan
-from tests.faults.sweep import points, scenario
-from tests.faults.trials import Ablation, Cards, Crashes, Directed, Seeds
+from tests.faults.trials import Ablation, Cards, Directed, Seeds
 from tests.faults.world import World, run_plan
 
 _ALERT: Final = "invariant-"
@@ -36,11 +35,13 @@ class Finding(msgspec.Struct, frozen=True):
     name: str
     lives: str
     invariant: str
-    #: seeds, steps or tests that it took
+    #: seeds, worlds or tests that it took
     tries: int
-    #: the seed, step or test that showed it
+    #: the seed, world or test that showed it
     shown_by: str
     text: str
+    #: what was run: seeds, a world, tests
+    kind: str = ""
 
 
 class Broke(NamedTuple):
@@ -67,7 +68,9 @@ def try_out(name: str, most: int) -> Finding:
         with without(ablation.cut):
             broke = _first(ablation, run())
         if broke is not None and not run():
-            return Finding(name, ablation.lives, broke.invariant, tries, shown_by, broke.text)
+            return Finding(
+                name, ablation.lives, broke.invariant, tries, shown_by, broke.text, ablation.trial.kind
+            )
     return _unmissed(ablation, tries)
 
 
@@ -76,35 +79,27 @@ def _first(ablation: Ablation, broken: list[Broke]) -> Broke | None:
 
 
 def _unmissed(ablation: Ablation, tries: int) -> Finding:
-    return Finding(ablation.name, ablation.lives, "", tries, "", "nobody missed it")
+    return Finding(ablation.name, ablation.lives, "", tries, "", "nobody missed it", ablation.trial.kind)
 
 
-def _runs(trial: Seeds | Crashes | Directed) -> Iterator[tuple[str, Run]]:
+def _runs(trial: Seeds | Directed) -> Iterator[tuple[str, Run]]:
     """What is run, one after the other: (how a person names it, how it is run)."""
     if isinstance(trial, Seeds):
         seed = trial.first
         while True:
             yield f"seed {seed}", lambda seed=seed: _seed(seed, trial.faults)
             seed += 1
-    if isinstance(trial, Directed):
-        for name in trial.worlds:
-            yield name, lambda name=name: _judged(WORLDS[name])
-        return
-    for step in range(1, points(trial.scenario) + 1, trial.every):
-        yield f"{trial.scenario}, step {step}", lambda step=step: _step(trial.scenario, step)
+    for name in trial.worlds:
+        yield name, lambda name=name: _judged(WORLDS[name])
 
 
 def _seed(seed: int, faults: frozenset[str]) -> list[Broke]:
     return _judged(make_plan(seed, faults) if faults else make_plan(seed))
 
 
-def _step(name: str, step: int) -> list[Broke]:
-    return _judged(scenario(name), kill_before_step=step)
-
-
-def _judged(plan: Plan, kill_before_step: int = 0) -> list[Broke]:
+def _judged(plan: Plan) -> list[Broke]:
     seen: list[World] = []
-    outcome = run_plan(plan, kill_before_step=kill_before_step, sabotage=seen.append)
+    outcome = run_plan(plan, sabotage=seen.append)
     return [Broke(v.invariant, v.text) for v in outcome.violations] + _asserted(seen[0])
 
 
@@ -123,9 +118,11 @@ def _cards(ablation: Ablation, cards: Cards) -> Finding:
     for number, test in enumerate(cards.tests, start=1):
         if not _passes(test, ablation.name):
             if not _passes(test, ""):
-                return Finding(ablation.name, ablation.lives, "", number, test, "the test fails anyhow")
+                return Finding(
+                    ablation.name, ablation.lives, "", number, test, "the test fails anyhow", cards.kind
+                )
             text = "the test fails without the safeguard"
-            return Finding(ablation.name, ablation.lives, ablation.breaks[0], number, test, text)
+            return Finding(ablation.name, ablation.lives, ablation.breaks[0], number, test, text, cards.kind)
     return _unmissed(ablation, len(cards.tests))
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from tests.faults import cuts_engine as engine
 from tests.faults import cuts_rules as rules
 from tests.faults.ablations_flatten import FLATTENS
-from tests.faults.trials import Ablation, Cards, Crashes, Directed, Seeds
+from tests.faults.trials import Ablation, Cards, Directed, Seeds, Worlds
 
 _ENGINE: Final = "gateway_container/engine"
 _DOMAIN: Final = "kopitra/domain"
@@ -16,7 +16,8 @@ _FENCE: Final = "tests/faults/test_store_conformance_append.py"
 _STORE: Final = "tests/faults/test_store_conformance_refusals.py"
 _TAKING_OVER: Final = "tests/faults/test_regressions_taking_over.py"
 _STREAMS: Final = "tests/unit/domain/test_streams.py"
-_WORLDS: Final = Cards(("tests/faults/test_safeguard_worlds.py",))
+_BY_HAND: Final = "tests/faults/test_safeguard_worlds.py"
+_WORLDS: Final = Worlds((_BY_HAND,))
 _STRETCH: Final = (
     "tests/faults/test_regressions_cancels.py::test_an_entry_of_a_stretch_that_is_over_stays_here"
 )
@@ -80,8 +81,8 @@ ABLATIONS: Final = (
         "catch-up after a crash",
         f"{_DOMAIN}/catch_up.py",
         engine.nothing_is_caught_up,
-        ("I-03", "I-09"),
-        Crashes("bracket", 5),
+        ("I-09", "R-022"),
+        Worlds((f"{_BY_HAND}::test_a_late_fill_is_closed_although_the_process_died_before_it_could",)),
     ),
     Ablation(
         "leader left",
@@ -93,7 +94,7 @@ ABLATIONS: Final = (
     ),
     Ablation("take-over wait", f"{_ENGINE}/machine.py", engine.no_take_over_wait, ("I-11",), _WORLDS),
     Ablation(
-        "unsent entries", f"{_DOMAIN}/orders.py", engine.unsent_entries_stay, ("I-10",), Cards((_STRETCH,))
+        "unsent entries", f"{_DOMAIN}/orders.py", engine.unsent_entries_stay, ("I-10",), Worlds((_STRETCH,))
     ),
     Ablation("whole reads only", f"{_ENGINE}/lookup.py", engine.part_is_the_whole, ("R-002", "I-09")),
     Ablation(
@@ -101,14 +102,14 @@ ABLATIONS: Final = (
         f"{_ENGINE}/recovery.py",
         engine.held_orders_never_left,
         ("R-002",),
-        Cards((f"{_TAKING_OVER}::test_stops_that_left_by_a_lost_exit_file_are_not_thought_unsent",)),
+        Worlds((f"{_TAKING_OVER}::test_stops_that_left_by_a_lost_exit_file_are_not_thought_unsent",)),
     ),
     Ablation(
         "lost leases end a start",
         "kopitra/store/lease.py",
         engine.nobody_asks_for_the_lease,
         ("I-09",),
-        Cards((f"{_TAKING_OVER}::test_a_lease_that_ends_before_anybody_listens_is_not_kept",)),
+        Worlds((f"{_TAKING_OVER}::test_a_lease_that_ends_before_anybody_listens_is_not_kept",)),
     ),
     Ablation(
         "doubts are looked up", f"{_ENGINE}/lookup.py", engine.nobody_looks_doubts_up, ("R-009",), _WORLDS

@@ -8,10 +8,10 @@ from typing import Final
 from gateway_container.engine import flatten_run, last_look
 from gateway_container.engine.flatten import Flattener, FlattenRun
 from tests.faults.knife import Knife, always
-from tests.faults.trials import Ablation, Cards
+from tests.faults.trials import Ablation, Cards, Worlds
 
 _RUN: Final = "gateway_container/engine/flatten_run.py"
-_CARDS: Final = Cards(("tests/faults/test_regressions_flattens.py",))
+_WORLDS: Final = Worlds(("tests/faults/test_regressions_flattens.py",))
 #: two runs close once too, because each judges by every close of ours; but who asked second would be told other things
 _AT_WORK: Final = Cards(
     ("tests/integration/gateway/test_flattens_at_work.py::test_two_flattens_of_one_account_are_one_run",)
@@ -58,13 +58,13 @@ FLATTENS: Final = (
         ("R-094",),
         _AT_WORK,
     ),
-    Ablation("a flatten waits for its closes", _RUN, closes_get_no_time, ("R-094",), _CARDS),
+    Ablation("a flatten waits for its closes", _RUN, closes_get_no_time, ("R-094",), _WORLDS),
     Ablation(
         "a flatten has the account to itself",
         "gateway_container/engine/last_look.py",
         leaders_close_beside_it,
         ("R-012", "R-095"),
-        _CARDS,
+        _WORLDS,
     ),
-    Ablation("first lists of a successor", _RUN, a_successor_believes_any_list, ("R-004", "R-095"), _CARDS),
+    Ablation("first lists of a successor", _RUN, a_successor_believes_any_list, ("R-004", "R-095"), _WORLDS),
 )

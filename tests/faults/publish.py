@@ -244,14 +244,15 @@ def ablations(results: Path) -> str:
     rows = [
         (
             f.name,
-            f.invariant or "nobody missed it",
+            f.kind,
+            f.invariant or "**nobody missed it**",
             f"{f.tries:,}",
             f"`{f.shown_by}`" if f.shown_by else "",
             f"`{f.lives}`",
         )
         for f in found.findings
     ]
-    head = ("Safeguard", "Broke", "Tries", "Shown by", "Lives in")
+    head = ("Safeguard", "Kind", "Broke", "Tries", "Shown by", "Lives in")
     return f"{len(rows)} safeguards at {found.commit}.\n\n{_table(head, rows)}"
 
 

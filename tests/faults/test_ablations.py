@@ -121,8 +121,8 @@ def test_a_page_without_figures_says_so_and_one_with_figures_shows_them(tmp_path
     assert "Not run in this checkout" in text
     (tmp_path / "ablations.json").write_bytes(
         b'{"commit":"abc","findings":[{"name":"T_vis","lives":"x.py","invariant":"R-010","tries":3,'
-        b'"shown_by":"seed 3","text":"it broke"}]}'
+        b'"shown_by":"seed 3","text":"it broke","kind":"seeds"}]}'
     )
-    assert "| T_vis | R-010 | 3 | `seed 3` | `x.py` |" in filled(text, tmp_path)
+    assert "| T_vis | seeds | R-010 | 3 | `seed 3` | `x.py` |" in filled(text, tmp_path)
     with pytest.raises(ValueError, match="faults:timers"):
         filled("no marks", tmp_path)

@@ -6,7 +6,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import pytest
+
+from gateway_container.engine.recovery import decode_row
+from kopitra.domain.journal import Reported
+from kopitra.store import append_queue
+from kopitra.store.drafts import JournalRow
 from tests.faults.directed import CUT_OFF, WORLDS, small
+from tests.faults.gateways import SHARD
 from tests.faults.house import BOSS, BOSS_LEADER, EA_LEADER
 from tests.faults.outcome import Outcome
 from tests.faults.rude_broker import WORLD, Line
@@ -120,6 +127,46 @@ def test_exits_that_only_the_exit_file_holds_are_not_made_again() -> None:
     assert {line.split()[1] for line in _written(outcome, " sell ")} == {"g1"}
     assert outcome.placements == 6
     assert _gateways(outcome) == 2
+
+
+def test_a_late_fill_is_closed_although_the_process_died_before_it_could(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """R-018, R-022, I-09: the leader is out; one commit was full with the fill of an entry, and the next one, with its
+    close, never came. Nothing that the brokers tell the successor is news, and no order of ours is open."""
+    hush()
+    monkeypatch.setattr(append_queue, "BATCH_ROWS_MAX", 1)
+
+    def sabotage(world: World) -> None:
+        def look(_step: int) -> None:
+            rows = world.store.tables.journal.get(SHARD, [])
+            if rows and _is_fill(rows[-1]):
+                world.loop.before_step = None
+                world.loop.call_soon(die, context=WORLD.context)
+
+        def die() -> None:
+            (gateway,) = world.gateways
+            gateway.kill()
+            world._bury(gateway)
+            world.start_gateway(gateway.disk)
+
+        world.loop.before_step = look
+
+    acts = (Act(1.0, "trade", "ES", 2), Act(1.1, "exit", "ES"))
+    base = small(EA_LEADER, acts, chaos_s=16.0)
+    plan = replace(base, manners=tuple(replace(m, fill_delay_ms=300) for m in base.manners))
+    outcome = run_plan(plan, sabotage=sabotage)
+    assert broken(outcome) == []
+    assert _gateways(outcome) == 2
+    assert len(_written(outcome, " sell ")) == 3
+    assert (
+        _written(outcome, " sell ", 8.0) == []
+    )  # a repair would close it too, once it has seen it for long enough
+
+
+def _is_fill(row: JournalRow) -> bool:
+    entry = decode_row(row)
+    return isinstance(entry, Reported) and entry.report.exec_type == "trade"
 
 
 def _gateways(outcome: Outcome) -> int:
