@@ -44,12 +44,15 @@ class Following:
 
     def follow(self, follow: FollowUp, received_ns: int = 0) -> None:
         """Make durable what follows, then send it."""
+        now_ns = decided_ns = self._state.clock.monotonic_ns()
         if not follow.only_shrinks:
             follow, received_ns = self._in_time(follow, received_ns)
+            decided_ns = (
+                received_ns or now_ns
+            )  # its signal decided it: what stopped it since still does (I-06)
         if follow.is_empty:
             return
-        clock = self._state.clock
-        stamp = Stamp(received_ns or clock.monotonic_ns(), clock.monotonic_ns(), 0)
+        stamp = Stamp(received_ns or now_ns, decided_ns, 0)
         try:
             future = self._log.decide(self._state.workspace_of(follow.account_id), follow)
         except (StoreError, QueueFull):
@@ -84,7 +87,7 @@ class Following:
                 self._log.note(state.workspace_of(intent.account_id), entry)
             elif held.accepted_at is not None:
                 waited_ns = (now - held.accepted_at) // timedelta(microseconds=1) * 1_000
-                received_ns = state.clock.monotonic_ns() - max(0, waited_ns)
+                received_ns = max(1, state.clock.monotonic_ns() - max(0, waited_ns))
         if late:
             follow = replace(follow, released=tuple(i for i in follow.released if i.cl_ord_id not in late))
         return follow, received_ns

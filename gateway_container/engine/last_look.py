@@ -14,8 +14,9 @@ from gateway_container.engine.queue import Place
 from gateway_container.engine.state import NEVER_NS, State
 from kopitra.domain.attribution import closable
 from kopitra.domain.book import ChildOrder, root_of
+from kopitra.domain.case import blocked
 from kopitra.domain.flattening import LEFT_TO_FLATTEN, is_flattening
-from kopitra.domain.orders import ZERO, OrderIntent
+from kopitra.domain.orders import ZERO, OrderIntent, ReplaceIntent
 from kopitra.domain.signals import sign
 from kopitra.domain.switches import Covered, SwitchState
 
@@ -24,6 +25,8 @@ SUPERSEDED: Final = "superseded"
 _NONE: Final[Mapping[str, ChildOrder]] = MappingProxyType({})
 #: not a refusal either: the lease is over but for the grace, and this broker must not be told twice (R-073)
 HELD_BACK: Final = "held_back"
+#: why a move does not leave this process yet: it waits, or its successor sends it
+NOT_YET: Final = frozenset({"draining", "take_over_wait", "loop_stuck"})
 
 
 class Lease(Protocol):
@@ -100,37 +103,71 @@ class LastLook:
     def _entry(self, place: Place, now_ns: int) -> str | None:
         """Why an entry may not leave."""
         intent = place.intent
-        if (untimely := self._untimely(place, now_ns)) is not None:
+        if (untimely := self._not_yet(now_ns)) is not None:
             return untimely
+        if now_ns >= place.deadline_ns:
+            return "deadline"
         if (overtaken := self._overtaken(intent)) is not None:
             return overtaken
         account = self._state.account(intent.account_id)
         if account is None:
             return "account_inactive"
-        if now_ns >= self._state.switches_until_ns:
-            return "switches_unread"
         if self.breakers.shut and intent.account_id in self.breakers.shut:
             return "breaker_open"
         if self.markets.closed and self.markets.is_closed(account.broker, intent.symbol, now_ns):
             return "market_closed"
-        standings = self._state.standings
+        return self._barred(account, intent, place.stamp.planned_ns, now_ns)
+
+    def _barred(
+        self, account: AccountConfig, intent: OrderIntent, decided_ns: int, now_ns: int
+    ) -> str | None:
+        """Why what opens may not leave, an entry and a move of one alike: people, limits or rules stop it now, or have
+        since it was decided."""
+        state, book = self._state, self._state.book
+        if now_ns >= state.switches_until_ns:
+            return "switches_unread"
+        standings = state.standings
         if standings and (standing := standings.get(intent.account_id)) is not None and standing.stop:
             return standing.stop
-        return "kill_switch" if self._stopped(account, place) else None
+        if (book.blocked or book.flattens or book.sync.blocked) and blocked(book, intent):
+            return "entries_blocked"
+        if state.configured_ns >= decided_ns and (unruled := self._unruled(account, intent)) is not None:
+            return unruled
+        return "kill_switch" if self._stopped(account, intent, decided_ns) else None
 
-    def _untimely(self, place: Place, now_ns: int) -> str | None:
-        """Not now, as this process stands, or not any more."""
+    def _unruled(self, account: AccountConfig, intent: OrderIntent) -> str | None:
+        """The account or its rule takes no entries any more."""
+        if not account.active:
+            return "account_inactive"
+        rule = self._state.rule(intent.leader, intent.account_id)
+        if rule is None:
+            return "rule_gone"
+        return None if rule.pace == "active" else rule.pace
+
+    def move_refusal(self, child: ChildOrder, wanted: ReplaceIntent, decided_ns: int) -> str | None:
+        """Why an entry that rests may not be moved or made larger now; None when it may (I-06). What only makes it
+        smaller may always leave; what protects is no entry. `decided_ns`: monotonic."""
+        intent = child.intent
+        if intent.reduce_only or wanted.only_shrinks(child.qty):
+            return None
+        now_ns = self._state.clock.monotonic_ns()
+        if (untimely := self._not_yet(now_ns)) is not None:
+            return untimely
+        account = self._state.account(intent.account_id)
+        return "account_inactive" if account is None else self._barred(account, intent, decided_ns, now_ns)
+
+    def _not_yet(self, now_ns: int) -> str | None:
+        """Not now, as this process stands."""
         if self.draining:
             return "draining"
         if now_ns < self.entries_from_ns:
             return "take_over_wait"
         if now_ns >= self.awake_until_ns:
             return "loop_stuck"
-        return "deadline" if now_ns >= place.deadline_ns else None
+        return None
 
-    def _stopped(self, account: AccountConfig, place: Place) -> bool:
+    def _stopped(self, account: AccountConfig, intent: OrderIntent, decided_ns: int) -> bool:
         """A switch stops it now, or has since it was decided: lifting lets out what is decided afterwards (I-06)."""
-        intent, decided_ns = place.intent, place.stamp.planned_ns
         if self._state.stopped_ns >= decided_ns and self._state.stopped_since(
             account, intent.leader, decided_ns
         ):

@@ -338,6 +338,7 @@ class Machine:
         self.control.adopt(switches)
         config = self.safety.canary.beside(config)
         before, self.state.config = self.state.config, config
+        self.state.configured_ns = self.state.clock.monotonic_ns()
         self.strays.look(self.state.book, before, config)
         self.upkeep.wake()
         self.equity.configure()

@@ -32,7 +32,7 @@ from kopitra.domain.journal import (
     SessionNoted,
 )
 from kopitra.domain.orders import ChildOrder, OrderIntent
-from kopitra.domain.react import MOVES_OF_ONE_MAX, overdue, react, waiting_closes
+from kopitra.domain.react import MOVES_OF_ONE_MAX, overdue, react, unfollowing, waiting_closes
 from kopitra.ports import (
     BrokerTime,
     LoginNotice,
@@ -79,6 +79,7 @@ class Reports:
         self._breakers = fanout.look.breakers
         self._breakers.attach(self.alert)
         fanout.attach(self.not_sent)
+        fanout.requests.on_barred = self._unfollowing
         self._leaders: LeaderFeed | None = None
         self._on_snapshot: Callable[[AccountSnapshot], None] = _unheard
         self._on_session: Callable[[SessionChanged], None] | None = None
@@ -231,6 +232,14 @@ class Reports:
         )
         text = f"the {intent.role} of {intent.qty} {intent.symbol} is missing ({why}); {remedy}"
         self.alert("protection-missing", text, intent.account_id, intent.cl_ord_id)
+
+    def _unfollowing(self, order: ChildOrder, reason: str) -> None:
+        """Its leader moved it, and it may not follow: it is canceled, and people hear why (I-06)."""
+        self.follow(unfollowing(order))
+        if order.cancel is not None:
+            name, symbol = order.intent.cl_ord_id, order.intent.symbol
+            text = f"its leader moved {name} ({symbol}), which may not follow ({reason}): it is canceled"
+            self.alert("move-stopped", text, order.intent.account_id, name)
 
     def follow(self, follow: FollowUp, received_ns: int = 0) -> None:
         """Make durable what follows, then send it."""

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from gateway_container.engine.last_look import LastLook
+from gateway_container.engine.last_look import NOT_YET, LastLook
 from gateway_container.engine.log import Log
 from gateway_container.engine.state import State
 from gateway_container.engine.written import Links, order_ref
@@ -18,8 +18,10 @@ from kopitra.ports import NewNumbers, NotSent, Sent
 _REACHABLE: Final[frozenset[OrderState]] = frozenset({"acked", "working", "partial"})
 #: refusals that pass: the request is tried again
 WAITS: Final = frozenset({"busy", "rate_budget", "session_down", "penalty", "stale"})
-#: orders whose last move is remembered, for the distance to the next one
+#: orders whose last move is remembered, for the distance to the next one, and as many whose next one is wanted
 MOVED_MAX: Final = 10_000
+#: seconds between looks whether a move may leave this process by now, and whether one that must not is withdrawn
+LOOK_AGAIN_S: Final = 1.0
 _NS_PER_MS: Final = 1_000_000
 _DOWN: Final = NotSent("session_down")
 #: the next one a second later: what is more urgent takes this turn
@@ -55,10 +57,18 @@ class Requests:
         self._wanting: dict[str, dict[str, None]] = {}
         #: order -> monotonic time at which its price was last moved, oldest leave first
         self._moved_ns: OrderedDict[str, int] = OrderedDict()
+        #: order -> monotonic time since which a move is wanted that has not left, oldest leave first
+        self._wanted_ns: OrderedDict[str, int] = OrderedDict()
+        #: hears of a move that may not leave any more, and why
+        self.on_barred: Callable[[ChildOrder, str], None] = lambda _child, _reason: None
 
     def send(self, child: ChildOrder | None) -> None:
         """Send the cancel or the newest move that is wanted for a child, once the broker can be told."""
-        if child is None or child.order_id is None or child.state not in _REACHABLE:
+        if child is None:
+            return
+        if child.replace is not None:
+            self._wanted_since(child)
+        if child.order_id is None or child.state not in _REACHABLE:
             return
         fact = self._cancel(child) if child.cancel is not None else self._replace(child)
         if fact is not None:
@@ -85,7 +95,9 @@ class Requests:
             return None
         session = self._links.of(child.intent.account_id)
         numbers = NewNumbers(wanted.qty, wanted.price, wanted.stop_price, wanted.trail_offset)
-        outcome: Sent | NotSent | None = self._too_soon(child, wanted) or self._held(child)
+        outcome: Sent | NotSent | None = (
+            self._barred(child, wanted) or self._too_soon(child, wanted) or self._held(child)
+        )
         if outcome is None:
             outcome = (
                 _DOWN if session is None else session.replace(order_ref(child), numbers, wanted.cl_ord_id)
@@ -125,8 +137,25 @@ class Requests:
         left_ns = moved_ns + account.limits.move_gap_ms * _NS_PER_MS - self._state.clock.monotonic_ns()
         return NotSent("busy", "the order was moved just now", left_ns / 1e9) if left_ns > 0 else None
 
+    def _wanted_since(self, child: ChildOrder) -> int:
+        """When a move of it was first wanted, of those that have not left: a stop since then stops it."""
+        since = self._wanted_ns.setdefault(child.intent.cl_ord_id, self._state.clock.monotonic_ns())
+        if len(self._wanted_ns) > MOVED_MAX:
+            self._wanted_ns.popitem(last=False)
+        return since
+
+    def _barred(self, child: ChildOrder, wanted: ReplaceIntent) -> NotSent | None:
+        """A move of an entry needs what an entry needs (I-06, R-092); one that may never leave ends its order."""
+        reason = self._look.move_refusal(child, wanted, self._wanted_since(child))
+        if reason is None:
+            return None
+        if reason not in NOT_YET:
+            self.on_barred(child, reason)
+        return NotSent("busy", reason, LOOK_AGAIN_S)
+
     def _moved(self, child: ChildOrder, at_ns: int) -> None:
         name = child.intent.cl_ord_id
+        self._wanted_ns.pop(name, None)
         self._moved_ns[name] = at_ns
         self._moved_ns.move_to_end(name)
         if len(self._moved_ns) > MOVED_MAX:

@@ -75,6 +75,8 @@ class State:
         self.clock = clock
         self.book = Book()
         self.config: GatewayConfig = EMPTY
+        #: monotonic; when the configuration was last replaced while orders were on their way
+        self.configured_ns = -1
         self.facts: dict[str, AccountFacts] = {}
         #: last known price by product
         self.prices: dict[str, Decimal] = {}
@@ -104,6 +106,10 @@ class State:
     def account(self, account_id: str) -> AccountConfig | None:
         """The configuration of an account."""
         return self.config.accounts.get(account_id)
+
+    def rule(self, leader: str, account_id: str) -> CopyRule | None:
+        """The present rule of a follower of a leader."""
+        return next((r for r in self.config.rules_for(leader) if r.account_id == account_id), None)
 
     def workspace_of(self, account_id: str) -> str:
         """The workspace of an account; empty for one that is not configured (any more)."""

@@ -213,7 +213,7 @@ def risk_inputs(case: Case, entry: OrderIntent, closing: Decimal = ZERO) -> Risk
         None if entry.ord_type == "market" else _distance_ticks(case, entry),
         account.limits.duplicate_window_ms > 0 and _is_duplicate(case, entry),
         bool(scene.book.doubts) and any(name in scene.book.doubts for name in pending),
-        _blocked(scene.book, entry),
+        blocked(scene.book, entry),
         account.limits_version,
         position_differs=bool(missing(scene.book, entry.account_id, entry.symbol)),
     )
@@ -230,8 +230,8 @@ def _has_stop(case: Case) -> bool:
     return stop and rule.copy_stop_loss
 
 
-def _blocked(book: Book, entry: OrderIntent) -> str:
-    """Why entries of the account, or of this contract there, are stopped."""
+def blocked(book: Book, entry: OrderIntent) -> str:
+    """Why entries of the account, or of this contract there, are stopped; "" when they are not."""
     found = book.blocked.get(entry.account_id, "")
     if book.flattens:
         found = stopped_by(book.blocked, book.flattens, entry.account_id)

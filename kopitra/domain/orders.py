@@ -103,6 +103,11 @@ class ReplaceIntent(NamedTuple):
         """Moves of working orders travel with the protective orders."""
         return "protective"
 
+    def only_shrinks(self, qty: Decimal) -> bool:
+        """It makes an order of `qty` no larger, and leaves its price where it is."""
+        stays = self.price is None and self.stop_price is None and self.trail_offset is None
+        return stays and self.qty is not None and self.qty <= qty
+
 
 State = Literal[
     "planned", "claimed", "acked", "working", "partial", "filled", "canceled", "expired", "rejected",

@@ -62,6 +62,13 @@ def still_there(book: Book, order: ChildOrder) -> FollowUp:
     return made.follow_up()
 
 
+def unfollowing(order: ChildOrder) -> FollowUp:
+    """The leader moved its order, and this copy may not follow it any more: it goes (I-06)."""
+    if not _may_be_asked(order, again=False):
+        return _NOTHING
+    return FollowUp(order.intent.cl_ord_id, order.intent.account_id, cancels=(cancel_of(order),))
+
+
 def close_again(book: Book, order: ChildOrder) -> FollowUp:
     """What is too much now, after a close of it (`order`) that nobody took (R-065)."""
     made = _Made(book, order)

@@ -12,6 +12,7 @@ _ENGINE: Final = "gateway_container/engine"
 _DOMAIN: Final = "kopitra/domain"
 _UNIT: Final = "tests/unit"
 _GATEWAY: Final = "tests/integration/gateway"
+_LATE_STOPS: Final = f"{_GATEWAY}/test_late_stops.py"
 _FENCE: Final = "tests/faults/test_store_conformance_append.py"
 _STORE: Final = "tests/faults/test_store_conformance_refusals.py"
 _TAKING_OVER: Final = "tests/faults/test_regressions_taking_over.py"
@@ -39,6 +40,20 @@ ABLATIONS: Final = (
     ),
     Ablation(
         "kill check before write", f"{_ENGINE}/last_look.py", engine.switches_are_not_looked_at, ("I-06",)
+    ),
+    Ablation(
+        "moves ask the last look",
+        f"{_ENGINE}/requests.py",
+        engine.moves_ask_nobody,
+        ("I-06",),
+        Cards((f"{_LATE_STOPS}::test_i06_a_halted_entry_is_not_moved_into_the_market_but_canceled",)),
+    ),
+    Ablation(
+        "blocks are looked at before the write",
+        f"{_ENGINE}/last_look.py",
+        engine.blocks_after_the_plan_stop_nothing,
+        ("R-001", "R-043"),
+        Cards((f"{_LATE_STOPS}::test_r001_r040_r043_what_stops_an_entry_after_its_plan_stops_its_write",)),
     ),
     Ablation(
         "listings after a reconnect",

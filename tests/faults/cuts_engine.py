@@ -18,7 +18,7 @@ from gateway_container.engine.lookup import Lookup
 from gateway_container.engine.queue import Place, Stamp
 from gateway_container.engine.recovery import Refold
 from gateway_container.engine.state import State
-from kopitra.domain import attribution, news
+from kopitra.domain import attribution, case, news
 from kopitra.domain.book import Book
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.domain.fanout import FanoutPlan
@@ -106,6 +106,16 @@ def exits_believe_the_book(knife: Knife) -> None:
 def switches_are_not_looked_at(knife: Knife) -> None:
     """No kill switch is asked before the write."""
     knife.swap(LastLook, "_stopped", always(False))
+
+
+def moves_ask_nobody(knife: Knife) -> None:
+    """A resting entry is moved whatever stops entries."""
+    knife.swap(LastLook, "move_refusal", always(None))
+
+
+def blocks_after_the_plan_stop_nothing(knife: Knife) -> None:
+    """Before the write nobody asks whether the account or contract was blocked meanwhile."""
+    knife.everywhere(case.blocked, always(""))
 
 
 def deadlines_of_leases_are_not_looked_at(knife: Knife) -> None:

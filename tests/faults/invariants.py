@@ -103,6 +103,7 @@ class Checker:
         self.trace(f"{process.name} -> {broker.code} {_shown(request)}")
         self._alone(request)
         if isinstance(request, Change):
+            self._move(broker, request, process)
             return
         for name in request.names:
             writer = f"{name} by {process.name}" if request.is_exit else name
@@ -145,12 +146,7 @@ class Checker:
         closed = self.view.closed_since(known, machine.writer.head.seq)
         if closed:
             self.broken("I-10", f"{request.cl_ord_id} left after the leader's close in row {closed}")
-        for scope in self.scopes(request.account_id, known.intent.leader):
-            stopped = self.operator.in_force.get(scope)
-            if stopped is not None and self.must_know(process, scope, stopped):
-                self.broken("I-06", f"{request.cl_ord_id} left although {scope} is stopped")
-            elif stopped is not None:
-                self.trace(f"a stop of {scope} died with {stopped.by} and its disk")
+        self._stopped(request, known, process)
         doubtful = [
             name
             for (account, _), children in machine.state.book.open.items()
@@ -161,6 +157,29 @@ class Checker:
         ]
         if doubtful:
             self.broken("I-13", f"{request.cl_ord_id} left while {doubtful[0]} is in doubt")
+
+    def _stopped(self, request: Place | Change, known: Known, process: Process) -> None:
+        for scope in self.scopes(request.account_id, known.intent.leader):
+            stopped = self.operator.in_force.get(scope)
+            if stopped is not None and self.must_know(process, scope, stopped):
+                what = "left" if isinstance(request, Place) else "was moved"
+                self.broken("I-06", f"{request.cl_ord_id} {what} although {scope} is stopped")
+            elif stopped is not None:
+                self.trace(f"a stop of {scope} died with {stopped.by} and its disk")
+
+    def _move(self, broker: RudeBroker, request: Change, process: Process) -> None:
+        """A resting entry that is moved or made larger is an entry that leaves (I-06); a smaller one is not."""
+        numbers, live = request.numbers, broker.live_orders(request.account_id)
+        order = next((o for o in live if o.order_id == request.order_id), None)
+        if numbers is None or order is None:
+            return
+        stays = numbers.price is None and numbers.stop_price is None and numbers.trail is None
+        if stays and (numbers.qty is None or numbers.qty <= order.qty):
+            return
+        self.view.follow()
+        known = self.view.children.get(request.cl_ord_id)
+        if known is not None and not known.intent.reduce_only:
+            self._stopped(request, known, process)
 
     def placed(self, broker: RudeBroker, request: Place, answer: Answer) -> None:
         """A broker was asked for an order. A double that it refused is none (I-01)."""
