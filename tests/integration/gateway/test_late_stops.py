@@ -1,5 +1,6 @@
 """What stops an entry after its plan stops it before its write too, and stops the moves of one that rests."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -21,6 +22,7 @@ from tests.integration.gateway.world import (
     with_rules,
 )
 
+Stop = Callable[[World], Awaitable[None]]
 SLOW = Follower(FIRST, partial(rule, delay_ms=300))
 PATIENT = Follower(FIRST, partial(rule, max_age_s=Decimal(60)))
 STOP = {"price": "6700"}
@@ -79,10 +81,9 @@ STOPS = (
 
 @pytest.mark.parametrize("stop, reason", STOPS)
 async def test_r001_r040_r043_what_stops_an_entry_after_its_plan_stops_its_write(
-    dsn: str, stop: object, reason: str
+    dsn: str, stop: Stop, reason: str
 ) -> None:
     """The entry waits out its follower's delay meanwhile."""
-    assert callable(stop)
     async with house(dsn, {"a": SLOW}) as world:
         (child,) = await world.send(side="buy", quantity=1)
         await stop(world)
@@ -102,10 +103,9 @@ async def test_an_entry_leaves_under_a_new_configuration_and_beside_another_s_bl
 
 @pytest.mark.parametrize("stop, reason", [(blocked, "entries_blocked"), (paused, "paused")])
 async def test_r043_a_reversal_s_entry_is_judged_by_what_stopped_since_its_signal(
-    dsn: str, stop: object, reason: str
+    dsn: str, stop: Stop, reason: str
 ) -> None:
     """It is let go by its close, after the stop; its decision is older."""
-    assert callable(stop)
     async with house(dsn, {"a": PATIENT}) as world:
         entry = await turning(world)
         await stop(world)
@@ -175,8 +175,7 @@ async def unread(world: World) -> None:
     "stop, reason",
     [(blocked, "entries_blocked"), (flatten_failed, "entries_blocked"), (unread, "switches_unread")],
 )
-async def test_i06_whatever_stops_entries_stops_their_moves(dsn: str, stop: object, reason: str) -> None:
-    assert callable(stop)
+async def test_i06_whatever_stops_entries_stops_their_moves(dsn: str, stop: Stop, reason: str) -> None:
     async with house(dsn, {"a": Follower(FIRST)}) as world:
         child = await resting(world)
         await stop(world)
