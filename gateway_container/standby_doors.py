@@ -134,13 +134,14 @@ class StandbyIntake:
         """The holder keeps the order of numbered signals."""
         del signal
 
-    @property
-    def crowded(self) -> bool:
+    def must_wait(self, signal: Signal) -> bool:
         """Nothing is decided here, and what is on its way to the holder has a bound of its own."""
+        del signal
         return False
 
-    async def room(self) -> None:
+    async def room(self, signal: Signal) -> None:
         """There is always some."""
+        del signal
 
     def first_answer(self, workspace: str, principal: str, endpoint: str, key: str) -> None:
         """Memory knows none: the inbox's own uniqueness finds the first answer."""

@@ -135,13 +135,13 @@ class Intake(Answers, Protocol):
         """Wait for the signals that its sender numbered before it; half a second at most, exits never."""
         ...
 
-    @property
-    def crowded(self) -> bool:
-        """What is not an exit waits for `room` before it comes in."""
+    def must_wait(self, signal: Signal) -> bool:
+        """It waits for `room` before it comes in: too much is being decided, and it closes nothing."""
         ...
 
-    async def room(self) -> None:
-        """Wait until fewer signals are being decided, half a second at most. Raises QueueFull."""
+    async def room(self, signal: Signal) -> None:
+        """Wait until fewer signals are being decided, half a second at most. Raises QueueFull, or SignalRefused when
+        its leader left meanwhile."""
         ...
 
 

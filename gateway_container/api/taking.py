@@ -62,17 +62,16 @@ class FirstAnswer:
 
 
 async def queue(intake: Intake, signal: Signal, once: Once) -> Answer | None:
-    """Wait for the numbers before it and, unless it is an exit, for room. Raises QueueFull.
+    """Wait for the numbers before it and, unless it closes something, for room. Raises QueueFull or SignalRefused.
 
     The first answer when the same call was answered while this one waited.
     """
-    crowded = intake.crowded and not signal.is_exit
-    if signal.sequence is None and not crowded:
-        return None
     if signal.sequence is not None:
         await intake.turn(signal)
-    if crowded:
-        await intake.room()
+    elif not intake.must_wait(signal):
+        return None
+    if intake.must_wait(signal):
+        await intake.room(signal)
     return known(intake, once)
 
 

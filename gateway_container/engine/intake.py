@@ -19,9 +19,10 @@ from gateway_container.engine.turns import Turns
 from gateway_container.engine.turnstile import Turnstile
 from kopitra.domain.book import Book
 from kopitra.domain.copy_rules import CopyRule
-from kopitra.domain.errors import SignalRefused, Unavailable
+from kopitra.domain.errors import QueueFull, SignalRefused, Unavailable
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import SignalPlanned
+from kopitra.domain.overtaking import goes_ahead, is_overtaken
 from kopitra.domain.plan import plan
 from kopitra.domain.signals import Signal, check_signal
 from kopitra.store.drafts import Committed, Duplicate, IdempotencyDraft, IdempotencyRecord, SignalRef
@@ -51,6 +52,15 @@ class AnswerKey(NamedTuple):
     key: str
 
 
+@dataclass(slots=True, eq=False)
+class _Outside:
+    """A signal that waits for room."""
+
+    signal: Signal
+    #: its leader's exit was accepted meanwhile
+    overtaken: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What the composition root wants to hear; called on the loop, must be quick."""
@@ -72,6 +82,10 @@ class Intake:
         self._running: set[AnswerKey] = set()
         self._turns = Turns(state)
         self._turnstile = Turnstile()
+        #: who waits for room (bounded: WAITING_MAX of the turnstile)
+        self._outside: list[_Outside] = []
+        #: the last one that waited and came in
+        self._came_in: Signal | None = None
         #: plans whose commit failed, with the book that holds them
         #: (bounded: UNCLEAR_MAX in _committed)
         self._unclear: dict[tuple[str, str], tuple[FanoutPlan, Book]] = {}
@@ -109,6 +123,9 @@ class Intake:
         self._turnstile.entered(len(made.legs))  # and out again by `_committed`, whatever becomes of it
         future.add_done_callback(lambda done: self._committed(done, name, made, places, stamp))
         self._hooks.planned(signal, made, stamp)
+        if self._outside and signal is not self._came_in:  # else all of them came behind it
+            for one in self._outside:
+                one.overtaken = one.overtaken or is_overtaken(one.signal, signal, made)
         return Pending(made, future)
 
     def plan(self, signal: Signal) -> FanoutPlan:
@@ -129,14 +146,29 @@ class Intake:
         """Wait for the signals that its sender numbered before it; half a second at most, exits never."""
         await self._turns.wait(signal)
 
-    @property
-    def crowded(self) -> bool:
-        """What is not an exit waits for `room` before it comes in."""
-        return self._turnstile.crowded
+    def must_wait(self, signal: Signal) -> bool:
+        """It waits for `room` before it comes in: too much is being decided, and it closes nothing."""
+        if not self._turnstile.crowded:
+            return False
+        return not goes_ahead(signal, self._state.book, [one.signal for one in self._outside])
 
-    async def room(self) -> None:
-        """Wait until fewer signals are being decided, half a second at most. Raises QueueFull."""
-        await self._turnstile.wait()
+    async def room(self, signal: Signal) -> None:
+        """Wait until fewer signals are being decided, half a second at most. Raises QueueFull, or SignalRefused when
+        its leader left meanwhile."""
+        here = _Outside(signal)
+        self._outside.append(here)
+        try:
+            await self._turnstile.wait()
+        except QueueFull:
+            if not here.overtaken:
+                raise
+        finally:
+            self._outside.remove(here)
+        if here.overtaken:
+            raise SignalRefused(
+                "The leader's exit came before this could be copied: nothing was opened.", code="superseded"
+            )
+        self._came_in = signal
 
     def _rules(self, signal: Signal) -> Sequence[CopyRule]:
         leader = self._state.config.leaders.get(signal.leader)

@@ -2,7 +2,7 @@
 
 What is let in must become durable and be written soon, and the event loop, on which the lease is renewed too, must
 breathe between two commits. A burst therefore waits here, a little and in its order, and what finds no room by then
-is refused while nothing has happened: its sender may simply send it again. Exits never wait.
+is refused while nothing has happened: its sender may simply send it again. What closes something never waits.
 """
 
 import asyncio

@@ -1,0 +1,86 @@
+"""What goes past a crowd, and what it leaves behind there (I-10, R-031, R-050)."""
+
+import pytest
+
+from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.overtaking import goes_ahead, is_overtaken
+from kopitra.domain.plan import plan
+from kopitra.domain.signals import Signal
+from tests.unit.domain.copy_world import World, d, rule, signal
+
+
+def long_leader() -> World:
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(2))
+    world.settle()
+    return world
+
+
+def entry(**fields: object) -> Signal:
+    return signal("enter", "e1", **({"source": "webhook", "side": "buy", "quantity": d(1)} | fields))
+
+
+def planned(world: World, act: Signal) -> FanoutPlan:
+    return plan(act, world.book, world.rules, world.inputs())
+
+
+@pytest.mark.parametrize(
+    "action, fields, ahead",
+    [
+        ("exit", {}, True),
+        ("cancel", {"leader_order_id": "o1"}, True),
+        ("reverse", {"side": "sell"}, True),
+        ("enter", {"side": "sell", "quantity": d(1)}, True),
+        ("enter", {"side": "sell", "quantity": d(3)}, True),
+        ("enter", {"side": "buy", "quantity": d(1)}, False),
+        ("enter", {"side": "buy", "quantity": d(1), "ord_type": "limit", "price": d(4990)}, False),
+    ],
+)
+def test_r050_what_closes_something_of_its_leader_goes_ahead(
+    action: str, fields: dict[str, object], ahead: bool
+) -> None:
+    world = long_leader()
+    assert goes_ahead(signal(action, **fields), world.book, ()) is ahead
+
+
+def test_r050_what_counts_from_where_the_leader_stood_keeps_its_place_behind_it() -> None:
+    """Else a follower would be on the other side until the first one came, or for ever if it never does."""
+    world = long_leader()
+    waiting = [entry()]
+    sell: dict[str, object] = {"side": "sell", "quantity": d(3)}
+    assert not goes_ahead(signal("enter", **sell), world.book, waiting)
+    assert goes_ahead(signal("enter", **sell, leader_position=d(0)), world.book, waiting)
+    assert goes_ahead(signal("reverse", side="sell"), world.book, waiting)
+
+
+@pytest.mark.parametrize(
+    "action, fields, over",
+    [
+        ("exit", {}, True),
+        ("flatten", {"symbol": ""}, True),
+        ("reverse", {"side": "sell"}, True),
+        ("reduce", {"quantity": d(2)}, True),
+        ("reduce", {"quantity": d(1)}, False),
+        ("reduce", {"quantity": d(1), "leader_position": d(1)}, True),
+        ("exit", {"symbol": "NQ"}, False),
+        ("cancel", {"leader_order_id": "o1"}, True),
+        ("cancel", {"leader_order_id": "o2"}, False),
+        ("enter", {"side": "sell", "quantity": d(1)}, False),
+    ],
+)
+def test_i10_an_entry_is_overtaken_by_what_says_where_its_leader_stands(
+    action: str, fields: dict[str, object], over: bool
+) -> None:
+    world = long_leader()
+    waiting = entry(leader_order_id="o1")
+    act = signal(action, **fields)
+    assert is_overtaken(waiting, act, planned(world, act)) is over
+
+
+def test_i10_numbered_entries_are_judged_by_their_numbers_and_other_leaders_do_not_count() -> None:
+    world = long_leader()
+    act = signal("exit")
+    made = planned(world, act)
+    assert is_overtaken(entry(), act, made)
+    assert not is_overtaken(entry(sequence=7), act, made)
+    assert not is_overtaken(entry(leader="M"), act, made)
