@@ -8,18 +8,16 @@ from gateway_container.api.once import Once
 from gateway_container.api.taking import queue, take
 from gateway_container.engine.turnstile import LEGS_MAX
 from kopitra.domain.errors import SignalRefused
-from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.signals import Signal
 from tests.integration.gateway.world import FIRST, WORKSPACE, Follower, World, house
 
 
-async def comes(world: World, signal: Signal) -> FanoutPlan:
+async def comes(world: World, signal: Signal) -> None:
     """Through a door, as a webhook does; returns when it is durable."""
     intake, once = world.machine.intake, Once(WORKSPACE, "hook", "/signals", signal.signal_id, b"f")
     await queue(intake, signal, once)
     pending = take(intake, signal, once, world.machine.state.clock.monotonic_ns())
     await pending.committed
-    return pending.plan
 
 
 async def test_i10_an_entry_that_waits_for_room_is_not_copied_after_its_leaders_exit(dsn: str) -> None:
