@@ -24,6 +24,8 @@ from kopitra.wire.views import FlattenAccountView, FlattenView, PositionView
 BRAKE: Final = "runaway-brake"
 #: seconds that the answer waits for the table, where another process may have set the same switch
 ROW_WAIT_S: Final = 0.25
+#: seconds that the answer to a flatten, which is under way meanwhile, waits until a crash cannot forget it
+KEPT_WAIT_S: Final = 3.0
 #: seconds after which switches that were not read count as reducing
 SWITCHES_GOOD_S: Final = 5
 
@@ -166,7 +168,10 @@ class Control:
             )
         self._requests += 1
         name = f"{order.who} {self._state.clock.now().isoformat()} {self._requests}"
-        return self._shown(self._flattener.start(order.workspace, sorted(accounts), order.who, name))
+        run = self._flattener.start(order.workspace, sorted(accounts), order.who, name)
+        if run.kept:
+            await asyncio.wait(run.kept, timeout=KEPT_WAIT_S)
+        return self._shown(run)
 
     def flatten_progress(self, workspace: str, flatten_id: str) -> FlattenView | None:
         """Where a flatten stands."""

@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from gateway_container.engine.fanout import Fanout
+from gateway_container.engine.flatten_leaving import Leaving
 from gateway_container.engine.flatten_run import Closing, NobodyTrades, Parts, Turning
 from gateway_container.engine.log import Log
 from gateway_container.engine.sessions import Sessions
@@ -56,6 +57,8 @@ class FlattenRun:
     workspace: str
     who: str
     accounts: dict[str, AccountProgress] = field(default_factory=dict[str, AccountProgress])
+    #: done when journal or local file has the request, one for each account
+    kept: list[asyncio.Future[bool]] = field(default_factory=list[asyncio.Future[bool]])
 
     @property
     def done(self) -> bool:
@@ -72,6 +75,8 @@ class _Job:
     #: slow tries after the first one
     tries: int = 0
     given_up: bool = False
+    #: nobody tries again: it only waits until its closes have ended
+    leaving: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -123,9 +128,10 @@ class Flattener:
         run.accounts[account_id] = job.progress
         detail = f"joins {job.asked[0].flatten_id}" if joins else ""
         # A crash right after the answer must not forget it, with or without a database.
-        self._log.secure(
-            run.workspace, FlattenNoted(run.flatten_id, account_id, "requested", detail, run.who)
-        )
+        entry = FlattenNoted(run.flatten_id, account_id, "requested", detail, run.who)
+        kept = self._log.secure(run.workspace, entry)
+        if kept is not None:
+            run.kept.append(kept)
 
     def _begin(self, run: FlattenRun, account_id: str, *, later: bool = False) -> _Job:
         """A run of its own; it takes the place of one that waits for its next slow try."""
@@ -140,12 +146,14 @@ class Flattener:
         return job
 
     def resume(self) -> None:
-        """After a start: what the last process did not finish goes on, because a person (or a lock) asked for it."""
-        for account_id, mark in sorted(self._state.book.flattens.items()):
+        """After a start or a new configuration: what nobody is at goes on where the account has a session, because a
+        person (or a lock) asked for it."""
+        for account_id in self._left():
             account = self._state.account(account_id)
-            served = account is not None and account.login_id in self._state.config.logins
-            if account is None or not served or account_id in self._jobs or self._is_over(account_id, mark):
+            if account is None or self._sessions.of(account_id) is None or account_id in self._jobs:
                 continue
+            lifted = Flattening(f"lifted {account_id}", "", failed=True, given_up=True)
+            mark = self._state.book.flattens.get(account_id, lifted)
             run = self._runs.get(mark.flatten_id)
             run = run or self._remember(FlattenRun(mark.flatten_id, account.workspace, mark.who))
             job = self._begin(run, account_id, later=mark.failed)
@@ -155,14 +163,21 @@ class Flattener:
             if mark.failed:
                 job.progress.state, job.progress.detail = "failed", mark.detail
             else:
-                self._tell(job, "pending", "it goes on after a restart")
+                self._tell(job, "pending", "it goes on, having been interrupted")
+
+    def _left(self) -> list[str]:
+        """Accounts that are to be flattened, or where a close of a flatten that is over still works."""
+        book = self._state.book
+        marked = {a for a, mark in book.flattens.items() if not self._is_over(a, mark)}
+        return sorted(marked | {a for (a, leader), closes in book.open.items() if closes and not leader})
 
     def _is_over(self, account_id: str, mark: Flattening) -> bool:
         return mark.failed and mark.given_up and not self._is_locked(account_id)
 
     def is_at_work(self, account_id: str) -> bool:
         """It closes the account, or will try to again by itself."""
-        return account_id in self._jobs
+        job = self._jobs.get(account_id)
+        return job is not None and not job.leaving
 
     def progress(self, flatten_id: str) -> FlattenRun | None:
         """A run by its id."""
@@ -181,12 +196,15 @@ class Flattener:
             list_id(workspace, name),
             lambda text: self._tell(job, "pending", text),
         )
+        leaving = Leaving(self._parts, account_id)
         try:
             if not later and await self._tried(job, closing):
                 return
-            while await self._is_tried_again(job):
+            while await self._is_tried_again(job, leaving):
                 if await self._tried(job, closing):
                     return
+            job.leaving = True
+            await leaving.to_the_end()
         finally:
             if self._jobs.get(account_id) is job:
                 del self._jobs[account_id]
@@ -211,14 +229,13 @@ class Flattener:
             again = "nobody tries again" if job.given_up else "it is tried again, more and more slowly"
             text = f"{job.progress.account_id}: {why}; close it at the broker ({again})"
             self._alert("flatten-failed", text, job.progress.account_id)
-        await closing.leave()
         return False
 
-    async def _is_tried_again(self, job: _Job) -> bool:
-        """Wait for the next slow try. False: it was lifted, or there is none."""
+    async def _is_tried_again(self, job: _Job, leaving: Leaving) -> bool:
+        """Wait for the next slow try, while no close works. False: it was lifted, or there is none."""
         account_id = job.progress.account_id
         while job.tries < AGAIN_MAX:
-            await asyncio.sleep(self._pause_s(job.tries))
+            await leaving.wait(self._pause_s(job.tries))
             mark = self._state.book.flattens.get(account_id)
             if mark is None or not mark.failed:
                 return False

@@ -23,7 +23,7 @@ from kopitra.domain.errors import KopitraError, QueueFull, StoreError, Throttled
 from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
 from kopitra.domain.flattening import PATIENCE_S, Ours, Pace, Shown, Step, judge
 from kopitra.domain.ids import cl_ord_id
-from kopitra.domain.journal import FollowUp, OrderNotSent
+from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import TERMINAL, OrderIntent
 from kopitra.domain.signals import sign
 from kopitra.ports import NotSent, OrderRef
@@ -81,7 +81,6 @@ class Closing:
         #: our order -> when this run knew of it first (monotonic)
         self._since_ns: dict[str, int] = {}  # bounded: the account's open orders
         self._patience_ns: dict[str, int] = {}  # bounded: likewise
-        self._read_again: tuple[ExecutionReport, ...] = ()
 
     async def until_flat(self, *, once: bool = False) -> str:
         """The evidence. Raises Turning, and with `once` NobodyTrades when a close was refused because nobody does."""
@@ -108,23 +107,6 @@ class Closing:
                 pause_s = pace.pause_s(step.picture)
             await asyncio.sleep(min(pause_s, PAUSE_MAX_S))
 
-    async def leave(self) -> None:
-        """It has failed: nothing of it may close anything later, because a person may do so now."""
-        log, fanout = self._parts.log, self._parts.fanout
-        for child in self._mine():
-            name = child.intent.cl_ord_id
-            if (
-                not fanout.withdraw(self._account, name)
-                and child.state == "claimed"
-                and not fanout.knows(name)
-            ):
-                entry = OrderNotSent(
-                    name, self._account, "withdrawn", "the flatten ended before it could leave"
-                )
-                log.note(self._state.workspace_of(self._account), entry)
-        own = {c.order_id for c in self._mine()}
-        await self._cancel(tuple(r for r in self._read_again if r.order_id in own))
-
     # reading -----------------------------------------------------------------------------------------------
 
     async def _read(self) -> AccountSnapshot | Throttled | None:
@@ -146,7 +128,6 @@ class Closing:
         working = tuple(
             o for o in found.orders if o.ord_status not in TERMINAL_STATUS and not self._is_over(o)
         )
-        self._read_again = working
         held = {p.symbol: p.net_qty for p in found.positions if p.net_qty}
         known = {c for a, c in (*book.positions, *book.sync.unexplained) if a == self._account}
         counted = {c: there(book, self._account, c) for c in known}
@@ -257,9 +238,6 @@ class Closing:
             if isinstance(outcome, NotSent) and outcome.reason == "busy":
                 busy.append(report)
         return busy
-
-    async def _cancel(self, working: Sequence[ExecutionReport]) -> None:
-        await self._cancel_rest(self._ask_cancels(working))
 
     async def _cancel_rest(self, left: list[ExecutionReport]) -> None:
         """Connections come free within milliseconds, and another read costs more than it tells."""

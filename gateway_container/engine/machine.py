@@ -345,6 +345,7 @@ class Machine:
         self.leaders.configure()
         await self.sessions.apply(config)
         self.quotes.configure()
+        self.flattener.resume()
 
     def _ready(self) -> tuple[bool, bool]:
         return self.writer.available, self.accepting and self.log.accepting and self.lease.valid

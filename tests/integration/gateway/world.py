@@ -32,6 +32,7 @@ from kopitra.domain.orders import ChildOrder
 from kopitra.domain.prop_limits import PropLimits
 from kopitra.domain.signals import Signal
 from kopitra.ports import SimAccount
+from kopitra.store.ending import ended
 from kopitra.store.journal_reader import replay
 from kopitra.store.lease import LeaseSettings
 from kopitra.store.pool import Database
@@ -219,9 +220,7 @@ class World:
         await machine.sessions.close()
         machine.log.stop()
         await machine.refold.stop()
-        for task in machine._tasks:
-            task.cancel()
-        await asyncio.wait(machine._tasks)
+        await ended(machine._tasks)
         await machine.writer.close()
 
 
