@@ -1,21 +1,22 @@
-"""Expected but not seen: each follower's part of a signal ends, or rests at its broker, within three seconds; else a
-named alert (`not-seen-in-time`) is open until it does.
+"""Expected but not seen: each follower's part of a signal or a repair ends, or rests at its broker with the numbers it
+was given, within three seconds; else a named alert (`not-seen-in-time`) is open until it does.
 
 Nobody else has to notice that something did not happen. A signal costs one append; what became of it is asked of the
-book when its time is over.
+book when its time is over. What a predecessor planned has three seconds from the start.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.state import State
 from kopitra.domain.book import Book
-from kopitra.domain.fanout import FanoutPlan, FollowerLeg
+from kopitra.domain.fanout import FollowerLeg
 from kopitra.domain.journal import AlertCleared, AlertRaised, Entry
-from kopitra.domain.orders import TERMINAL, ChildOrder
+from kopitra.domain.orders import TERMINAL, ChildOrder, ReplaceIntent
+from kopitra.domain.repair import RepairPlan
 
 #: the alert's code
 CODE: Final = "not-seen-in-time"
@@ -65,14 +66,32 @@ class Expected:
         """Alerts that are open."""
         return len(self._open)
 
-    def planned(self, plan: FanoutPlan, planned_ns: int) -> None:
+    def planned(self, list_id: str, legs: tuple[FollowerLeg, ...], planned_ns: int) -> None:
         """A signal was decided (monotonic)."""
-        self._due.append(_Due(planned_ns + int(SEEN_WITHIN_S * _NS), plan.list_id, plan.legs))
+        self._due.append(_Due(planned_ns + int(SEEN_WITHIN_S * _NS), list_id, legs))
         if len(self._due) > SIGNALS_MAX:
             self._judge(self._due.popleft())
 
+    def repaired(self, plan: RepairPlan) -> None:
+        """A repair's orders leave."""
+        accounts = sorted({intent.account_id for intent in plan.intents})
+        legs = tuple(_part(account_id, plan.list_id, ()) for account_id in accounts)
+        self.planned(plan.list_id, legs, self._state.clock.monotonic_ns())
+
+    def take_up(self) -> None:
+        """After a start: what a predecessor planned and nobody has seen yet, requests included."""
+        book, now_ns = self._state.book, self._state.clock.monotonic_ns()
+        found: dict[tuple[str, str], list[ChildOrder]] = {}
+        for (account_id, leader), children in book.open.items():
+            for child in children.values() if leader else ():  # a flatten watches its own closes
+                if child.cancel is not None or child.moving or not is_seen(book, child):
+                    found.setdefault((child.intent.list_id, account_id), []).append(child)
+        for (list_id, account_id), late in found.items():
+            self.planned(list_id, (_part(account_id, list_id, late),), now_ns)
+
     async def run(self) -> None:
         """Look until cancelled."""
+        self.take_up()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             self.look()
@@ -113,8 +132,8 @@ class Expected:
     def _raise(self, list_id: str, leg: FollowerLeg, missing: ChildOrder) -> None:
         name = missing.intent.cl_ord_id
         text = (
-            f"{SEEN_WITHIN_S:g} seconds after its signal {name} is {missing.state}: look at the account's session and "
-            "at the order on its broker's screen"
+            f"{SEEN_WITHIN_S:g} seconds after its signal {name} is {_told(self._state.book, missing)}: look at the "
+            "account's session and at the order on its broker's screen"
         )
         workspace = self._state.workspace_of(leg.account_id)
         self._note(workspace, AlertRaised(CODE, text, leg.account_id, name))
@@ -136,19 +155,45 @@ class Expected:
 
 def unseen(book: Book, list_id: str, legs: Sequence[FollowerLeg]) -> dict[str, ChildOrder]:
     """By account the first order of a signal, what followed from it included, that has neither ended nor rests at the
-    broker; or one whose cancel it asked for and nobody answered."""
+    broker; or one whose cancel or move it asked for and nobody answered."""
     found: dict[str, ChildOrder] = {}
     for name in book.lists.get(list_id, ()):
         child = book.orders.get(name)
         if child is not None and not is_seen(book, child):
             found.setdefault(child.intent.account_id, child)
     for leg in legs:
-        for request in leg.cancels:
+        for request in (*leg.cancels, *leg.replaces):
             child = book.orders.get(request.orig_cl_ord_id)
-            wanted = child.cancel if child is not None and child.state not in TERMINAL else None
-            if child is not None and wanted is not None and wanted.cl_ord_id == request.cl_ord_id:
+            if child is not None and _waits(child, request.cl_ord_id):
                 found.setdefault(leg.account_id, child)
     return found
+
+
+def _waits(child: ChildOrder, request: str) -> bool:
+    """A cancel or move of it is not answered; newer moves before the answer do not hide an older one."""
+    if child.state in TERMINAL:
+        return False
+    return child.moving == request or (child.cancel is not None and child.cancel.cl_ord_id == request)
+
+
+def _told(book: Book, child: ChildOrder) -> str:
+    if not is_seen(book, child):
+        return child.state
+    return f"{child.state}, and {'its cancel' if child.cancel is not None else 'its move'} is not answered"
+
+
+def _part(account_id: str, list_id: str, asked: Iterable[ChildOrder]) -> FollowerLeg:
+    """An account's part of what no signal planned just now: its orders are those of the list, its requests those that
+    these children wait for."""
+    children = list(asked)
+    return FollowerLeg(
+        account_id, "", 0, "approved", "", "", "", None, None,
+        cancels=tuple(child.cancel for child in children if child.cancel is not None),
+        replaces=tuple(
+            ReplaceIntent(child.moving, list_id, account_id, child.intent.cl_ord_id)
+            for child in children if child.moving
+        ),
+    )  # fmt: skip
 
 
 def is_seen(book: Book, child: ChildOrder) -> bool:

@@ -193,7 +193,7 @@ class Machine:
 
     def _planned(self, signal: Signal, made: FanoutPlan, stamp: Stamp) -> None:
         self.observer.planned(signal, made, stamp)
-        self.safety.expected.planned(made, stamp.planned_ns)
+        self.safety.expected.planned(made.list_id, made.legs, stamp.planned_ns)
         if numbered(signal):
             self.streams.planned(signal, made)
 

@@ -87,6 +87,8 @@ class Repairs:
         self._fanout = fanout
         self._alert = alert
         self._look: Look = _unseen
+        #: hears of each plan whose orders leave
+        self.on_sent: Callable[[RepairPlan], None] = lambda _plan: None
         self._asked: OrderedDict[str, Asked] = OrderedDict()
         self._done: OrderedDict[str, RepairPlan] = OrderedDict()
         self._sent = metrics.repairs.counts
@@ -231,6 +233,7 @@ class Repairs:
         def committed(done: "asyncio.Future[Committed]") -> None:
             if not done.cancelled() and done.exception() is None:
                 self._fanout.dispatch(places, clock.monotonic_ns())
+                self.on_sent(plan)
 
         future.add_done_callback(committed)
         return future

@@ -40,6 +40,7 @@ class Safety:
         self._asserts = self._assert(machine)
         self.canary = Canary(machine)
         self.expected = Expected(state, machine.log.note)
+        machine.repair_desk.repairs.on_sent = self.expected.repaired
         self._contain(machine)
         reports.on_refused = self.exits.refused
         reports.on_crowded = self.exits.crowded

@@ -224,6 +224,7 @@ def _replace_wanted(book: Book, replace: ReplaceIntent) -> ChildOrder | None:
         take_numbers(order, replace.qty, replace.price, replace.stop_price, replace.trail_offset)
     else:
         order.replace = replace if order.replace is None else _merged(order.replace, replace)
+        order.moving = order.moving or replace.cl_ord_id
     return order
 
 

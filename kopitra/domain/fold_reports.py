@@ -125,7 +125,8 @@ def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:
 def _answered(order: ChildOrder, report: ExecutionReport) -> None:
     match report.exec_type:
         case "replaced":
-            order.replace_sent, order.moves_failed = False, 0
+            _move_over(order)
+            order.moves_failed = 0
             take_numbers(order, report.order_qty, report.price, report.stop_price, None)
         case "replace_rejected":
             not_replaced(order)
@@ -140,9 +141,14 @@ def not_canceled(order: ChildOrder) -> None:
     order.cancels_failed += 1
 
 
+def _move_over(order: ChildOrder) -> None:
+    order.replace_sent = False
+    order.moving = "" if order.replace is None else order.replace.cl_ord_id
+
+
 def not_replaced(order: ChildOrder) -> None:
     """The move was refused or its fate is unknown: an entry goes on with the size that is known."""
-    order.replace_sent = False
+    _move_over(order)
     order.moves_failed += 1
     if order.intent.role == "entry":
         order.planned_qty = order.qty

@@ -251,6 +251,8 @@ class ChildOrder:
     #: a cancel or replace has left and is not answered yet
     cancel_sent: bool = False
     replace_sent: bool = False
+    #: the oldest move that is wanted or has left, and of which nothing has arrived since; "": none
+    moving: str = ""
     #: cancels that the broker refused, or whose fate nobody knows; it is to go all the same
     cancels_failed: int = 0
     #: moves in a row that the broker refused, or whose fate nobody knows

@@ -17,6 +17,7 @@ from kopitra.domain.journal import (
     RepairPlanned,
     Reported,
 )
+from kopitra.domain.repair import RepairPlan
 from kopitra.domain.repairing import Wish
 from kopitra.store.drafts import IdempotencyDraft
 from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, house
@@ -117,8 +118,14 @@ async def test_what_a_person_closed_is_not_closed_again_and_can_be_opened_again_
         assert [(s.drift.kind, s.verdict) for s in left.steps] == [("closed_by_hand", "left")]
         plan = await repairs.preview(Asked(WORKSPACE, ("a", "b"), wish=Wish(None, True)))
         assert [(s.drift.kind, s.verdict) for s in plan.steps] == [("closed_by_hand", "approved")]
+        watched: list[RepairPlan] = []
+        assert repairs.on_sent == world.machine.safety.expected.repaired
+        repairs.on_sent = watched.append
         done = await repairs.apply(WORKSPACE, plan.plan_id, "ann", None)
         assert done.applied
+        assert [plan.plan_id for plan in watched] == [
+            plan.plan_id
+        ]  # its orders are waited for like a signal's
         await world.holds(a=1, b=1)
         again = await repairs.apply(WORKSPACE, plan.plan_id, "ann", None)
         assert again == done
