@@ -16,7 +16,7 @@ from gateway_container.engine.state import State
 from kopitra.domain.errors import SignalRefused
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import OrderNotSent, SignalPlanned
-from kopitra.domain.reducing import AWAY, SENTENCE, entries_of, reducing, shrinks
+from kopitra.domain.reducing import AWAY, SENTENCE, entries_of, reducing, shrinks, standing
 from kopitra.domain.signals import Signal, check_signal
 
 #: reason and detail of exits that neither the journal nor the disk could take
@@ -47,13 +47,15 @@ class Away:
         may_exit = self._fanout.look.may_exit
         return shrinks(cut) and any(may_exit(leg.account_id) for leg in cut.legs)
 
-    def take(self, signal: Signal, received_ns: int) -> None:
+    def take(self, signal: Signal, received_ns: int, *, overtaken: bool = False) -> None:
         """Plan it, write its shrinking part to the local file, send that. Raises SignalRefused, StoreError or
-        QueueFull: nothing happened."""
+        QueueFull: nothing happened. `overtaken`: the leader has moved on since, so this moves it no more."""
         check_signal(signal)
         clock = self._state.clock
         made, folded = self._plan(signal)
         cut = reducing(made, self._state.book)
+        if folded and overtaken:
+            cut = standing(cut, signal.leader, self._state.book)
         entry = SignalPlanned(signal, cut)
         written = self._log.locally(signal.workspace, entry, signal_id=signal.signal_id, folded=folded)
         self._intake.planned(signal.workspace, signal.signal_id, 0)

@@ -24,6 +24,7 @@ from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.overtaking import goes_ahead, is_overtaken
 from kopitra.domain.plan import plan
+from kopitra.domain.reducing import OVERTAKEN, reducing
 from kopitra.domain.signals import Signal, check_signal
 from kopitra.store.drafts import Committed, Duplicate, IdempotencyDraft, IdempotencyRecord, SignalRef
 from kopitra.store.idempotency import CACHED_RECORDS_MAX
@@ -94,11 +95,19 @@ class Intake:
         #: signals that were planned, with their number (0 while the commit is in flight); oldest leave first
         self._planned: OrderedDict[tuple[str, str], int] = OrderedDict()
 
-    def accept(self, signal: Signal, answer: Answering | None, received_ns: int | None = None) -> Pending:
+    def accept(
+        self,
+        signal: Signal,
+        answer: Answering | None,
+        received_ns: int | None = None,
+        *,
+        exits_only: bool = False,
+    ) -> Pending:
         """Decide and append. Raises SignalRefused (nothing changed), Unavailable, QueueFull or LeaseLost.
 
         `answer` makes the answer of the plan, to be journalled with it; None for signals that nobody waits for.
         `received_ns`: monotonic time at which the bytes were read, for the hop times.
+        `exits_only`: it came too late to open anything.
         """
         if self.closed:
             raise Unavailable("The gateway is stopping: send the same again, another process takes it.")
@@ -109,6 +118,8 @@ class Intake:
         clock = self._state.clock
         started_ns = received_ns if received_ns is not None else clock.monotonic_ns()
         made = self.plan(signal)
+        if exits_only:
+            made = reducing(made, self._state.book, OVERTAKEN)
         stamp = Stamp(started_ns, clock.monotonic_ns(), 0)
         record = answer(made) if answer is not None else None
         future = self._log.decide(

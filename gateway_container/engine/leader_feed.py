@@ -1,33 +1,32 @@
 """The leader drop copy: reports of leader accounts become signals and go through the same intake as all others.
 
-A leader's fill has happened whether or not the database is there: signals that cannot be accepted now wait, in
-order and bounded, and are tried again; the plan's own age check decides what late entries are still worth.
+A leader's fill has happened whether or not the database is there: signals that cannot be accepted now wait
+(`leader_queue.py`); the plan's own age check decides what late entries are still worth. Nothing is a signal before a
+read has said what the account holds: counted from zero, a close would be an entry.
 """
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from gateway_container.engine.away import Away
 from gateway_container.engine.intake import Intake
+from gateway_container.engine.leader_queue import LeaderQueue
 from gateway_container.engine.state import State
 from kopitra.domain.book import root_of
-from kopitra.domain.errors import QueueFull, SignalRefused, StoreError, Unavailable
+from kopitra.domain.errors import QueueFull, StoreError
 from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
 from kopitra.domain.leader import LeaderTracker
 from kopitra.domain.leader_snapshot import LeaderSnapshot, reductions
 from kopitra.domain.orders import ZERO
 from kopitra.domain.signals import Signal
-from kopitra.store.drafts import Committed, Duplicate
 
-#: leader signals that wait for the database
-WAITING_MAX: Final = 5_000
-#: seconds between attempts
-RETRY_S: Final = 0.25
 #: seconds that a difference between a read and the stream must stand before the read is believed (R-041)
 QUIET_S: Final = 5
+#: executions so much older than the first read are in its positions, whichever later list names them first
+BEFORE: Final = timedelta(minutes=30)
 
 
 class _Difference(NamedTuple):
@@ -36,6 +35,19 @@ class _Difference(NamedTuple):
     counted: dict[str, Decimal]
     held: dict[str, Decimal]
     since_ns: int
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One leader at its account, and what is known of it; forgotten with the tracker (R-033)."""
+
+    tracker: LeaderTracker
+    #: executions before it were in the positions of the first read; None: no read yet, so nothing to count from
+    since: datetime | None = None
+    #: the book has what the first read showed
+    is_told: bool = False
+    #: what a read showed that the stream has not told
+    differs: _Difference | None = None
 
 
 class LeaderFeed:
@@ -50,80 +62,87 @@ class LeaderFeed:
         alert: Callable[[str, str, str], None],
     ) -> None:
         self._state = state
-        self._intake = intake
-        self._away = away
         self._on_reset = on_reset
-        self._alert = alert
-        #: (account, leader) -> what a read showed that the stream has not told
-        self._differs: dict[tuple[str, str], _Difference] = {}
-        self._trackers: dict[str, list[LeaderTracker]] = {}
-        self._based: set[str] = set()
-        self._waiting: deque[tuple[Signal, int]] = deque()  # bounded: WAITING_MAX in _wait
-        self._timer: asyncio.TimerHandle | None = None
+        self._watched: dict[str, list[_Watched]] = {}
+        self._queue = LeaderQueue(state, intake, away, alert, self._at_rest)
+        self._take: Callable[[Signal, int], None] = self._queue.take
+        #: asks for a read of an account as soon as it is at rest
+        self.soon: Callable[[str], None] = lambda _account_id: None
+
+    @property
+    def waiting(self) -> tuple[Signal, ...]:
+        """Signals that wait for the database, in order."""
+        return self._queue.waiting
 
     def configure(self) -> None:
-        """Follow the configuration: one tracker per leader that has an account; known ones keep their memory."""
-        known = {(t.account_id, t.leader): t for trackers in self._trackers.values() for t in trackers}
-        self._trackers = {}
-        for leader in self._state.config.leaders.values():
-            if leader.account_id is None:
+        """Follow the configuration: one tracker per leader that has an account; known ones keep their memory.
+
+        The first leader of an account, by name, has the ids of the account alone: they outlive a deploy either way.
+        """
+        known = {
+            (w.tracker.account_id, w.tracker.leader): w for found in self._watched.values() for w in found
+        }
+        self._watched = {}
+        for leader_id, leader in sorted(self._state.config.leaders.items()):
+            account_id = leader.account_id
+            if account_id is None:
                 continue
-            key = (leader.account_id, leader.leader_id)
-            tracker = known.get(key) or LeaderTracker(leader.workspace, leader.leader_id, leader.account_id)
-            self._trackers.setdefault(leader.account_id, []).append(tracker)
+            one = known.get((account_id, leader_id))
+            one = one or _Watched(LeaderTracker(leader.workspace, leader_id, account_id))
+            beside = self._watched.setdefault(account_id, [])
+            one.tracker.scope = (leader_id,) if beside else ()
+            beside.append(one)
+
+    def read_soon(self) -> None:
+        """Have the accounts read of which nothing is known yet."""
+        for account_id, found in self._watched.items():
+            if any(one.since is None for one in found):
+                self.soon(account_id)
 
     def is_leader(self, account_id: str) -> bool:
         """The account's own trades are signals."""
-        return account_id in self._trackers
+        return account_id in self._watched
 
     def look(self, snapshot: AccountSnapshot) -> None:
         """A read of a leader's account. The first one says where it stands: known, not copied. Later ones bring the
         fills that the stream lost; what they cannot explain is believed once it has stood still for QUIET_S.
         """
-        account_id = snapshot.account_id
-        trackers = self._trackers.get(account_id, ())
-        if not trackers:
-            return
-        executions = snapshot.executions or ()
-        first = account_id not in self._based
-        if not first:
-            for report in sorted(executions, key=lambda report: report.transact_time):
-                self.observe(report)
-            for order in snapshot.orders or ():
-                if any(tracker.rests(order.order_id) for tracker in trackers):
-                    self.observe(order)  # its move or its end, if the stream lost it
-        if snapshot.positions is None:
-            return
-        held = {p.symbol: p.net_qty for p in snapshot.positions if p.net_qty}
-        for tracker in trackers:
-            if first or self._stood_still(tracker, held, snapshot.started_ns):
-                self._reset(tracker, held, executions, _live(snapshot) if first else None)
+        for one in self._watched.get(snapshot.account_id, ()):
+            if one.since is not None:
+                self._lost_by_the_stream(one, snapshot, one.since)
+            if snapshot.positions is None:
+                continue
+            held = {p.symbol: p.net_qty for p in snapshot.positions if p.net_qty}
+            if not one.is_told or self._stood_still(one, held, snapshot.started_ns):
+                self._reset(one, held, snapshot)
 
-    def _stood_still(self, tracker: LeaderTracker, held: dict[str, Decimal], read_ns: int) -> bool:
+    def _lost_by_the_stream(self, one: _Watched, snapshot: AccountSnapshot, since: datetime) -> None:
+        for report in sorted(snapshot.executions or (), key=lambda report: report.transact_time):
+            if report.transact_time >= since:
+                self._hear(one, report)
+        for order in snapshot.orders or ():
+            if one.tracker.rests(order.order_id):
+                self._hear(one, order)  # its move or its end
+
+    def _stood_still(self, one: _Watched, held: dict[str, Decimal], read_ns: int) -> bool:
         """The same difference in two reads QUIET_S apart, and nothing told of in between: an event is not late, it
         is lost. A single read may simply be ahead of the stream."""
-        key = (tracker.account_id, tracker.leader)
-        if tracker.counted == held:
-            self._differs.pop(key, None)
+        counted, seen = one.tracker.counted, one.differs
+        if counted == held:
+            one.differs = None
             return False
-        seen = self._differs.get(key)
-        if seen is None or (seen.counted, seen.held) != (tracker.counted, held):
-            self._differs[key] = _Difference(tracker.counted, held, read_ns)
+        if seen is None or (seen.counted, seen.held) != (counted, held):
+            one.differs = _Difference(counted, held, read_ns)
             return False
         return read_ns - seen.since_ns >= QUIET_S * 1_000_000_000
 
-    def _reset(
-        self,
-        tracker: LeaderTracker,
-        held: dict[str, Decimal],
-        executions: Sequence[ExecutionReport],
-        live: dict[str, ExecutionReport] | None,
-    ) -> None:
+    def _reset(self, one: _Watched, held: dict[str, Decimal], snapshot: AccountSnapshot) -> None:
         """The leader is where its broker says. Followers shrink with it; they open nothing late (R-033, R-043).
 
-        `live`: its working orders at our first look: what an earlier process told of and is not there is canceled.
+        At our first look its working orders count too: what an earlier process told of and is not there is canceled.
         """
-        first = tracker.account_id not in self._based
+        tracker, first = one.tracker, not one.is_told
+        live = _live(snapshot) if first else None
         roots: dict[str, Decimal] = {}
         for symbol, qty in held.items():
             roots[root_of(symbol)] = roots.get(root_of(symbol), ZERO) + qty
@@ -141,99 +160,55 @@ class LeaderFeed:
                 self._on_reset(told)
         except (StoreError, QueueFull):
             if first:  # fills that come meanwhile count from here on (simulation, seed 2018)
-                tracker.baseline(held.items(), executions)
+                self._base(one, held, snapshot)
             return  # the next read finds the same
-        tracker.baseline(held.items(), executions)
-        self._differs.pop((tracker.account_id, tracker.leader), None)
-        self._based.add(tracker.account_id)
+        self._base(one, held, snapshot)
+        one.differs, one.is_told = None, True
         if first:
-            self._resume(tracker, live or {})
+            self._resume(one, live or {})
 
-    def _resume(self, tracker: LeaderTracker, live: dict[str, ExecutionReport]) -> None:
+    def _base(self, one: _Watched, held: dict[str, Decimal], snapshot: AccountSnapshot) -> None:
+        """From here on fills are counted."""
+        one.tracker.baseline(held.items(), snapshot.executions or ())
+        if one.since is None:
+            one.since = self._state.clock.now() - BEFORE
+
+    def _resume(self, one: _Watched, live: dict[str, ExecutionReport]) -> None:
         """Go on with the resting orders that an earlier process told of: their moves and ends are to be copied."""
         for (leader, _), position in list(self._state.book.leaders.items()):
-            if leader != tracker.leader:
+            if leader != one.tracker.leader:
                 continue
             for order_id, order in list(position.working.items()):
                 report = live.get(order_id)
-                tracker.resume(order_id, order, ZERO if report is None else report.cum_qty or ZERO)
+                one.tracker.resume(order_id, order, ZERO if report is None else report.cum_qty or ZERO)
                 if report is not None:
-                    self.observe(report)
+                    self._hear(one, report)
 
     def observe(self, report: ExecutionReport) -> None:
         """Copy what the leader did."""
-        trackers = self._trackers.get(report.account_id)
-        if trackers is None:
-            return
+        for one in self._watched.get(report.account_id, ()):
+            if one.since is None:
+                self.soon(report.account_id)  # the read that says where it stands has it, or the one after it
+            else:
+                self._hear(one, report)
+
+    def _hear(self, one: _Watched, report: ExecutionReport) -> None:
         if (report.account_id, report.order_id) in self._state.book.by_order_id:
             return  # our own order at this account, whatever id the broker shows: never copied back
-        now = self._state.clock.now()
-        for tracker in trackers:
-            for signal in tracker.signals(report, now):
-                self._take(signal, report.received_ns)
+        for signal in one.tracker.signals(report, self._state.clock.now()):
+            self._take(signal, report.received_ns)
 
-    def _take(self, signal: Signal, received_ns: int) -> None:
-        if self._waiting:
-            self._wait(signal, received_ns)
-            return
-        self._accept(signal, received_ns)
-
-    def _accept(self, signal: Signal, received_ns: int) -> bool:
-        try:
-            pending = self._intake.accept(signal, None, received_ns or None)
-        except SignalRefused as refused:
-            self._alert("leader-signal-refused", refused.message, "")
-            return True
-        except Duplicate:
-            return True  # told twice: the drop copy of a fill that came again
-        except (StoreError, QueueFull):
-            self._wait(signal, received_ns)
-            return False
-        pending.committed.add_done_callback(lambda done: self._settled(done, signal, received_ns))
-        return True
-
-    def _settled(self, done: asyncio.Future[Committed], signal: Signal, received_ns: int) -> None:
-        # An unclear commit is tried again too: if it was durable after all, the second try is a duplicate.
-        if not done.cancelled() and isinstance(done.exception(), Unavailable):
-            self._wait(signal, received_ns)
-
-    def _wait(self, signal: Signal, received_ns: int) -> None:
-        if len(self._waiting) >= WAITING_MAX:
-            lost, _ = self._waiting.popleft()
-            self._alert(
-                "leader-signal-lost",
-                f"too many signals wait for the database; {lost.signal_id} is dropped",
-                "",
-            )
-        self._waiting.append((signal, received_ns))
-        if self._away.shrinks(signal):
-            self._take_away()
-        if self._waiting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._again)
-
-    def _take_away(self) -> None:
-        """An exit does not wait for the database, and what came before it must not come after it."""
-        while self._waiting:
-            signal, received_ns = self._waiting[0]
-            try:
-                self._away.take(signal, received_ns)
-            except SignalRefused as refused:
-                self._alert("leader-signal-refused", refused.message, "")
-            except (StoreError, QueueFull):
-                return  # neither the journal nor the file: it waits
-            self._waiting.popleft()
-
-    def _again(self) -> None:
-        self._timer = None
-        waiting, self._waiting = self._waiting, deque()  # bounded: WAITING_MAX in _wait
-        for signal, received_ns in waiting:
-            self._take(signal, received_ns)
+    def _at_rest(self, signal: Signal) -> Signal | None:
+        """The signal of a resting order with the prices that the order has now; None: the order is over."""
+        for found in self._watched.values():
+            for one in found:
+                if (one.tracker.workspace, one.tracker.leader) == (signal.workspace, signal.leader):
+                    return one.tracker.at_rest(signal)
+        return None
 
     def stop(self) -> None:
         """No more retries."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._queue.stop()
 
 
 def _live(snapshot: AccountSnapshot) -> dict[str, ExecutionReport] | None:

@@ -167,7 +167,7 @@ class Machine:
         self.fanout.brake.attach(self.control.brake)
         self.views.out_of_sync, self.views.journal = self.comparison.out_of_sync, lambda: journal_health(self)
         self.lifting = Lifting(state, self.comparison.look, self.control.covers, self.control.throw)
-        self.control.on_lifted = self.lifting.wake
+        self.control.on_lifted, self.leaders.soon = self.lifting.wake, self.comparison.soon
         self.callbacks = Callbacks(state, log, self.reports, self.intake.remember)
         self.upkeep = Upkeep(supplies.shelf, supplies.clock, log, identity.shard)
         self.strays = Strays(self.reports.alert)
@@ -343,6 +343,7 @@ class Machine:
         self.upkeep.wake()
         self.equity.configure()
         self.leaders.configure()
+        self.leaders.read_soon()
         await self.sessions.apply(config)
         self.quotes.configure()
         self.flattener.resume()

@@ -7,7 +7,7 @@ twice makes one signal. Orders that this house placed at the account are never c
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -51,6 +51,8 @@ class LeaderTracker:
     leader: str
     account_id: str
     positions: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
+    #: what tells its ids from those of another leader at the same account
+    scope: tuple[str, ...] = ()
     _resting: OrderedDict[str, _Resting] = field(default_factory=OrderedDict[str, _Resting])
     _executions: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
     #: order id -> what has filled of it: news of an order can come after its fills
@@ -77,6 +79,11 @@ class LeaderTracker:
     def rests(self, order_id: str) -> bool:
         """Followers were told of this order and not yet of its end."""
         return order_id in self._resting
+
+    def at_rest(self, signal: Signal) -> Signal | None:
+        """The signal of a resting order that had to wait, with the prices of now; None: the order is over."""
+        now = self._resting.get(signal.leader_order_id or "")
+        return None if now is None else replace(signal, price=now.price, stop_price=now.stop_price)
 
     @property
     def counted(self) -> dict[str, Decimal]:
@@ -114,7 +121,7 @@ class LeaderTracker:
             self._signal(
                 report,
                 received_at,
-                derived_signal_id(self.account_id, "fill", exec_id),
+                self._id("fill", exec_id),
                 _act_of_fill(held, after),
                 quantity=qty,
                 price=report.last_px,
@@ -162,7 +169,7 @@ class LeaderTracker:
             self._signal(
                 report,
                 received_at,
-                derived_signal_id(self.account_id, *moved, report.transact_time.isoformat()),
+                self._id(*moved, report.transact_time.isoformat()),
                 "replace",
                 quantity=qty if qty != known.qty else None,
                 ord_type=ord_type,
@@ -175,7 +182,7 @@ class LeaderTracker:
         return self._signal(
             report,
             received_at,
-            derived_signal_id(self.account_id, "order", report.order_id),
+            self._id("order", report.order_id),
             "exit" if self._reduces(report) else "enter",
             quantity=qty,
             ord_type=report.ord_type or "market",
@@ -197,11 +204,10 @@ class LeaderTracker:
         self._over(report.order_id)
         if known is None:
             return ()
-        return (
-            self._signal(
-                report, received_at, derived_signal_id(self.account_id, "cancel", report.order_id), "cancel"
-            ),
-        )
+        return (self._signal(report, received_at, self._id("cancel", report.order_id), "cancel"),)
+
+    def _id(self, *parts: str) -> str:
+        return derived_signal_id(self.account_id, *self.scope, *parts)
 
     def _signal(
         self,

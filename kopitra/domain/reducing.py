@@ -4,8 +4,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
-from kopitra.domain.book import Book
-from kopitra.domain.fanout import FanoutPlan, FollowerLeg
+from kopitra.domain.book import Book, LeaderPosition
+from kopitra.domain.fanout import FanoutPlan, FollowerLeg, LeaderAct
 from kopitra.domain.orders import ZERO, OrderIntent, ReplaceIntent
 from kopitra.domain.risk import Approved
 from kopitra.domain.signals import sign
@@ -15,9 +15,28 @@ AWAY: Final = "journal_away"
 SENTENCE: Final = "the database is away, so no entry can be made durable; exits went on"
 
 
-def reducing(plan: FanoutPlan, book: Book) -> FanoutPlan:
-    """The plan without its entries. Targets follow: what is not entered is not wanted either."""
-    return replace(plan, legs=tuple(_without_entries(leg, book) for leg in plan.legs))
+#: the same of an act that its leader's newer act has overtaken
+OVERTAKEN: Final = ("leader_moved_on", "the leader did something newer before this could be made durable")
+
+
+def reducing(plan: FanoutPlan, book: Book, why: tuple[str, str] = (AWAY, SENTENCE)) -> FanoutPlan:
+    """The plan without its entries. Targets follow: what is not entered is not wanted either. `why`: reason and
+    sentence of the legs that lose one."""
+    return replace(plan, legs=tuple(_without_entries(leg, book, why) for leg in plan.legs))
+
+
+def standing(plan: FanoutPlan, leader: str, book: Book) -> FanoutPlan:
+    """The plan of an act that a newer one has overtaken: the leader stays where the book has it."""
+    return replace(plan, acts=tuple(_still(act, book.leader(leader, act.root)) for act in plan.acts))
+
+
+def _still(act: LeaderAct, now: LeaderPosition) -> LeaderAct:
+    return act._replace(
+        position_before=now.qty,
+        position_after=now.qty,
+        exposure_before=now.exposure,
+        exposure_after=now.exposure,
+    )
 
 
 def shrinks(plan: FanoutPlan) -> bool:
@@ -30,7 +49,7 @@ def entries_of(plan: FanoutPlan) -> int:
     return sum(1 for leg in plan.legs if any(not o.intent.reduce_only for o in leg.orders))
 
 
-def _without_entries(leg: FollowerLeg, book: Book) -> FollowerLeg:
+def _without_entries(leg: FollowerLeg, book: Book, why: tuple[str, str]) -> FollowerLeg:
     entries = [approved.intent for approved in leg.orders if not approved.intent.reduce_only]
     replaces = tuple(move for move in leg.replaces if _is_protective(move, book))
     if not entries and len(replaces) == len(leg.replaces):
@@ -42,8 +61,8 @@ def _without_entries(leg: FollowerLeg, book: Book) -> FollowerLeg:
         orders=kept,
         replaces=replaces,
         outcome="approved" if sends else "refused",
-        reason=AWAY,
-        detail=SENTENCE,
+        reason=why[0],
+        detail=why[1],
         target=None if leg.target is None else leg.target - sum(map(_signed, entries), ZERO),
         notional=None,
     )
