@@ -15,11 +15,14 @@ def is_stale(entry: ChildOrder, rules: Sequence[CopyRule], now: datetime, ahead_
     """Its leader acted too long ago for its follower's rule among `rules`; without a rule it always did.
 
     `ahead_ms`: how far ahead the sender's clock is known to be. Prices that a collar gave it are as old as the signal,
-    so that a collared entry is no older than one at the market.
+    so that a collared entry is no older than one at the market. No entry is younger than its acceptance by our own
+    clock, which is all that is known after a start of a sender whose clock is ahead.
     """
     rule = next((r for r in rules if r.account_id == entry.intent.account_id), None)
     if rule is None or entry.acted_at is None:
         return True
     age_ms = (now - entry.acted_at).total_seconds() * 1000 + ahead_ms
+    if entry.accepted_at is not None:
+        age_ms = max(age_ms, (now - entry.accepted_at).total_seconds() * 1000)
     oldest_ms = max_age_ms(rule, entry.intent) if rule.collar_ticks is None else rule.max_age_ms
     return age_ms > oldest_ms

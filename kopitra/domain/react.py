@@ -176,15 +176,20 @@ class _Made:
         self._released.append(held.intent._replace(qty=qty, after=()))
 
     def _turn(self, entry: ChildOrder, *, closed: bool) -> None:
-        """The entry of a reversal leaves once the old side is closed; without that it never does."""
+        """The entry of a reversal leaves once every close of the old side is over; if one fails it never does."""
         if closed:
-            self._released.append(entry.intent._replace(after=()))
+            if all(self._is_over(name) for name in entry.intent.after):
+                self._released.append(entry.intent._replace(after=()))
             return
         waits = (o for o in self.open if entry.intent.cl_ord_id in o.intent.after)
         self._dropped += [
             entry.intent.cl_ord_id,
             *(o.intent.cl_ord_id for o in waits if o.state == "planned"),
         ]
+
+    def _is_over(self, name: str) -> bool:
+        order = self._book.orders.get(name)
+        return order is None or order.state in TERMINAL or name in self._dropped
 
     def _protect(self, held: ChildOrder, entry: ChildOrder) -> None:
         """A stop or target for what the entry has filled so far."""

@@ -55,3 +55,13 @@ def test_r048_the_book_remembers_when_the_signal_was_accepted() -> None:
     assert entry.accepted_at == world.now
     found = world.refolded().orders[entry.intent.cl_ord_id]
     assert (found.acted_at, found.accepted_at) == (entry.acted_at, entry.accepted_at)
+
+
+def test_r019_no_entry_is_younger_than_its_acceptance_whatever_its_sender_s_clock_says() -> None:
+    """After a start nobody knows how far a sender's clock is ahead; the row knows when we took its signal."""
+    _world, entry = held_entry()
+    assert entry.accepted_at is not None
+    entry.acted_at = entry.accepted_at + timedelta(seconds=2)
+    oldest = entry.accepted_at + timedelta(seconds=3)
+    assert not is_stale(entry, [rule()], oldest)
+    assert is_stale(entry, [rule()], oldest + timedelta(milliseconds=1))
