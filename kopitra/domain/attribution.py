@@ -88,7 +88,7 @@ def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost:
     if short and gone * episode.target > 0:
         wanted = short if gone > 0 else -short
         episode.target -= wanted
-        book.sync.by_hand[key] = book.sync.by_hand.get(key, ZERO) + wanted
+        book.sync.closed_by_hand(key, wanted)
 
 
 def foreign_fill(book: Book, account_id: str, contract: str) -> None:

@@ -364,7 +364,8 @@ class Book:
         for key in [k for k in self.positions if k[0] == account_id]:
             del self.positions[key]
         for key in [k for k in self.episodes if k[1] == account_id]:
-            del self.episodes[key]
+            # Closed by whoever asked for the flatten: no repair opens it again by itself.
+            self.sync.closed_by_hand(key, self.episodes.pop(key).target)
         self.sync.went_flat(account_id)
 
 

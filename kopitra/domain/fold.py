@@ -137,17 +137,7 @@ def _planned(book: Book, signal: Signal, plan: FanoutPlan) -> None:
 
 
 def _leg_decided(book: Book, signal: Signal, act: LeaderAct, leg: FollowerLeg) -> None:
-    key = (signal.leader, leg.account_id, leg.root)
-    allocation, target = leg.allocation, leg.target
-    if act.exposure_after == 0 or act.exposure_before * act.exposure_after < 0:
-        book.episodes.pop(key, None)  # the leader is out or has turned: the stretch is over
-        book.sync.by_hand.pop(key, None)
-    if allocation is not None and allocation.raw == 0:
-        book.episodes.pop(key, None)
-    elif allocation is not None and target is not None:
-        book.episodes[key] = Episode(allocation.num, allocation.den, allocation.peak, target)
-    elif target is not None and key in book.episodes:
-        book.episodes[key].target = target
+    _stretch_decided(book, (signal.leader, leg.account_id, leg.root), act, leg)
     for approved in leg.orders:
         _added(book, approved.intent, signal.occurred_at, signal.received_at)
         if approved.intent.role == "entry":
@@ -158,6 +148,21 @@ def _leg_decided(book: Book, signal: Signal, act: LeaderAct, leg: FollowerLeg) -
         order = _replace_wanted(book, replace)
         if order is not None and replace.qty is not None:
             _resized(book, order, replace.qty)
+
+
+def _stretch_decided(book: Book, key: tuple[str, str, str], act: LeaderAct, leg: FollowerLeg) -> None:
+    allocation, target = leg.allocation, leg.target
+    if act.exposure_before * act.exposure_after <= 0:
+        # A stretch ends; or one begins, and the end of the last was known from a snapshot only.
+        book.sync.by_hand.pop(key, None)
+        if act.exposure_before or not act.exposure_after:
+            book.episodes.pop(key, None)  # the leader is out or has turned
+    if allocation is not None and allocation.raw == 0:
+        book.episodes.pop(key, None)
+    elif allocation is not None and target is not None:
+        book.episodes[key] = Episode(allocation.num, allocation.den, allocation.peak, target)
+    elif target is not None and key in book.episodes:
+        book.episodes[key].target = target
 
 
 def _resized(book: Book, order: ChildOrder, qty: Decimal) -> None:

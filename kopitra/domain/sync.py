@@ -94,12 +94,15 @@ class Sync:
         """Drift of an account, by contract, leader and kind."""
         return tuple(d for key, d in sorted(self.drifts.items()) if key[0] == account_id)
 
+    def closed_by_hand(self, key: tuple[str, str, str], qty: Decimal) -> None:
+        """So many signed contracts more of the present stretch (leader, account, root) that a person closed."""
+        if qty:
+            self.by_hand[key] = self.by_hand.get(key, Decimal(0)) + qty
+
     def went_flat(self, account_id: str) -> None:
-        """The broker confirmed that the account holds nothing and nothing works."""
+        """The broker confirmed that the account holds nothing and nothing works. What was closed by hand stays so."""
         for held in (self.unexplained, self.accepted, self.foreign_orders, self.accepted_orders):
             for key in [k for k in held if k[0] == account_id]:
                 del held[key]
-        for key in [k for k in self.by_hand if k[1] == account_id]:
-            del self.by_hand[key]
         for key in [k for k in self.drifts if k[0] == account_id]:
             del self.drifts[key]

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine.comparison import Pace
 from gateway_container.engine.repairs import Asked, NoSuchRepair, RepairChanged
 from kopitra.domain.executions import ExecutionReport
@@ -20,7 +21,7 @@ from kopitra.domain.journal import (
 from kopitra.domain.repair import RepairPlan
 from kopitra.domain.repairing import Wish
 from kopitra.store.drafts import IdempotencyDraft
-from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, house
+from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, house, rule
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
 #: everything that takes seconds in the open takes tenths here
@@ -132,6 +133,22 @@ async def test_what_a_person_closed_is_not_closed_again_and_can_be_opened_again_
         await world.send(action="exit")
         await world.holds(a=0, b=0)
         assert len(await world.sim("a").placements("a")) == 3
+
+
+async def test_r043_a_flatten_is_not_undone_by_a_top_up(dsn: str) -> None:
+    """R-043, R-094: what a person flattened is opened by the leader's next entry, or on request."""
+    async with house(dsn, {"a": Follower(FIRST, lambda a: rule(a, repair="top_up"))}) as world:
+        await world.send(side="buy", quantity=2)
+        await world.holds(a=2)
+        machine = world.machine
+        machine.comparison.pace = machine.comparison.pace._replace(quiet_s=0.0)
+        await machine.control.flatten(
+            FlattenOrder(WORKSPACE, "workspace", WORKSPACE, "test", "ann", False, None)
+        )
+        await world.until(lambda: not machine.state.book.flattens, "flat")
+        found = await machine.comparison.look("a")
+        assert found is not None
+        assert (found.drifts, [d.kind for d in found.reopenable]) == ((), ["closed_by_hand"])
 
 
 async def test_after_a_person_closed_the_leaders_exit_sends_nothing(dsn: str) -> None:
