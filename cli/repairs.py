@@ -28,6 +28,13 @@ class _Order(msgspec.Struct, rename="camel"):
     qty: str
     price_low: str | None = None
     price_high: str | None = None
+    price_age_ms: int | None = None
+
+
+class _Check(msgspec.Struct):
+    rule: str
+    verdict: str
+    detail: str
 
 
 class _Step(msgspec.Struct, rename="camel"):
@@ -41,6 +48,7 @@ class _Step(msgspec.Struct, rename="camel"):
     verdict: str
     detail: str = ""
     order: _Order | None = None
+    checks: list[_Check] = []
 
 
 class _Waiting(msgspec.Struct, rename="camel"):
@@ -140,6 +148,19 @@ def _show(plan: _Plan) -> None:
         for step in plan.steps
     ]
     listing(f"Repair {plan.plan_id}", rows, as_json=False, empty="Nothing differs.")
+    checks = [
+        {
+            "account": s.account_id,
+            "contract": s.symbol,
+            "rule": c.rule,
+            "verdict": c.verdict,
+            "says": c.detail,
+        }
+        for s in plan.steps
+        for c in s.checks
+    ]
+    if checks:
+        listing("What each rule says", checks, as_json=False, empty="")
     for wait in plan.waiting:
         say(f"{wait.account_id} {wait.symbol} cannot be judged now: {wait.detail}")
 
@@ -149,7 +170,8 @@ def _order(step: _Step) -> str:
         return step.verdict
     order = step.order
     band = f" at {order.price_low} to {order.price_high}" if order.price_low and order.price_high else ""
-    return f"{order.side} {order.qty}{band}"
+    age = f" (price {order.price_age_ms / 1000:.0f} s old)" if band and order.price_age_ms is not None else ""
+    return f"{order.side} {order.qty}{band}{age}"
 
 
 def _ask(url: str, path: str, body: dict[str, object]) -> bytes:

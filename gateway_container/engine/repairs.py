@@ -34,6 +34,7 @@ from kopitra.telemetry import Metrics
 PREVIEWS_MAX: Final = 200
 #: accounts of one preview
 ACCOUNTS_MAX: Final = 500
+_NS_PER_MS: Final = 1_000_000
 
 _log = structlog.get_logger("kopitra.repairs")
 
@@ -113,6 +114,7 @@ class Repairs:
 
     def _world(self, workspace: str, found: Mapping[str, Found]) -> Repairable:
         rules = [rule for account_id in found for rule in self.rules_of(account_id)]
+        now_ns = self._state.clock.monotonic_ns()
         return Repairable(
             workspace,
             self._state.book,
@@ -120,6 +122,7 @@ class Repairs:
             {(rule.account_id, rule.leader): rule for rule in rules},
             self.inputs(rules),
             self._state.clock.now(),
+            {root: (now_ns - at_ns) // _NS_PER_MS for root, at_ns in self._state.priced_ns.items()},
         )
 
     # by itself ---------------------------------------------------------------------------------------------

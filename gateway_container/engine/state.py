@@ -80,6 +80,8 @@ class State:
         self.facts: dict[str, AccountFacts] = {}
         #: last known price by product
         self.prices: dict[str, Decimal] = {}
+        #: and when it was heard (monotonic)
+        self.priced_ns: dict[str, int] = {}
         #: account with loss limits -> what its entries may do now (equity.py)
         self.standings: dict[str, PropStanding] = {}
         #: contract -> best prices where quotes are streamed; bounded by the contracts that are watched
@@ -150,7 +152,8 @@ class State:
 
     def price_seen(self, contract: str, price: Decimal) -> None:
         """Remember the newest price of a product."""
-        self.prices[root_of(contract)] = price
+        root = root_of(contract)
+        self.prices[root], self.priced_ns[root] = price, self.clock.monotonic_ns()
 
     def quoted(self, quote: Quote) -> None:
         """Remember the best prices of a contract and when we heard them."""

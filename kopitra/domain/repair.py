@@ -9,6 +9,7 @@ from kopitra.domain.allocation import Allocation
 from kopitra.domain.copy_rules import RepairPolicy
 from kopitra.domain.orders import OrderIntent
 from kopitra.domain.risk import Approved, RiskInputs
+from kopitra.domain.rule_words import RuleSaid
 from kopitra.domain.sync import Drift
 
 #: orders of one plan; what is beyond it waits for the next
@@ -33,6 +34,10 @@ class RepairStep(NamedTuple):
     price_high: Decimal | None = None
     #: for an order that opens: the scale of its stretch, when it has none yet
     allocation: Allocation | None = None
+    #: how old the last known price was
+    price_age_ms: int | None = None
+    #: what each rule and limit says of the order
+    said: tuple[RuleSaid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

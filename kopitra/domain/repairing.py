@@ -5,7 +5,7 @@ again in the same world it is the same plan, and after it was applied it never i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -15,7 +15,7 @@ from kopitra.domain.book import Book, root_of
 from kopitra.domain.case import Case, risk_inputs
 from kopitra.domain.copy_rules import CopyRule, RepairPolicy
 from kopitra.domain.drift import Found, asked, probe
-from kopitra.domain.fanout import PlanInputs
+from kopitra.domain.fanout import AccountInputs, PlanInputs
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.instruments import INSTRUMENTS
 from kopitra.domain.legs import entry_intent
@@ -23,6 +23,7 @@ from kopitra.domain.orders import OrderIntent
 from kopitra.domain.plan import filtered
 from kopitra.domain.repair import REPAIR_ORDERS_MAX, RepairPlan, RepairStep
 from kopitra.domain.risk import SENTENCES, Refused, approve_exit, check_entry
+from kopitra.domain.rule_words import RuleSaid, passes, refuses, said_of
 from kopitra.domain.signals import Side
 from kopitra.domain.sync import Drift
 
@@ -56,7 +57,8 @@ NO_WISH: Final = Wish()
 
 @dataclass(frozen=True, slots=True)
 class Repairable:
-    """The world of one plan: drift with its waiting contracts, the rules by (account, leader), the inputs by leader."""
+    """The world of one plan: drift with its waiting contracts, the rules by (account, leader), the inputs by leader,
+    how old the inputs' prices are by product."""
 
     workspace: str
     book: Book
@@ -64,6 +66,7 @@ class Repairable:
     rules: Mapping[tuple[str, str], CopyRule]
     inputs: Mapping[str, PlanInputs]
     now: datetime
+    price_ages_ms: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def plan_repair(world: Repairable, wish: Wish, run_id: str) -> RepairPlan:
@@ -158,17 +161,17 @@ class _Maker:
         account = self._world.inputs[drift.leader].accounts.get(drift.account_id)
         if account is None:
             return _left(drift, "account_inactive")._replace(verdict="refused")
-        if account.switch == "halted":
-            return RepairStep(drift, "refused", "kill_switch", SENTENCES["kill_switch"])
-        if not account.session_live:
-            return RepairStep(drift, "refused", "session_down", SENTENCES["session_down"])
+        said = _said_of_close(account)
+        against = next((rule for rule in said if rule.verdict == "refuses"), None)
+        if against is not None:
+            return RepairStep(drift, "refused", against.rule, against.detail, said=said)
         policy = self._wish.policy or rule.repair
         qty = abs(drift.held) if policy == "flatten" else abs(drift.qty)
         intent = OrderIntent(
             "", self._ties, drift.account_id, drift.leader, "g", "exit", drift.symbol,
             "sell" if drift.held > 0 else "buy", qty, reduce_only=True, rule_id=rule.rule_id, rule_version=rule.version,
         )  # fmt: skip
-        return self._priced(RepairStep(drift, "approved", approved=approve_exit(intent)))
+        return self._priced(RepairStep(drift, "approved", approved=approve_exit(intent), said=said))
 
     def _open(self, drift: Drift, rule: CopyRule) -> RepairStep:
         if (drift.account_id, drift.leader, drift.root) in self._reduced:
@@ -182,9 +185,11 @@ class _Maker:
         qty = abs(drift.qty) if rule.max_order is None else min(abs(drift.qty), rule.max_order)
         if why is None and qty < rule.min_order:
             why = Skipped("below_min_order", f"{qty} is less than the rule's min_order {rule.min_order}")
+        step = _checked(drift, case, entry_intent(case, drift.symbol, side, qty))
         if why is not None:
-            return RepairStep(drift, "refused", why.reason, why.detail)
-        return self._priced(_checked(drift, case, entry_intent(case, drift.symbol, side, qty)))
+            said = (refuses(why.reason, why.detail), *step.said)
+            return RepairStep(drift, "refused", why.reason, why.detail, said=said)
+        return self._priced(step)
 
     def _priced(self, step: RepairStep) -> RepairStep:
         """The prices at which it is expected to fill."""
@@ -193,7 +198,21 @@ class _Maker:
         if known is None:
             return step
         room = BAND_TICKS * INSTRUMENTS[root].tick_size
-        return step._replace(price_low=known - room, price_high=known + room)
+        age_ms = self._world.price_ages_ms.get(root)
+        return step._replace(price_low=known - room, price_high=known + room, price_age_ms=age_ms)
+
+
+def _said_of_close(account: AccountInputs) -> tuple[RuleSaid, ...]:
+    """No limit holds back what only reduces."""
+    halted, live = account.switch == "halted", account.session_live
+    return (
+        (refuses if halted else passes)(
+            "kill_switch", SENTENCES["kill_switch"] if halted else "it lets closes through"
+        ),
+        passes("session_down", "the session is live")
+        if live
+        else refuses("session_down", SENTENCES["session_down"]),
+    )
 
 
 def _checked(drift: Drift, case: Case, entry: OrderIntent) -> RepairStep:
@@ -202,13 +221,16 @@ def _checked(drift: Drift, case: Case, entry: OrderIntent) -> RepairStep:
     entry = entry._replace(time_in_force="day", delay_ms=0)
     prop = case.account.prop
     limits = None if prop is None else prop.limits
-    decision = check_entry(entry, risk_inputs(case, entry), case.account.limits, limits)
+    inputs = risk_inputs(case, entry)
+    decision = check_entry(entry, inputs, case.account.limits, limits)
+    said = said_of(entry, inputs, case.account.limits, limits)
     if isinstance(decision, Refused):
-        return RepairStep(drift, "refused", decision.reason, decision.detail, checks=decision.checks)
+        return RepairStep(
+            drift, "refused", decision.reason, decision.detail, checks=decision.checks, said=said
+        )
     episode = case.scene.book.episodes.get((drift.leader, drift.account_id, drift.root))
-    return RepairStep(
-        drift, "approved", approved=decision, allocation=asked(case) if episode is None else None
-    )
+    scale = asked(case) if episode is None else None
+    return RepairStep(drift, "approved", approved=decision, said=said, allocation=scale)
 
 
 def _left(drift: Drift, reason: str) -> RepairStep:

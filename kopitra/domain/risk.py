@@ -84,11 +84,12 @@ def check_entry(
     if reason is not None:
         detail = inputs.limit_text if reason == inputs.limit_stop else SENTENCES[reason]
         return Refused(reason, detail, inputs)
-    fault = None if prop is None else _beyond_prop(inputs, prop)
+    fault = None if prop is None else beyond_prop(inputs, prop)
     return Approved(intent, inputs) if fault is None else Refused(fault.reason, fault.text, inputs)
 
 
-def _beyond_prop(i: RiskInputs, prop: PropLimits) -> EntryFault | None:
+def beyond_prop(i: RiskInputs, prop: PropLimits) -> EntryFault | None:
+    """What the loss limits say against it."""
     return entry_fault(prop, i.root, i.has_stop, i.trades_today, i.family_contracts, i.account_contracts)
 
 
@@ -120,10 +121,10 @@ def _signal(intent: OrderIntent, i: RiskInputs, limits: RiskLimits) -> str | Non
     if i.orders_last_minute >= limits.max_orders_per_minute:
         return "order_rate"
     collar = limits.price_collar_ticks
-    return None if collar is None else _beyond_collar(intent, i.price_distance_ticks, collar)
+    return None if collar is None else beyond_collar(intent, i.price_distance_ticks, collar)
 
 
-def _beyond_collar(intent: OrderIntent, ticks: int | None, collar: int) -> str | None:
+def beyond_collar(intent: OrderIntent, ticks: int | None, collar: int) -> str | None:
     """Too far away, or a priced order that cannot be judged because no price is known."""
     priced = intent.price is not None or intent.stop_price is not None
     beyond = priced if ticks is None else ticks > collar

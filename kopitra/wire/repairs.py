@@ -1,6 +1,6 @@
 """Drift and its repair for people: what differs, exact orders with their expected prices, and what speaks against."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -55,13 +55,23 @@ class LiftedView(Answer):
 
 
 class RepairOrderView(Answer):
-    """The order that ends a difference. Prices: where a market order is expected to fill; none when none is known."""
+    """The order that ends a difference. Prices: where a market order is expected to fill, around the last known price,
+    which is `priceAgeMs` old; none when none is known."""
 
     cl_ord_id: str
     side: Side
     qty: NumberOut
     price_low: NumberOut | None = None
     price_high: NumberOut | None = None
+    price_age_ms: int | None = None
+
+
+class RuleSaidView(Answer):
+    """A rule or limit, and what it says of the order."""
+
+    rule: str
+    verdict: Literal["passes", "refuses"]
+    detail: str
 
 
 class RepairStepView(Answer):
@@ -78,6 +88,7 @@ class RepairStepView(Answer):
     reason: str = ""
     detail: str = ""
     order: RepairOrderView | None = None
+    checks: tuple[RuleSaidView, ...] = ()
 
 
 class WaitingView(Answer):
@@ -122,6 +133,7 @@ def _step(step: RepairStep) -> RepairStepView:
             qty=intent.qty,
             price_low=step.price_low,
             price_high=step.price_high,
+            price_age_ms=step.price_age_ms,
         )
     return RepairStepView(
         account_id=drift.account_id,
@@ -135,4 +147,5 @@ def _step(step: RepairStep) -> RepairStepView:
         reason=step.reason,
         detail=step.detail,
         order=order,
+        checks=tuple(RuleSaidView(rule=s.rule, verdict=s.verdict, detail=s.detail) for s in step.said),
     )

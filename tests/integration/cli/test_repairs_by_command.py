@@ -13,10 +13,20 @@ from tests.integration.gateway.process import running
 from tests.integration.gateway.world import FIRST, WORKSPACE
 
 
+class _Order(msgspec.Struct, rename="camel"):
+    price_age_ms: int | None = None
+
+
+class _Step(msgspec.Struct):
+    verdict: str
+    order: _Order | None = None
+    checks: list[dict[str, str]] = []
+
+
 class _Plan(msgspec.Struct, rename="camel"):
     plan_id: str
     applied: bool
-    steps: list[dict[str, object]]
+    steps: list[_Step]
 
 
 async def repairs(url: str, token: str, *words: str) -> tuple[int, str, str]:
@@ -43,10 +53,16 @@ async def test_a_person_previews_applies_and_lifts_by_command(dsn: str, tmp_path
             asked = ("preview", "--account", "a", "--include-closed-by-hand", "--json")
             code, out, _ = await repairs(url, token, *asked)
             plan = msgspec.json.decode(out, type=_Plan)
-            while not any(step["verdict"] == "approved" for step in plan.steps):
+            while not any(step.verdict == "approved" for step in plan.steps):
                 code, out, _ = await repairs(url, token, *asked)
                 plan = msgspec.json.decode(out, type=_Plan)
             assert (code, plan.applied, await sim.net("a")) == (0, False, 0)
+            step = next(step for step in plan.steps if step.verdict == "approved")
+            assert step.order is not None
+            assert step.order.price_age_ms is not None
+            assert {check["rule"] for check in step.checks} >= {"kill_switch", "order_rate"}
+            code, out, _ = await repairs(url, token, *asked[:-1])
+            assert all(words in out for words in ("What each rule says", "s old)", "order_rate"))
 
             code, out, said = await repairs(url, token, "apply", plan.plan_id, "--yes", "--json")
             assert code == 0, said

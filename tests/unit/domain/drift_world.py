@@ -1,6 +1,9 @@
 """A copy world whose broker is compared with the book, as the engine does."""
 
+from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
+from typing import Final
 
 from kopitra.domain.drift import Found, asks_of, find
 from kopitra.domain.executions import ExecutionReport
@@ -12,6 +15,8 @@ from kopitra.domain.signals import sign
 from kopitra.domain.sync import Drift
 from tests.unit.domain.copy_world import ESZ6, World, d
 
+NO_AGES: Final[Mapping[str, int]] = MappingProxyType({})
+
 
 def compared(world: World, account_id: str = "a1", *, leads: bool = False) -> Found:
     """The account against the ledger, which is what the broker would tell."""
@@ -21,12 +26,16 @@ def compared(world: World, account_id: str = "a1", *, leads: bool = False) -> Fo
     return find(world.book, account_id, told, asks, leads=leads)
 
 
-def planned(world: World, wish: Wish = NO_WISH, account_id: str = "a1") -> RepairPlan:
+def planned(
+    world: World, wish: Wish = NO_WISH, account_id: str = "a1", price_ages_ms: Mapping[str, int] = NO_AGES
+) -> RepairPlan:
     """The repair of everything that differs now."""
     rules = {(r.account_id, r.leader): r for r in world.rules}
     inputs = {r.leader: world.inputs() for r in world.rules}
     found = {account_id: compared(world, account_id)}
-    return plan_repair(Repairable("w", world.book, found, rules, inputs, world.now), wish, "dr1")
+    return plan_repair(
+        Repairable("w", world.book, found, rules, inputs, world.now, price_ages_ms), wish, "dr1"
+    )
 
 
 def note(world: World, *drifts: Drift) -> None:

@@ -129,6 +129,39 @@ def test_r046_a_repair_that_opens_passes_every_limit_and_says_which_one_is_again
     assert step.checks is not None
 
 
+def test_r046_a_preview_says_what_each_rule_says_whether_it_approves_or_not() -> None:
+    """Every rule that is against it, not the first only; of an approved order what was looked at; the price's age."""
+    limits = RiskLimits(max_order_qty=d(1), max_position_qty=d(1))
+    world = _missed(repair="top_up")
+    world.accounts["a1"] = account(limits=limits, switch="reducing")
+    said = {rule.rule: rule for rule in planned(world).steps[0].said}
+    assert [r for r in said if said[r].verdict == "refuses"] == [
+        "kill_switch",
+        "max_order_qty",
+        "max_position_qty",
+    ]
+    assert "2 contracts, at most 1" in said["max_order_qty"].detail
+
+    world.accounts["a1"] = account(limits=RiskLimits(max_order_qty=d(5)))
+    step = planned(world, price_ages_ms={"ES": 61_000}).steps[0]
+    passed = {rule.rule: rule.detail for rule in step.said}
+    assert (step.verdict, step.price_age_ms, passed["max_order_qty"]) == (
+        "approved",
+        61_000,
+        "2 contracts, at most 5",
+    )
+    assert {rule.verdict for rule in step.said} == {"passes"}
+
+    world.rules = [rule(repair="top_up", pace="close_only")]
+    assert [r.rule for r in planned(world).steps[0].said if r.verdict == "refuses"] == ["close_only"]
+
+    world = _excess()
+    assert {rule.verdict for rule in planned(world).steps[0].said} == {"passes"}
+    world.accounts["a1"] = account(switch="halted", session_live=False)
+    step = planned(world).steps[0]
+    assert (step.reason, [r.verdict for r in step.said]) == ("kill_switch", ["refuses", "refuses"])
+
+
 @pytest.mark.parametrize("pace", ["close_only", "paused"])
 def test_r046_a_rule_that_takes_no_entries_takes_no_top_up_either(pace: str) -> None:
     world = _missed()
