@@ -7,7 +7,7 @@ reads are the poor man's drop copy: executions that the stream did not tell are 
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -86,6 +86,7 @@ class Comparison:
         self._next_s: dict[str, float] = {}
         self._reads: dict[str, asyncio.Task[None]] = {}  # bounded: READS_MAX in _round
         self._began_ns: dict[str, int] = {}
+        #: the trade date for which the whole day was read: what the session's end left untold
         self._day: dict[str, date] = {}
         self._seen: dict[str, dict[tuple[str, str, str], _Seen]] = {}
         #: account -> contract -> when the first read began that showed foreign orders there (monotonic)
@@ -151,13 +152,19 @@ class Comparison:
         low, high = self.pace.every_low_s, self.pace.every_high_s
         self._next_s[account_id] = loop.time() + low + _spread(account_id) * (high - low)
         self._began_ns[account_id] = self._state.clock.monotonic_ns()
+        now = self._state.clock.now()
+        today = self._state.trade_date(now)
+        whole = self._day.get(account_id) != today
         try:
-            snapshot = await session.snapshot(account_id, self._since(account_id), lane="status")
+            since = now - (LOOK_BACK_DAY if whole else LOOK_BACK)
+            snapshot = await session.snapshot(account_id, since, lane="status")
         except Throttled as wait:
             self._next_s[account_id] = loop.time() + wait.retry_after_s
         except (KopitraError, OSError, TimeoutError, KeyError):
             pass  # a failed read changes nothing (R-044)
         else:
+            if snapshot.executions is not None:
+                self._day[account_id] = today
             self._compare(snapshot)
 
     def _compare(self, snapshot: AccountSnapshot) -> None:
@@ -166,14 +173,6 @@ class Comparison:
             self._take(snapshot)
         except Exception as error:  # noqa: BLE001 - one account that cannot be compared is halted, no other is
             self.failed(snapshot.account_id, "comparing it with its broker", error)
-
-    def _since(self, account_id: str) -> datetime:
-        """Once per trade date the whole day is asked for: what the session's end left untold."""
-        now = self._state.clock.now()
-        today = self._state.trade_date(now)
-        whole = self._day.get(account_id) != today
-        self._day[account_id] = today
-        return now - (LOOK_BACK_DAY if whole else LOOK_BACK)
 
     async def look(self, account_id: str) -> Found | None:
         """Read now, for a person who asks; None: it cannot be read, or came to no rest meanwhile."""
