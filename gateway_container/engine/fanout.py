@@ -14,6 +14,7 @@ from gateway_container.engine.admission import Admission, followers_of
 from gateway_container.engine.assertions import Assertions
 from gateway_container.engine.brake import Brake
 from gateway_container.engine.breakers import Breakers
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.last_look import HELD_BACK, SUPERSEDED, LastLook
 from gateway_container.engine.log import Log
 from gateway_container.engine.queue import AccountQueue, Place, Stamp
@@ -23,7 +24,7 @@ from gateway_container.engine.written import Links, sent_fact
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import OrderNotSent, OrdersSent, SentFact
 from kopitra.domain.orders import OrderIntent
-from kopitra.ports import Encoded, NotSent, Sent
+from kopitra.ports import Encoded, NotSent, OrderUnknown, Sent
 
 #: milliseconds from acceptance in which an entry must be written (R-048)
 DEADLINE_MS: Final = 2_500
@@ -60,6 +61,9 @@ class Fanout:
         #: orders whose follower's delay is running
         self._delayed: dict[str, Place] = {}
         self._on_not_sent: OnNotSent | None = None
+        #: takes an account whose session raised where it must not (R-020), and its order that may have left
+        self.failed: Failed = uncontained
+        self.on_unknown: Callable[[OrderUnknown], None] = lambda _event: None
 
     def attach(self, on_not_sent: OnNotSent) -> None:
         """Who hears of orders that were not sent; bracket children go with their entry."""
@@ -100,10 +104,14 @@ class Fanout:
         session = self._links.of(intent.account_id)
         if session is None:
             return NotSent("session_down", "no session")
-        made = session.encode(intent, attached)
-        if isinstance(made, NotSent) and made.reason == "not_supported" and intent.time_in_force == "gtc":
-            # Where nothing rests longer than a session, an order for the session is better than none.
-            return session.encode(intent._replace(time_in_force="day"), attached)
+        try:
+            made = session.encode(intent, attached)
+            if isinstance(made, NotSent) and made.reason == "not_supported" and intent.time_in_force == "gtc":
+                # Where nothing rests longer than a session, an order for the session is better than none.
+                return session.encode(intent._replace(time_in_force="day"), attached)
+        except Exception as error:  # noqa: BLE001 - one account's fault is not its neighbours'
+            self.failed(intent.account_id, "making an order's bytes", error)
+            return NotSent("not_supported", f"its session raised {type(error).__name__}")
         return made
 
     # after the commit --------------------------------------------------------------------------------------
@@ -164,7 +172,11 @@ class Fanout:
             return True
         if place.intent.qty != qty:
             place.encoded = self._bytes(place.intent, ())
-        outcome = self._write(place)
+        try:
+            outcome = self._write(place)
+        except Exception as error:  # noqa: BLE001 - the same
+            self._may_have_left(place, now_ns, error)
+            return True
         if isinstance(outcome, Sent):
             self.asserts.wrote(place, outcome.at_ns)
             self._remember(place.intent.cl_ord_id)
@@ -183,6 +195,15 @@ class Fanout:
             return False
         self._not_sent(place, outcome.reason, outcome.text)
         return True
+
+    def _may_have_left(self, place: Place, now_ns: int, error: Exception) -> None:
+        """The session raised in its write: nobody knows whether bytes left, so each order of it is in doubt."""
+        self.asserts.wrote(place, now_ns)
+        why = f"its session raised {type(error).__name__} in the write"
+        self.failed(place.intent.account_id, "writing an order", error)
+        for intent in (place.intent, *place.attached):
+            self._remember(intent.cl_ord_id)
+            self.on_unknown(OrderUnknown(intent.account_id, intent.cl_ord_id, why))
 
     def _repeated(self, intent: OrderIntent) -> str | None:
         """Orders out never exceed plan in: what was written is not written again, whoever asks (I-01, I-05)."""

@@ -80,6 +80,7 @@ class Reports:
         self._breakers.attach(self.alert)
         fanout.attach(self.not_sent)
         fanout.requests.on_barred = self._unfollowing
+        fanout.on_unknown = self.handle
         self._leaders: LeaderFeed | None = None
         self._on_snapshot: Callable[[AccountSnapshot], None] = _unheard
         self._on_session: Callable[[SessionChanged], None] | None = None

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from gateway_container.engine.containment import Failed, uncontained
 from gateway_container.engine.last_look import NOT_YET, LastLook
 from gateway_container.engine.log import Log
 from gateway_container.engine.state import State
@@ -51,6 +52,8 @@ class Requests:
         self._retry_later = retry_later
         #: hears of each cancel and move that left: (account, its name, monotonic time, it only shrinks)
         self.on_left: OnLeft = _unheard
+        #: takes an account whose session raised where it must not (R-020)
+        self.failed: Failed = uncontained
         #: closes wait at an account for their turn
         self.exits_wait: Callable[[str], bool] = lambda _account_id: False
         #: account -> children with a cancel or replace that could not leave yet
@@ -70,6 +73,13 @@ class Requests:
             self._wanted_since(child)
         if child.order_id is None or child.state not in _REACHABLE:
             return
+        try:
+            self._tell(child)
+        except Exception as error:  # noqa: BLE001 - its own account's fault; asking twice is no harm
+            self.failed(child.intent.account_id, "a cancel or move", error)
+            self._want(child, NotSent("busy", f"its session raised {type(error).__name__}", LOOK_AGAIN_S))
+
+    def _tell(self, child: ChildOrder) -> None:
         fact = self._cancel(child) if child.cancel is not None else self._replace(child)
         if fact is not None:
             account = self._state.account(child.intent.account_id)

@@ -85,6 +85,7 @@ class Safety:
         machine.lookup.failed = self.exits.failed = self._silence.failed = self.containment.failed
         self._probes.failed = self.expected.failed = self.containment.failed
         machine.sessions.shadows.failed = self.containment.failed
+        machine.fanout.failed = machine.fanout.requests.failed = self.containment.failed
 
     def _notice(self, notice: LoginNotice) -> None:
         if isinstance(notice, BrokerTime):
