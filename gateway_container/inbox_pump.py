@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway_container.engine.callbacks import Callbacks
-from gateway_container.engine.intake import Intake
+from gateway_container.engine.intake import Intake, Pending
 from gateway_container.engine.machine import Machine
 from kopitra.domain.errors import KopitraError, LeaseLost, QueueFull, Unavailable
 from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.signals import Signal
-from kopitra.store.drafts import Committed, Duplicate
+from kopitra.store.drafts import Committed, Duplicate, SignalRef
 from kopitra.store.encoding import Decoder
 from kopitra.store.inbox import InboxRow, Outcome, answers, purge_inbox, settle, waiting
 from kopitra.store.pool import Database
@@ -116,10 +116,20 @@ class Pump:
             signal = _signal(row.payload)
             if signal.sequence is not None:
                 await self._intake.turn(signal)
-            return _Taken(row, self._intake.accept(signal, None).committed, "planned")
+            return _Taken(row, self._accept(signal).committed, "planned")
         report = _report(row.payload)._replace(received_ns=self._clock.monotonic_ns())
         recorded = self._callbacks.record(row.workspace, report.account_id, report, None)
         return _Taken(row, recorded.committed, "recorded")
+
+    def _accept(self, signal: Signal) -> Pending:
+        """Raises Unavailable while a commit of the same signal is on its way: where the row holds the first answer to
+        its call, that commit is refused, and the row is all that is left of the signal."""
+        try:
+            return self._intake.accept(signal, None)
+        except Duplicate as error:
+            if isinstance(error.existing, SignalRef) and not error.existing.seq:
+                raise Unavailable("The same signal is on its way into the journal: look again.") from error
+            raise
 
     def _refused(self, row: InboxRow, error: BaseException) -> Outcome:
         """What its sender was not told any more becomes an alert; what is known already is no news."""

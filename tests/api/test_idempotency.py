@@ -46,6 +46,7 @@ async def test_another_spelling_of_the_same_act_is_the_same_body(world: World, c
     ],
 )
 async def test_the_same_key_with_another_body_is_refused(world: World, changes: Changes) -> None:
+    """I-16: 422, and no effect."""
     await world.signal()
     reply = await world.signal({**ENTER, **changes})
     assert (reply.status, reply.code) == (422, "idempotency-key-reused")

@@ -18,6 +18,7 @@ _STORE: Final = "tests/faults/test_store_conformance_refusals.py"
 _TAKING_OVER: Final = "tests/faults/test_regressions_taking_over.py"
 _STREAMS: Final = "tests/unit/domain/test_streams.py"
 _BY_HAND: Final = "tests/faults/test_safeguard_worlds.py"
+_PROMISES: Final = "tests/faults/test_promises.py"
 _WORLDS: Final = Worlds((_BY_HAND,))
 _STRETCH: Final = (
     "tests/faults/test_regressions_cancels.py::test_an_entry_of_a_stretch_that_is_over_stays_here"
@@ -284,7 +285,7 @@ ABLATIONS: Final = (
         f"{_ENGINE}/queue.py",
         engine.displaced_by_nothing,
         ("I-14", "R-050"),
-        Cards((f"{_UNIT}/engine/test_account_queue.py",)),
+        Worlds((f"{_PROMISES}::test_an_exit_leaves_at_once_past_a_queue_full_of_entries_i_14",)),
     ),
     Ablation(
         "age limit",

@@ -49,6 +49,8 @@ class EaClient:
     answers: dict[str, bytes] = field(default_factory=dict[str, bytes])
     disagreements: list[str] = field(default_factory=list[str])
     refused: list[str] = field(default_factory=list[str])
+    #: signals that were tried; True: one try went without an answer, so that nobody knew what became of it (I-04)
+    tried: dict[str, bool] = field(default_factory=dict[str, bool])
     _queue: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _number: int = 0
@@ -88,9 +90,13 @@ class EaClient:
             if self.rng.random() < self.twice:
                 asyncio.get_running_loop().create_task(self._try(key, raw))
             reply = await self._try(key, raw)
+            self._note_try(str(body["signalId"]), reply)
             if reply is not None and self._is_final(reply, body):
                 return
             await asyncio.sleep(RETRY_S)
+
+    def _note_try(self, signal_id: str, reply: Reply | None) -> None:
+        self.tried[signal_id] = self.tried.get(signal_id, False) or reply is None
 
     async def _try(self, key: str, raw: bytes) -> Reply | None:
         """One request; None when nothing came back."""

@@ -141,8 +141,16 @@ def _simulated(raw: bytes) -> tuple[str, ...]:
         f"; **{name} broken** by {_named(seeds)}" for name, seeds in sorted(found.broken.items())
     )
     faults = f"{sum(found.faults.values()):,} faults, {found.placements:,} placements, {hours}"
-    text = f"{_swept(found)}{faults}{broken}"
+    text = f"{_swept(found)}{faults}{_accounted(found)}{broken}"
     return (found.commit, f"{found.seeds:,}", text, str(found.doubles), str(found.lost))
+
+
+def _accounted(found: Figures) -> str:
+    """What became of signals; runs that are older than the accounts say nothing."""
+    if not found.attempted:
+        return ""
+    told = f"{found.attempted:,} signals tried, {found.acknowledged:,} acknowledged, {found.recovered:,} recovered"
+    return f"; {told} after a try without an answer"
 
 
 def _swept(found: Figures) -> str:

@@ -35,6 +35,10 @@ class Figures(msgspec.Struct):
     steps: int = 0
     virtual_s: float = 0.0
     placements: int = 0
+    #: signals: tried by an EA, answered by 202, and of these recovered after a try without an answer (I-04)
+    attempted: int = 0
+    acknowledged: int = 0
+    recovered: int = 0
     crash_points: int = 0
     #: T-22: every n-th step was tried, of so many in all scenarios
     every: int = 1
@@ -52,6 +56,9 @@ class Figures(msgspec.Struct):
         self.steps += outcome.steps
         self.virtual_s = round(self.virtual_s + outcome.virtual_s, 3)
         self.placements += outcome.placements
+        self.attempted += outcome.accounts.attempted
+        self.acknowledged += outcome.accounts.acknowledged
+        self.recovered += outcome.accounts.recovered
         self.faults = dict(sorted((Counter(self.faults) + Counter(outcome.faults)).items()))
         broken = sorted({v.invariant for v in outcome.violations})
         self.doubles += "I-01" in broken

@@ -7,6 +7,8 @@ from gateway_container.engine.machine import Machine
 from kopitra.domain.book import Book, root_of
 from kopitra.domain.foreign_orders import FOREIGN_ORDERS
 from kopitra.domain.orders import TERMINAL, ChildOrder
+from tests.faults.house import EA_LEADER
+from tests.faults.outcome import Accounts
 
 if TYPE_CHECKING:
     from tests.faults.world import World
@@ -96,6 +98,7 @@ def judge(world: "World") -> None:
         return
     world.view.follow()
     _accepted(world)
+    world.accounts = _accounted(world)
     _ledger(world)
     book = machine.state.book
     told = {name: child for name, child in book.orders.items() if child.state not in _TOLD}
@@ -114,11 +117,27 @@ def _accepted(world: "World") -> None:
             checker.broken("I-02", f"{told.signal_id} was accepted and has {len(plans)} plans")
             continue
         legs = [leg.account_id for leg in plans[0][2].legs]
-        wanted = sorted(rule.account_id for rule in world.config.rules_for("lead"))
+        wanted = sorted(rule.account_id for rule in world.config.rules_for(EA_LEADER))
         if any(legs.count(account) != max(1, len(plans[0][2].acts)) for account in wanted):
             checker.broken("I-02", f"{told.signal_id} has legs for {legs}, its followers are {wanted}")
     for text in world.ea.disagreements:
         checker.broken("I-15", text)
+
+
+def _accounted(world: "World") -> Accounts:
+    """I-04: what the EA tried against what the journal planned for it. What it was never told is unexpected."""
+    tried, checker = world.ea.tried, world.checker
+    acknowledged = {told.signal_id for told in world.told}
+    planned = {n: p for n, p in world.view.plans.items() if any(s.leader == EA_LEADER for _, s, _ in p)}
+    for signal_id, plans in sorted(planned.items()):
+        if signal_id not in tried:
+            checker.broken("I-04", f"{signal_id} is planned, and its leader never told it")
+        elif len(plans) > 1:
+            checker.broken("I-04", f"{signal_id} is planned {len(plans)} times")
+        elif signal_id not in acknowledged:
+            checker.broken("I-04", f"{signal_id} is planned, and its sender was told that it is not")
+    recovered = sum(unclear and len(planned.get(name, ())) == 1 for name, unclear in tried.items())
+    return Accounts(len(tried), len(acknowledged), recovered)
 
 
 def _ledger(world: "World") -> None:

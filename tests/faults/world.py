@@ -34,7 +34,7 @@ from tests.faults.journal_view import JournalView
 from tests.faults.knock import Reply, knock
 from tests.faults.memory_store import MemoryStore
 from tests.faults.memory_wire import Weather
-from tests.faults.outcome import Outcome
+from tests.faults.outcome import Accounts, Outcome
 from tests.faults.people import Hand, Market, Operator, Stopped
 from tests.faults.rude_broker import WORLD
 from tests.faults.rude_manners import POLITE
@@ -68,6 +68,7 @@ class World:
     #: switches that somebody asked for
     asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     healed: bool = False
+    accounts: Accounts = field(default_factory=Accounts)
     quiet_s: float = 0.0
     #: kill the gateway before this step, counted from when it first served (T-22); 0: never
     kill_before_step: int = 0
@@ -340,6 +341,7 @@ class World:
             sum(self.checker.placements.values()),
             tuple(self.trace_lines),
             self._digest.hexdigest(),
+            self.accounts,
         )
 
 

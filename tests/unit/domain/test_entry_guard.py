@@ -1,4 +1,4 @@
-"""R-067 to R-070: what an entry may cost, how old it may be, and in which contract it may open."""
+"""R-067, R-068, R-069 and R-070: what an entry may cost, how old it may be, and in which contract it may open."""
 
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta

@@ -1,0 +1,34 @@
+"""What waits in the inbox is planned whatever becomes of the same call at the holder's own door."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway_container.inbox_pump import Pump
+from kopitra.domain.errors import Unavailable
+from kopitra.store.drafts import Duplicate, IdempotencyDraft
+from kopitra.store.encoding import encode
+from kopitra.store.inbox import InboxDraft, put, waiting
+from tests.integration.gateway.world import FIRST, WORKSPACE, Follower, house
+
+
+async def test_a_row_waits_while_a_commit_of_its_signal_is_on_its_way_p1(dsn: str) -> None:
+    """R-027, R-082, I-02: two replicas took the same call at once. The row has the first answer, so the holder's own
+    commit is refused; the row counted as known meanwhile, and a signal that was answered by 202 was planned nowhere."""
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        machine, pump = world.machine, Pump(world.machine, world.db)
+        signal = world.signal(side="buy", quantity=1)
+        record = IdempotencyDraft("key1", "signals", "k-1", b"f" * 32, 202, lambda _seq: b"first")
+        async with world.db.transaction() as another:
+            await another.run("update lease set released = released")  # commits wait
+            pending = machine.intake.accept(signal, lambda _plan: record)
+            draft = InboxDraft("main", WORKSPACE, "signal", signal.signal_id, encode(signal), record)
+            await put(world.db, draft, datetime.now(UTC))
+            with pytest.raises(Unavailable):
+                await pump.drain()
+        with pytest.raises(Duplicate):
+            await pending.committed
+        await world.until(lambda: machine.log.takes_decisions, "the book")
+        assert await pump.drain() == 1
+        await world.holds(a=1)
+        assert await waiting(world.db, "main") == []
