@@ -82,9 +82,10 @@ def _waiting(world: "World", machine: Machine) -> Iterator[tuple[str, str]]:
         yield "I-24", f"{machine.fanout.waiting} orders, {machine.log.backlog} facts wait"
     elif not machine.log.is_quiet:  # what was heard a moment ago is in the book before it is in the journal
         yield "I-24", "facts are on their way into the journal"
-    for login_id, session in sorted(machine.sessions.all.items()):
-        if session.state != "live":
-            yield "R-057", f"the session {login_id} is {session.state}"
+    for account_id in sorted(machine.state.config.accounts):
+        session = machine.sessions.of(account_id)
+        if session is None or session.state != "live":  # a holder that has just begun has none
+            yield "R-057", f"the session of {account_id} is {'missing' if session is None else session.state}"
 
 
 def _open(book: Book) -> list[tuple[str, ChildOrder]]:
