@@ -1,4 +1,4 @@
-"""A gateway process: stopped in a fan-out, asked twice, and its webhook secrets kept to itself."""
+"""A gateway process: stopped in a fan-out, asked twice, and its secrets kept to itself."""
 
 import asyncio
 from collections import Counter
@@ -108,7 +108,8 @@ async def test_an_execution_that_is_posted_twice_is_one_row_and_one_answer(dsn: 
         assert (told["x-callback"], told["x-other"]) == (1, 0)
 
 
-async def test_the_path_of_a_webhook_is_in_no_log_metric_trace_or_row(dsn: str, tmp_path: Path) -> None:
+async def test_no_secret_is_in_a_log_metric_trace_row_or_answer(dsn: str, tmp_path: Path) -> None:
+    """P11: the path of a webhook, a leader's key and what it signs with, a broker's login."""
     spans: list[bytes] = []
     collector = SimServer()
     collector.route("POST", "/v1/traces", lambda request: _collect(spans, request))
@@ -131,6 +132,9 @@ async def test_the_path_of_a_webhook_is_in_no_log_metric_trace_or_row(dsn: str, 
             answers.append(await ea.http.post(f"{url}/more", content=b"long ES q=1"))
             assert [a.status_code for a in answers[:2]] == [202, 202]
             assert all(400 <= a.status_code < 500 for a in answers[2:]), [a.status_code for a in answers]
+            await ea.send(action="add", side="buy", quantity=1)  # by the key
+            answers.append(await ea.http.post(f"{ea.base}/signals", json={}))
+            answers.append(await ea.http.get(f"{ea.base}/health"))
             metrics = await ea.http.get(ea.base.removesuffix("/trade-agent/v1") + "/metrics")
             log = await ended(gateway)
             journal = b"".join([row.payload async for row in replay(house.db, "main")])
@@ -142,8 +146,12 @@ async def test_the_path_of_a_webhook_is_in_no_log_metric_trace_or_row(dsn: str, 
     assert b"signal" in seen["traces"]
     assert b"webhook" in seen["metrics"]
     assert hook.row.hook_id.encode() in seen["tables"]
-    forms = (secret.encode(), secret.encode().hex().encode())  # as text, and as a column of bytes shows it
-    assert [place for place, text in seen.items() if any(form in text for form in forms)] == []
+    secrets = [secret, *house.canaries]
+    assert len(secrets) >= 4  # of the hook, the leader's key, its signature, a broker's login
+    # as text, and as a column of bytes shows it
+    forms = [form for text in secrets for form in (text.encode(), text.encode().hex().encode())]
+    found = [(form[:4], place) for form in forms for place, text in seen.items() if form in text]
+    assert found == []
 
 
 def _collect(spans: list[bytes], request: Request) -> Response:
