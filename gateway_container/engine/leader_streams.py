@@ -5,6 +5,7 @@ What a signal is worth is decided by `kopitra/domain/streams.py` from the book; 
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 from gateway_container.engine.intake import Intake, Pending
@@ -44,8 +45,7 @@ class LeaderStreams:
         verdict = made.verdict
         if verdict == "parked":
             order = signal.orig_leader_order_id or signal.leader_order_id or ""
-            loop = asyncio.get_running_loop()
-            loop.call_later(PARKED_FOR.total_seconds(), self._drop, signal, order)
+            self._wait(signal.leader, order, signal.received_at)
         elif verdict:
             text = f"{signal.signal_id} ({signal.action} {signal.symbol}): {SENTENCES[verdict]}"
             self._alert(_CODES[verdict], text, "")
@@ -62,14 +62,24 @@ class LeaderStreams:
         stream = self._state.book.streams.get(signal.leader)
         return stream is not None and (signal.sequence or 0) - 1 in stream.missing
 
-    def _drop(self, signal: Signal, order: str) -> None:
+    def take_up(self) -> None:
+        """After a start: what a predecessor parked, and no snapshot has made up for, waits its time again (R-032)."""
+        for leader, stream in self._state.book.streams.items():
+            for order, parked in stream.parked.items():
+                self._wait(leader, order, parked.received_at)
+
+    def _wait(self, leader: str, order: str, received_at: datetime) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(PARKED_FOR.total_seconds(), self._drop, leader, order, received_at)
+
+    def _drop(self, leader: str, order: str, received_at: datetime) -> None:
         """The order of a parked move has not come (R-032)."""
-        stream = self._state.book.streams.get(signal.leader)
+        stream = self._state.book.streams.get(leader)
         parked = stream.parked.get(order) if stream is not None else None
-        if parked is not None and parked.received_at == signal.received_at:
-            text = f"the move of {order} by {signal.signal_id} is dropped: its order was never told; send a snapshot"
+        if parked is not None and parked.received_at == received_at:
+            text = f"leader {leader} moved {order} and never told that order: the move is dropped; send a snapshot"
             self._alert("move-dropped", text, "")
-            self.ask(signal.leader, "move_dropped")
+            self.ask(leader, "move_dropped")
 
     def snapshot(self, snapshot: LeaderSnapshot) -> list[Pending]:
         """The reset (R-033): what shrinks is followed at once, then the leader is where the snapshot says.

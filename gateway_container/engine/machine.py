@@ -327,6 +327,7 @@ class Machine:
         catch_up(self.state, self.log, self.reports.react_to)
         self.flattener.resume()
         self.lookup.ask_all()
+        self.streams.take_up()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(run(), name=name) for name, run in self._beside.items()]
         for task in self._tasks:

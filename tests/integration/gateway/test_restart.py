@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from decimal import Decimal
 
 import pytest
 
@@ -11,7 +12,7 @@ from kopitra.domain.errors import Conflict, LeaseLost
 from kopitra.domain.journal import Doubted, SignalPlanned
 from kopitra.store.lease import LeaseSettings
 from kopitra.store.postgres_shelf import PostgresShelf
-from tests.integration.gateway.world import FIRST, SECOND, Follower, Street, engine, street
+from tests.integration.gateway.world import FIRST, LEADER, SECOND, Follower, Street, engine, street
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
 #: a lease that a test can outlive
@@ -80,6 +81,20 @@ async def taken_over(dsn: str, on: Street, names: set[str]) -> bool:
             return True
     except Conflict:
         return False
+
+
+async def test_a_move_that_a_predecessor_parked_is_told_and_asked_about_r_032(dsn: str) -> None:
+    """Its timer died with its process: the successor gives it the same time again, then tells and asks."""
+    async with street(ONE_EACH) as on:
+        async with engine(dsn, on) as world:
+            names = {"orig_leader_order_id": "t9", "leader_order_id": "t9"}
+            await world.send(action="replace", price=Decimal(6700), sequence=1, **names)
+            assert list(world.machine.state.book.streams[LEADER].parked) == ["t9"]
+        async with engine(dsn, on) as world:
+            asked: list[tuple[str, str]] = []
+            world.machine.streams.ask = lambda leader, why: asked.append((leader, why))
+            assert "t9" in (await world.alert("move-dropped")).text
+            assert asked == [(LEADER, "move_dropped")]
 
 
 async def test_a_lost_lease_ends_all_writing(dsn: str) -> None:
