@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -15,12 +16,14 @@ from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine.config import AccountConfig, GatewayConfig, LeaderConfig, LoginConfig
 from kopitra.domain.errors import Throttled
 from kopitra.domain.instruments import front_month
+from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.limits import RiskLimits
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.signals import StopLoss, TakeProfit
 from kopitra.ports import SimAccount
 from tests.integration.gateway.simulated import PATIENCE_S, Simulated
 from tests.integration.gateway.world import (
+    BOSS,
     FIRST,
     LEADER,
     SECOND,
@@ -231,15 +234,34 @@ async def test_r070_our_clock_is_compared_with_the_database_and_the_brokers(dsn:
 
 
 async def test_r070_a_broker_clock_ten_minutes_off_is_contained_and_told(dsn: str) -> None:
-    async with street({"a": Follower(FIRST), "b": Follower(SECOND)}) as on:
+    """It dates the trades of a leader there, whose entries stop, and of nobody else: an EA's entry goes to both."""
+    followers = {"a": Follower(FIRST), "b": Follower(SECOND), "c": Follower(SECOND)}
+    async with street(followers, leader_at=FIRST) as on:
+        *rules, of_boss = on.config.rules[LEADER]
+        on.config = replace(
+            on.config,
+            leaders={
+                LEADER: LeaderConfig(LEADER, WORKSPACE, "by EA"),
+                "by-hand": LeaderConfig("by-hand", WORKSPACE, "by hand", BOSS),
+            },
+            rules={LEADER: tuple(rules), "by-hand": (replace(of_boss, leader="by-hand"),)},
+        )
         await on.sims[FIRST].control("clock", skew_s=-600)
         async with engine(dsn, on) as world:
             await world.alert("clock-off")
             ahead_ms = world.machine.safety.clocks.ahead_ms
             await world.until(lambda: ahead_ms.get(FIRST, 0) > 590_000, "ten minutes")
-            # It dates the trades of leaders there, and of nobody else: an EA's entry goes to both.
+            await world.sim(BOSS).by_hand(BOSS, world.contract, "buy", 1)
+            await world.until(
+                lambda: "by-hand" in [leader for leader, _ in world.machine.state.book.leaders],
+                "the leader's own trade",
+            )
             await world.send(side="buy", quantity=1)
             await world.holds(a=1, b=1)
+            told = [e for e in await world.journal() if isinstance(e, SignalPlanned)]
+            (stopped,) = next(e.plan.legs for e in told if e.signal.leader == "by-hand")
+            assert (stopped.account_id, stopped.reason, stopped.orders) == ("c", "clock_off", ())
+            assert await world.sim("c").placements("c") == []
 
 
 async def test_r057_an_order_of_which_nothing_is_heard_is_asked_for(dsn: str) -> None:
