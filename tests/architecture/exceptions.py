@@ -14,6 +14,9 @@ EXCEPTIONS: Mapping[str, Mapping[str, str]] = {
         "tests/unit/engine/test_sessions.py": "virtual time: what happens when is the scenario itself",
         "tests/faults/wire/chaos_proxy.py": "a slow line is what it plays: the delay is the fault",
     },
+    "threads": {
+        "gateway_container/exit_writer.py": "an fsync stops the loop: one worker, in order, bounded by its caller",
+    },
     "printing": {
         "gateway_container/__main__.py": "a process tells its parent on standard output that it is ready",
         "gateway_container/snapshot.py": "a process tells its parent what came of it",

@@ -82,7 +82,64 @@ def printing(source: Source) -> Iterator[Finding]:
             yield found(source, node, f"{name}: log it, or return it to the command line")
 
 
+#: what makes a thread or a process of its own, or hands work to one
+_BESIDE = re.compile(r"(threading|_thread|multiprocessing|concurrent\.futures)\.|asyncio\.to_thread$")
+#: arguments by which a library sends once more, or somewhere else
+_AGAIN = {"retries", "max_retries", "retry", "max_redirects", "follow_redirects", "allow_redirects"}
+
+
+def threads(source: Source) -> Iterator[Finding]:
+    """T-00: the gateway is one event loop; what runs beside it cannot be played again, and may see half a thought."""
+    if not source.is_product or re.match(_TOOLS, str(source.path)):
+        return
+    named = {id(node): name for node, name in references(source)}
+    for node in walk(source):
+        hands_over = isinstance(node, ast.Attribute) and node.attr == "run_in_executor"
+        if hands_over or _BESIDE.match(named.get(id(node), "")):
+            yield found(source, node, "runs beside the event loop: make it a task, or short and bounded")
+
+
+def sent_once(source: Source) -> Iterator[Finding]:
+    """T-00, R-007: nothing below the engine repeats a request."""
+    if not source.is_product:
+        return
+    for node in walk(source):
+        for given in node.keywords if isinstance(node, ast.Call) else ():
+            again = not isinstance(given.value, ast.Constant) or given.value.value not in (0, False, None)
+            if given.arg in _AGAIN and again:
+                yield found(source, node, f"{given.arg}: a request leaves once; who asked may ask again")
+
+
 RULES = (
+    Rule(
+        "threads",
+        threads,
+        bad=(
+            ("gateway_container/engine/x.py", "import threading\nt = threading.Thread()"),
+            ("kopitra/store/x.py", "from concurrent.futures import ThreadPoolExecutor as P\np = P(1)"),
+            ("brokers/_kit/x.py", "import asyncio\nasync def f(): await asyncio.to_thread(f)"),
+            ("gateway_container/x.py", "async def f(loop): await loop.run_in_executor(None, f)"),
+        ),
+        good=(
+            ("gateway_container/x.py", "import asyncio\nasync def f(): asyncio.create_task(f())"),
+            ("cli/x.py", "import asyncio\nasync def f(): await asyncio.to_thread(f)"),
+            ("tests/unit/test_x.py", "import threading\nt = threading.Thread()"),
+        ),
+    ),
+    Rule(
+        "sent-once",
+        sent_once,
+        bad=(
+            ("brokers/_kit/rest.py", "import httpx2\nt = httpx2.AsyncHTTPTransport(retries=3)"),
+            ("brokers/toy/x.py", "def f(client, n): client.post('/', follow_redirects=True)"),
+            ("kopitra/cloud/x.py", "def f(c, n): c(max_retries=n)"),
+        ),
+        good=(
+            ("brokers/_kit/rest.py", "import httpx2\nt = httpx2.AsyncHTTPTransport(retries=0)"),
+            ("brokers/toy/x.py", "def f(client): client.post('/', follow_redirects=False)"),
+            ("tests/api/test_x.py", "def f(c): c(retries=3)"),
+        ),
+    ),
     Rule(
         "reach",
         reach,
