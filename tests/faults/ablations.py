@@ -18,6 +18,7 @@ _STORE: Final = "tests/faults/test_store_conformance_refusals.py"
 _TAKING_OVER: Final = "tests/faults/test_regressions_taking_over.py"
 _STREAMS: Final = "tests/unit/domain/test_streams.py"
 _BY_HAND: Final = "tests/faults/test_safeguard_worlds.py"
+_LATE_FILL: Final = "test_a_late_fill_is_closed_although_the_process_died_before_it_could"
 _PROMISES: Final = "tests/faults/test_promises.py"
 _WORLDS: Final = Worlds((_BY_HAND,))
 _STRETCH: Final = (
@@ -98,7 +99,7 @@ ABLATIONS: Final = (
         f"{_DOMAIN}/catch_up.py",
         engine.nothing_is_caught_up,
         ("I-09", "R-022"),
-        Worlds((f"{_BY_HAND}::test_a_late_fill_is_closed_although_the_process_died_before_it_could",)),
+        Worlds((f"{_BY_HAND}::{_LATE_FILL}",)),
     ),
     Ablation(
         "leader left",
@@ -186,8 +187,8 @@ ABLATIONS: Final = (
         "late fills are closed",
         f"{_DOMAIN}/react.py",
         rules.late_fills_stay,
-        ("R-013", "I-09"),
-        Cards((f"{_UNIT}/domain/test_plan_exits.py",)),
+        ("I-09", "R-013"),
+        Worlds((f"{_BY_HAND}::{_LATE_FILL}",)),
     ),
     Ablation(
         "cancel before close",
@@ -201,7 +202,7 @@ ABLATIONS: Final = (
         f"{_DOMAIN}/react.py",
         rules.stops_stay,
         ("I-09",),
-        Cards((f"{_UNIT}/domain/test_plan_exits.py",)),
+        Worlds((f"{_BY_HAND}::test_a_close_that_waited_is_cut_to_what_is_held_by_then",)),
     ),
     Ablation(
         "stops fit after their answers",
