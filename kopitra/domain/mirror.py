@@ -81,15 +81,10 @@ def cancel(case: Case) -> FollowerLeg:
     kept = Step(have, ZERO, ZERO, "buy", have)
     step = kept if allocation is None else step_of(have, allocation, grows=False)
     exits = shrink(case, step, children)
-    if not exits.orders and not exits.cancels and not step.reduce:
+    target = None if allocation is None else wanted(case, step, allocation)
+    if not exits.orders and not exits.cancels and not _is_news(case, target):
         return case.skip(Skipped("no_mirrored_order", "this follower has no working copy of that order"))
-    return _approved(
-        case,
-        orders=exits.orders,
-        cancels=exits.cancels,
-        allocation=allocation,
-        target=None if allocation is None else wanted(case, step, allocation),
-    )
+    return _approved(case, orders=exits.orders, cancels=exits.cancels, allocation=allocation, target=target)
 
 
 def replace(case: Case) -> FollowerLeg:
@@ -115,7 +110,8 @@ def replace(case: Case) -> FollowerLeg:
         Step(have, ZERO, ZERO, "buy", have) if allocation is None else step_of(have, allocation, grows=False)
     )
     exits = shrink(case, step, gone)
-    if not made and not exits.orders and not exits.cancels and not step.reduce:
+    target = None if allocation is None else wanted(case, step, allocation)
+    if not made and not exits.orders and not exits.cancels and not _is_news(case, target):
         return case.skip(Skipped("no_mirrored_order", "this follower has no working copy to move"))
     return _approved(
         case,
@@ -123,8 +119,16 @@ def replace(case: Case) -> FollowerLeg:
         cancels=exits.cancels,
         replaces=tuple(made),
         allocation=allocation,
-        target=None if allocation is None else wanted(case, step, allocation),
+        target=target,
     )
+
+
+def _is_news(case: Case, target: Decimal | None) -> bool:
+    """The follower is to have something else than was wanted of it: what is on its way is judged by that as it fills,
+    though nothing can be sent for it now."""
+    rule = case.rule
+    episode = case.scene.book.episodes.get((rule.leader, rule.account_id, case.entry.to_root))
+    return target is not None and episode is not None and episode.target != target
 
 
 def _mirrors(case: Case) -> list[ChildOrder]:
