@@ -289,9 +289,11 @@ class _Made:
         return self._heard and linked and order is not mine
 
     def _is_left_as_it_is(self, order: ChildOrder) -> bool:
-        """The order at hand, after so many failures that asking again at each of them would not end."""
-        failed = order.cancels_failed > 0 or order.moves_failed >= MOVES_OF_ONE_MAX
-        return self._heard and order is self._order and failed
+        """The order at hand, after so many failed moves that asking again at each of them would not end."""
+        return self._is_at_hand(order) and order.moves_failed >= MOVES_OF_ONE_MAX
+
+    def _is_at_hand(self, order: ChildOrder) -> bool:
+        return self._heard and order is self._order
 
     def _drop_orphan(self, order: ChildOrder, pending: bool) -> None:
         """A held protective order whose entry is over."""
@@ -309,11 +311,13 @@ class _Made:
         closes = held * sign(intent.side) < 0
         wanted = min(left, still_due(order, parent)) if closes else ZERO
         if wanted == 0 and not pending:
+            if self._is_at_hand(order) and order.cancels_failed:
+                return min(left, now)  # `withdraw` asks again, as often as it may
             self._end(order)
             return ZERO
         # While its entry works an attached order has its full size already: the broker looks after it.
         # And after a fill of its sibling the broker may tell of the smaller size first.
-        told = self._heard and order is self._order and wanted > now
+        told = self._is_at_hand(order) and wanted > now
         if wanted in (ZERO, now) or order.replace_sent or (order.attached and (pending or told)):
             return min(left, now)
         name = cl_ord_id(intent.list_id, self._account, f"z{order.requests}{intent.leg}")

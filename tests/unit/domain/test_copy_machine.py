@@ -124,7 +124,7 @@ class CopyMachine(RuleBasedStateMachine):
         self.resting[name] = qty if self.resting[name] > 0 else -qty
         # A copy that filled before the leader's own order did has nothing left to move.
         copies = (o for o in self.world.book.orders.values() if o.intent.leader_order_id == name)
-        self.explained |= {o.intent.account_id for o in copies if o.state in TERMINAL}
+        self.explained |= {o.intent.account_id for o in copies if o.state in TERMINAL or o.cum_qty}
         self._tells("replace", leader_order_id=name, ord_type="limit", price=d(4991), quantity=qty)
         self.explained.add("half")
 
@@ -177,7 +177,8 @@ class CopyMachine(RuleBasedStateMachine):
         child = self._pick(data)
         if child is None or child.intent.role in ("stop", "target") or child.leaves_qty <= 0:
             return
-        if child.replace is not None:  # a fill that outran a move: what the move would have added is missed
+        # A fill that outran a move: what the move would have added is missed.
+        if child.replace is not None or child.intent.cl_ord_id in self.world.moving:
             self.explained.add(child.intent.account_id)
         self.world.fill(child, d(data.draw(st.integers(1, int(child.leaves_qty)))))
 
