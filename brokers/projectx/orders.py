@@ -181,7 +181,7 @@ class OrderDesk:
         return sent
 
     def holds(self, report: ExecutionReport) -> bool:
-        """True: a bare rejection waits, for the placement's own answer, which has the reason, is coming."""
+        """True: a bare rejection waits, for the placement's own answer, which may have the reason, is coming."""
         if report.exec_type != "rejected" or report.cl_ord_id not in self._flights:
             return False
         self._flights[report.cl_ord_id] = report
@@ -266,6 +266,9 @@ class OrderDesk:
                     order_id, encoded.account_id, encoded.cl_ord_id, sent.size
                 ):
                     self._sink(report)
+                # The exchange's word came by the hub, before the answer that took the order.
+                if rejection is not None and rejection.order_id == str(order_id):
+                    self._sink(rejection)
             case Refused(reason, text):
                 self._report_placement(encoded, "rejected", "", outcome.received_ns, reason, text)
             case Unsure(reason):

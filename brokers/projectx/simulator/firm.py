@@ -45,6 +45,8 @@ class Quirks:
     fail_next: int = 0
     #: the next so many placements are executed and their connection closed without an answer
     hang_up_next: int = 0
+    #: the next so many placements are answered as taken; a rejection is told by the hub alone
+    hub_rejects_next: int = 0
     #: the next so many order events of the hub tell a status that no page knows
     odd_state_next: int = 0
 

@@ -222,7 +222,7 @@ class Simulator:
         done = command(body, self.firm.now_ns())
         self.happened(done.events)
         answer = self._reply(done.answer)
-        if placing and (broken := self._broken(answer)) is not None:
+        if placing and (broken := self._broken(answer, done.answer)) is not None:
             return broken
         if dice.hits(settings.drop_answer_ratio):
             return answer._replace(fate="dropped")
@@ -232,7 +232,7 @@ class Simulator:
             return Response(status=500, delay_s=answer.delay_s)
         return answer
 
-    def _broken(self, answer: Response) -> Response | None:
+    def _broken(self, answer: Response, told: Json) -> Response | None:
         """The planned faults of the next placements; the order was executed in each."""
         if self._take("hang_up_next"):
             return answer._replace(fate="dropped")
@@ -240,6 +240,8 @@ class Simulator:
             return Response(status=500, delay_s=answer.delay_s)
         if self._take("garbage_next"):
             return answer._replace(body=b'{"orderId":')
+        if self._take("hub_rejects_next"):
+            return answer._replace(body=render.encode(envelope(orderId=told.get("orderId"))))
         if self._take("ambiguous_next"):
             body = render.encode(envelope(self.firm.quirks.ambiguous_code, None, orderId=None))
             return answer._replace(body=body)

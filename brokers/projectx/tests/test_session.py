@@ -50,6 +50,24 @@ async def test_a_rejection_of_the_hub_is_told_when_its_answer_is_lost(firm: SimB
     assert len(await firm.placements(intent)) == 1
 
 
+@pytest.mark.parametrize("hub_first", [True, False], ids=["hub first", "answer first"])
+async def test_a_rejection_of_the_hub_is_told_though_the_answer_takes_the_order(
+    firm: SimBroker, desk: Desk, hub_first: bool
+) -> None:
+    """P4, I-03: the rejection that came before the accepting answer was dropped, and the order never ended."""
+    await firm.settings(**({"ack_delay_ms": 150} if hub_first else {"event_delay_ms": 150}))
+    await firm.control("reject-next", text="no margin")
+    await firm.quirks(hub_rejects_next=1)
+
+    intent = await desk.send(desk.intent())
+
+    rejected = await desk.said(intent, lambda r: r.exec_type == "rejected", "the hub's own word")
+    told = [r for r in desk.every_report() if r.cl_ord_id == intent.cl_ord_id]
+    assert [r.exec_type for r in told] == ["pending_new", "rejected"]
+    assert rejected.order_id == told[0].order_id != ""
+    assert len(await firm.placements(intent)) == 1
+
+
 async def test_a_refused_token_puts_the_order_in_doubt_and_renews(firm: SimBroker, desk: Desk) -> None:
     await firm.control("revoke-tokens")
 
