@@ -37,14 +37,6 @@ class Rates:
         bucket.tokens_ratio -= 1 / per_minute
         return 0
 
-    def would_wait_s(self, name: str, per_minute: int, now_ns: int) -> int:
-        """Seconds until one is there; takes nothing."""
-        if name not in self._buckets:
-            return 0
-        bucket = self._filled(name, now_ns)
-        missing_ratio = 1 / per_minute - bucket.tokens_ratio
-        return self._wait_s(missing_ratio) if missing_ratio > 0 else 0
-
     def _filled(self, name: str, now_ns: int) -> _Bucket:
         # A full bucket is a minute's worth whatever the rate, so every bucket fills in one minute.
         bucket = self._buckets.get(name)

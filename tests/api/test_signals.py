@@ -297,13 +297,34 @@ async def test_bodies_read_only_to_look_for_exits_are_bounded(world: World) -> N
 
 
 async def test_guessing_keys_is_slowed_by_address_and_leaves_others_alone(world: World) -> None:
+    """P9, R-050: whoever has the right key is let in from the same address, too."""
     world.set(replace(world.settings, failures_per_minute=5))
     body = json.dumps(ENTER).encode()
     wrong = ea_headers(more={"authorization": "Bearer kpt_ea1_wrong"})
-    statuses = [(await world.call("POST", SIGNALS, wrong, body, client="9.9.9.9")).status for _ in range(7)]
-    assert statuses == [401] * 5 + [429] * 2
-    assert (await world.call("POST", SIGNALS, ea_headers(), body, client="9.9.9.9")).status == 429
-    assert (await world.call("POST", SIGNALS, ea_headers(), body, client="8.8.8.8")).status == 202
+    replies = [await world.call("POST", SIGNALS, wrong, body, client="9.9.9.9") for _ in range(7)]
+    assert [r.status for r in replies] == [401] * 5 + [429] * 2
+    assert replies[-1].code == "too-many-failures"
+    assert int(replies[-1].headers["retry-after"]) >= 1
+    assert (await world.call("POST", SIGNALS, wrong, body, client="8.8.8.8")).status == 401
+    assert (await world.call("POST", SIGNALS, ea_headers(), body, client="9.9.9.9")).status == 202
+
+
+@pytest.mark.parametrize("stranger", ["hook", "ea", "operator"])
+async def test_a_strangers_wrong_keys_shut_nobody_out(world: World, stranger: str) -> None:
+    """P9, R-050: senders share addresses (webhook services, offices, ingresses): exits and operators still get in."""
+    world.set(replace(world.settings, failures_per_minute=3))
+    at, wrong = {
+        "hook": ("/trade-agent/v1/webhooks/somebody_wrong", []),
+        "ea": (SIGNALS, ea_headers(more={"authorization": "Bearer kpt_ea1_wrong"})),
+        "operator": ("/ops/v1/flatten", [("authorization", "Bearer kop_o_wrong")]),
+    }[stranger]
+    slowed = [(await world.call("POST", at, wrong, b"{}")).status for _ in range(5)]
+    assert slowed[-1] == 429
+
+    assert (await world.hook("exit NQ")).status == 202
+    assert (await world.signal({"action": "exit", "symbol": "ES"}, key="out")).status == 202
+    operator = [("authorization", f"Bearer kop_o_{SECRET}")]
+    assert (await world.call("GET", "/ops/v1/snapshot", operator)).status == 200
 
 
 async def test_a_key_never_appears_in_an_answer(world: World) -> None:
