@@ -9,7 +9,6 @@ by the local file while its own commit was unclear) is planned as what is left o
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -17,6 +16,7 @@ from gateway_container.engine.away import Away
 from gateway_container.engine.intake import Intake
 from gateway_container.engine.state import State
 from kopitra.domain.errors import LeaseLost, QueueFull, SignalRefused, StoreError, Unavailable
+from kopitra.domain.overtaking import standing_still
 from kopitra.domain.signals import Signal
 from kopitra.store.drafts import Committed, Duplicate
 
@@ -84,7 +84,7 @@ class LeaderQueue:
     def _accept(self, told: Told) -> bool:
         """False: it waits."""
         overtaken = self._is_overtaken(told)
-        signal = self._standing(told.signal) if overtaken else told.signal
+        signal = standing_still(told.signal, self._state.book) if overtaken else told.signal
         try:
             pending = self._intake.accept(signal, None, told.received_ns or None, exits_only=overtaken)
         except SignalRefused as refused:
@@ -114,10 +114,6 @@ class LeaderQueue:
     def _is_overtaken(self, told: Told) -> bool:
         signal = told.signal
         return signal.is_fill and told.number < self._passed.get((signal.leader, signal.symbol), 0)
-
-    def _standing(self, signal: Signal) -> Signal:
-        """A fill that came too late: the leader stays where newer acts have left it."""
-        return replace(signal, leader_position=self._state.book.leader(signal.leader, signal.symbol).qty)
 
     def _lost(self, told: Told, why: str) -> None:
         signal = told.signal
@@ -156,7 +152,7 @@ class LeaderQueue:
     def _taken_away(self, told: Told) -> bool:
         """False: neither the journal nor the file takes it, so it waits."""
         overtaken = self._is_overtaken(told)
-        signal = self._standing(told.signal) if overtaken else told.signal
+        signal = standing_still(told.signal, self._state.book) if overtaken else told.signal
         try:
             self._away.take(signal, told.received_ns, overtaken=overtaken)
         except SignalRefused as refused:

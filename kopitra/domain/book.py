@@ -144,6 +144,8 @@ class Book:
     leaders: dict[tuple[str, str], LeaderPosition] = field(
         default_factory=dict[tuple[str, str], LeaderPosition]
     )
+    #: (leader, root; "" is every product) -> when its newest word on where it stands was received
+    said_at: dict[tuple[str, str], datetime] = field(default_factory=dict[tuple[str, str], datetime])
     #: what each leader's sender has told
     streams: dict[str, LeaderStream] = field(default_factory=dict[str, LeaderStream])
     #: (leader, account, follower's root)

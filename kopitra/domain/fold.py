@@ -8,7 +8,7 @@ from typing import Final
 from kopitra.domain.book import ORDER_TIMES_MAX, Book, Episode, LastEntry
 from kopitra.domain.fanout import FanoutPlan, FollowerLeg, LeaderAct
 from kopitra.domain.fold_flatten import flatten_noted
-from kopitra.domain.fold_leader import leader_known, leader_moved
+from kopitra.domain.fold_leader import leader_known, leader_moved, leader_said
 from kopitra.domain.fold_limits import marked, stepped
 from kopitra.domain.fold_reports import (
     NOTHING,
@@ -49,7 +49,7 @@ from kopitra.domain.orders import TERMINAL, CancelIntent, ChildOrder, Event, Ord
 from kopitra.domain.pending_exits import ExitKey, PendingExit
 from kopitra.domain.repair import RepairPlan
 from kopitra.domain.signals import Signal
-from kopitra.domain.streams import LeaderStream, heard, merged, numbered
+from kopitra.domain.streams import REPEATS, LeaderStream, heard, merged, numbered
 
 _PARKABLE: Final[frozenset[State]] = frozenset({"in_doubt"})
 _PROVABLE: Final[frozenset[State]] = frozenset({"in_doubt", "parked"})
@@ -129,6 +129,8 @@ def _planned(book: Book, signal: Signal, plan: FanoutPlan) -> None:
             stream = book.streams[signal.leader] = LeaderStream()
         told, signal = signal, merged(signal, stream)
         heard(told, stream, plan.verdict)
+    if plan.verdict not in REPEATS:
+        leader_said(book, signal, plan.acts)
     legs_per_act = len(plan.legs) // max(1, len(plan.acts))
     for number, act in enumerate(plan.acts):
         leader_moved(book, signal, act)

@@ -1,10 +1,13 @@
 """Folding what a leader did: its position and its resting orders, exactly as the act says."""
 
+from collections.abc import Iterable
+
 from kopitra.domain.book import LEADER_ORDERS_MAX, Book, LeaderOrder, LeaderPosition
 from kopitra.domain.fanout import LeaderAct
 from kopitra.domain.journal import LeaderTold, StreamStale
 from kopitra.domain.leader_snapshot import LeaderSnapshot
 from kopitra.domain.orders import ZERO
+from kopitra.domain.overtaking import stands_in
 from kopitra.domain.signals import Signal
 from kopitra.domain.streams import LeaderStream, reset
 
@@ -31,6 +34,13 @@ def leader_moved(book: Book, signal: Signal, act: LeaderAct) -> None:
         case "position":
             if working:
                 _leader_working(signal, act, working, loid)
+
+
+def leader_said(book: Book, signal: Signal, acts: Iterable[LeaderAct]) -> None:
+    """When it last said where it stands: what was received before that, and is planned later, opens nothing."""
+    for root in stands_in(signal, acts):
+        key = (signal.leader, root)
+        book.said_at[key] = max(signal.received_at, book.said_at.get(key, signal.received_at))
 
 
 def leader_known(book: Book, entry: LeaderTold | StreamStale) -> None:

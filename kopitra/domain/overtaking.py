@@ -2,6 +2,7 @@
 copied any more (I-10, R-031), and what shrinks exposure waits for nobody (R-050)."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from kopitra.domain.acts import leader_acts
 from kopitra.domain.book import Book
@@ -26,9 +27,29 @@ def is_overtaken(waiting: Signal, signal: Signal, made: FanoutPlan) -> bool:
         return False
     if signal.action == "cancel":
         return waiting.leader_order_id == signal.leader_order_id
+    said = stands_in(signal, made.acts)
+    return waiting.symbol in said or "" in said
+
+
+def stands_in(signal: Signal, acts: Iterable[LeaderAct]) -> list[str]:
+    """The products in which it says where its leader stands, whatever was sent before; "" for every product."""
     if signal.action == "flatten" and not signal.symbol:
-        return True
-    return any(act.root == waiting.symbol and _says_all(signal, act) for act in made.acts)
+        return [""]
+    return [act.root for act in acts if _says_all(signal, act)]
+
+
+def is_late(signal: Signal, book: Book) -> bool:
+    """It would open something, and its leader has said since it was received where it stands. What only shrinks is
+    never late; numbered signals are judged by their numbers."""
+    if signal.is_exit or signal.action == "replace" or signal.sequence is not None:
+        return False
+    said = (book.said_at.get((signal.leader, root)) for root in (signal.symbol, ""))
+    return any(at is not None and signal.received_at < at for at in said)
+
+
+def standing_still(signal: Signal, book: Book) -> Signal:
+    """One that came too late: its leader stays where newer acts have left it."""
+    return replace(signal, leader_position=book.leader(signal.leader, signal.symbol).qty)
 
 
 def _is_absolute(signal: Signal) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway_container.inbox_pump import Pump
 from kopitra.domain.errors import Unavailable
+from kopitra.domain.journal import SignalPlanned
 from kopitra.store.drafts import Duplicate, IdempotencyDraft
 from kopitra.store.encoding import encode
 from kopitra.store.inbox import InboxDraft, put, waiting
@@ -32,3 +33,27 @@ async def test_a_row_waits_while_a_commit_of_its_signal_is_on_its_way_p1(dsn: st
         assert await pump.drain() == 1
         await world.holds(a=1)
         assert await waiting(world.db, "main") == []
+
+
+async def test_an_entry_that_waited_is_not_opened_behind_its_leaders_exit_i10(dsn: str) -> None:
+    """R-031: another replica had the entry, the holder took the exit itself: the follower was opened for good."""
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        entry = world.signal(side="buy", quantity=1)
+        exit_ = world.signal(action="exit")
+        assert entry.received_at < exit_.received_at
+        record = IdempotencyDraft("hook/x", "webhooks", "k1", b"f" * 32, 202, lambda _seq: b"{}")
+        draft = InboxDraft("main", WORKSPACE, "signal", entry.signal_id, encode(entry), record)
+        await put(world.db, draft, datetime.now(UTC))
+        await world.machine.intake.accept(exit_, None).committed
+
+        assert await Pump(world.machine, world.db).drain() == 1
+
+        assert await waiting(world.db, "main") == []
+        planned = [e for e in await world.journal() if isinstance(e, SignalPlanned)]
+        assert [e.signal.signal_id for e in planned] == [exit_.signal_id, entry.signal_id]
+        assert [leg.orders for leg in planned[1].plan.legs] == [()]
+        assert world.machine.state.book.leader(entry.leader, "ES").qty == 0
+        assert not world.machine.state.book.orders
+        # What came after it counts as ever.
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1)

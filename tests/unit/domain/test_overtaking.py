@@ -1,12 +1,14 @@
 """What goes past a crowd, and what it leaves behind there (I-10, R-031, R-050)."""
 
+from dataclasses import replace
+
 import pytest
 
 from kopitra.domain.fanout import FanoutPlan
-from kopitra.domain.overtaking import goes_ahead, is_overtaken
+from kopitra.domain.overtaking import goes_ahead, is_late, is_overtaken, standing_still
 from kopitra.domain.plan import plan
 from kopitra.domain.signals import Signal
-from tests.unit.domain.copy_world import World, d, rule, signal
+from tests.unit.domain.copy_world import NOW, World, d, rule, signal
 
 
 def long_leader() -> World:
@@ -84,3 +86,42 @@ def test_i10_numbered_entries_are_judged_by_their_numbers_and_other_leaders_do_n
     assert is_overtaken(entry(), act, made)
     assert not is_overtaken(entry(sequence=7), act, made)
     assert not is_overtaken(entry(leader="M"), act, made)
+
+
+@pytest.mark.parametrize(
+    "action, fields, late",
+    [
+        ("exit", {}, True),
+        ("flatten", {"symbol": ""}, True),
+        ("reverse", {"side": "sell"}, True),
+        ("enter", {"side": "sell", "quantity": d(1), "leader_position": d(1)}, True),
+        ("enter", {"side": "sell", "quantity": d(1)}, False),
+        ("reduce", {"quantity": d(1)}, False),
+        ("exit", {"symbol": "NQ"}, False),
+    ],
+)
+def test_i10_what_came_before_the_leaders_newer_word_is_late_wherever_it_waited(
+    action: str, fields: dict[str, object], late: bool
+) -> None:
+    """R-031: folded from the journal, so whoever takes over knows it too."""
+    world = long_leader()
+    waited = entry(received_at=world.now)
+    world.say(action, **fields)
+    assert is_late(waited, world.book) is late
+    assert not is_late(entry(received_at=world.now), world.book), "received with it"
+    assert not is_late(replace(waited, sequence=7), world.book), "its number tells"
+    assert not is_late(replace(waited, leader="M"), world.book)
+    assert not is_late(replace(waited, action="exit"), world.book), "what shrinks goes on"
+
+
+def test_i10_a_flatten_of_everything_also_overtakes_the_first_entry_of_a_product() -> None:
+    world = World([rule()])
+    world.say("flatten", symbol="")
+    assert is_late(entry(received_at=NOW), world.book)
+
+
+def test_i10_a_late_act_leaves_its_leader_where_it_is() -> None:
+    world = long_leader()
+    world.say("exit")
+    (act,) = planned(world, standing_still(entry(), world.book)).acts
+    assert (act.position_after, act.exposure_after) == (0, 0)
