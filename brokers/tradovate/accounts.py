@@ -28,7 +28,7 @@ class Accounts:
 
     async def resolve(self, reader: Reader) -> list[str]:
         """Find each account by name or number; texts for those that cannot be traded."""
-        listed = await reader.get("/account/list", list[Account])
+        listed = await reader.rows("/account/list", Account, "account", [])
         by_name = {account.name: account for account in listed} | {
             str(account.id): account for account in listed
         }

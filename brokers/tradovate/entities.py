@@ -131,17 +131,3 @@ class CashSnapshot(msgspec.Struct, rename="camel", frozen=True, gc=False):
     net_liq: Decimal | None = None
     realized_pn_l: Decimal | None = msgspec.field(name="realizedPnL", default=None)
     error_text: str | None = None
-
-
-class SyncMessage(msgspec.Struct, rename="camel", frozen=True):
-    """One part of the answer to user/syncrequest; any array may be absent, other arrays are not read."""
-
-    accounts: list[Account] = []
-    contracts: list[Contract] = []
-    orders: list[Order] = []
-    order_versions: list[OrderVersion] = []
-    commands: list[Command] = []
-    command_reports: list[CommandReport] = []
-    fills: list[Fill] = []
-    positions: list[Position] = []
-    cash_balances: list[CashBalance] = []

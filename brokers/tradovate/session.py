@@ -22,8 +22,9 @@ from brokers.tradovate.join import Joiner
 from brokers.tradovate.link import Link, TokenNotTaken
 from brokers.tradovate.orders import Doors, OrderDesk
 from brokers.tradovate.quotes import QuoteFeed
+from brokers.tradovate.rows import Told
 from brokers.tradovate.settings import parse_settings
-from brokers.tradovate.snapshot import LISTS, Reader, absorb, account_snapshot
+from brokers.tradovate.snapshot import LISTS, Reader, absorb, account_snapshot, first_look
 from brokers.tradovate.symbols import ContractBook, is_known
 from brokers.tradovate.sync import Snapshotter
 from kopitra.domain.errors import Disconnected, LoginRefused, Throttled
@@ -77,7 +78,10 @@ class TradovateSession:
         self._budget.spent(plan.spent_ns)
         self._contracts = ContractBook()
         self._accounts = Accounts(plan.accounts)
-        self._reader = Reader(self._rest, self._access, self._spend, self._contracts, clock.monotonic_ns)
+        self._told = Told(plan.login_id, self._accounts.ours, sink)
+        self._reader = Reader(
+            self._rest, self._access, self._spend, self._contracts, clock.monotonic_ns, self._told.look
+        )
         self._joiner = Joiner(
             self._accounts.ours, self._contracts, sink, self._look_up, clock.now, wait_s=settings.join_wait_s
         )
@@ -220,17 +224,16 @@ class TradovateSession:
         started_ns = self._clock.monotonic_ns()
         async with asyncio.timeout(self._settings.snapshot_timeout_s):
             seen = await self._sync.complete()
+        self._told.look(seen)
         self._contracts.learn(seen.contracts)
         rows = (*seen.orders, *seen.positions)
         await self._reader.learn({row.contract_id for row in rows if row.contract_id is not None})
         absorb(seen, self._joiner, self._clock.monotonic_ns(), first=self._first)
         self._first = False
-        for broker_id, account_id in self._accounts.ours.items():
-            self._sink(
-                account_snapshot(
-                    seen, broker_id, account_id, self._contracts, since=None, started_ns=started_ns
-                )
-            )
+        for snapshot in await first_look(
+            self._reader, seen, self._accounts.ours, self._contracts, started_ns
+        ):
+            self._sink(snapshot)
         self._events.release(self._clock.monotonic_ns())
 
     async def _live(self) -> None:

@@ -1,7 +1,8 @@
 """All the vendor tells of an account at one time, from the socket's snapshot or from REST lists alike."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -19,12 +20,12 @@ from brokers.tradovate.entities import (
     Order,
     OrderVersion,
     Position,
-    SyncMessage,
 )
 from brokers.tradovate.join import Joiner
+from brokers.tradovate.rows import Kind, Seen, Unread, read_rows
 from brokers.tradovate.symbols import ContractBook
 from brokers.tradovate.tracks import DONE, SIDES, STATUS, ZERO, Track, newest_version, report_of
-from kopitra.domain.errors import Disconnected, Throttled
+from kopitra.domain.errors import Disconnected, SessionError, Throttled
 from kopitra.domain.executions import (
     AccountSnapshot,
     BalanceReport,
@@ -36,12 +37,14 @@ from kopitra.domain.executions import (
 T = TypeVar("T")
 #: requests of one read of all lists
 LISTS = 6
+#: seconds that a new life waits for the lists over REST
+LOOK_S = 2.0
 #: ids in one items request
 _IDS_MAX = 100
 
 
 def account_snapshot(
-    seen: SyncMessage,
+    seen: Seen,
     broker_id: int,
     account_id: str,
     contracts: ContractBook,
@@ -50,7 +53,11 @@ def account_snapshot(
     started_ns: int,
     cash: CashSnapshot | None = None,
 ) -> AccountSnapshot:
-    """One account's part. Orders as `order_status`, executions since `since` as `trade` reports."""
+    """One account's part. Orders as `order_status`, executions since `since` as `trade` reports.
+
+    A list in which a row of the account does not read, or names a contract that nobody knows, is None (R-044).
+    """
+    spoiled = seen.spoiled(broker_id)
     executions: list[ExecutionReport] = []
     tracks = _tracks(seen, broker_id, account_id, contracts)
     for fill in sorted(seen.fills, key=lambda fill: fill.id):
@@ -63,21 +70,37 @@ def account_snapshot(
             whole = track.version is not None and track.cum_qty >= track.version.order_qty
             status: OrdStatus = "filled" if whole else "partially_filled"
             executions.append(report_of(track, "trade", status, fill.timestamp, 0, fill=fill))
-    orders = tuple(
-        report_of(track, "order_status", _status(track), track.order.timestamp, 0)
-        for track in tracks.values()
-        if track.order is not None and track.order.ord_status != "Unknown"
-    )
-    positions = tuple(
-        PositionReport(account_id, name, Decimal(row.net_pos), row.net_price, row.timestamp)
-        for row in seen.positions
-        if row.account_id == broker_id and (name := contracts.name(row.contract_id))
-    )
+    nameless = any(o.account_id == broker_id and contracts.name(o.contract_id) is None for o in seen.orders)
+    orders = None
+    if not nameless and not spoiled & {"order", "version", "command"}:
+        orders = tuple(
+            report_of(track, "order_status", _status(track), track.order.timestamp, 0)
+            for track in tracks.values()
+            if track.order is not None
+        )
+    told = None if nameless or spoiled & {"order", "command", "fill"} else tuple(executions)
+    positions = None if "position" in spoiled else _positions(seen, broker_id, account_id, contracts)
     balance = _balance(seen, broker_id, account_id, cash)
-    return AccountSnapshot(account_id, positions, orders, tuple(executions), balance, started_ns)
+    return AccountSnapshot(account_id, positions, orders, told, balance, started_ns)
 
 
-def _tracks(seen: SyncMessage, broker_id: int, account_id: str, contracts: ContractBook) -> dict[int, Track]:
+def _positions(
+    seen: Seen, broker_id: int, account_id: str, contracts: ContractBook
+) -> tuple[PositionReport, ...] | None:
+    """None where one is held in a contract without a name: left out, it would count as flat."""
+    found: list[PositionReport] = []
+    for row in seen.positions:
+        if row.account_id != broker_id:
+            continue
+        name = contracts.name(row.contract_id)
+        if name is not None:
+            found.append(PositionReport(account_id, name, Decimal(row.net_pos), row.net_price, row.timestamp))
+        elif row.net_pos:
+            return None
+    return tuple(found)
+
+
+def _tracks(seen: Seen, broker_id: int, account_id: str, contracts: ContractBook) -> dict[int, Track]:
     tracks: dict[int, Track] = {}
     for order in seen.orders:
         name = contracts.name(order.contract_id)
@@ -109,9 +132,7 @@ def _status(track: Track) -> OrdStatus:
     return "partially_filled" if status == "new" and track.cum_qty > ZERO else status
 
 
-def _balance(
-    seen: SyncMessage, broker_id: int, account_id: str, cash: CashSnapshot | None
-) -> BalanceReport | None:
+def _balance(seen: Seen, broker_id: int, account_id: str, cash: CashSnapshot | None) -> BalanceReport | None:
     row = next((row for row in seen.cash_balances if row.account_id == broker_id), None)
     return None if row is None else balance_report(row, account_id, cash)
 
@@ -124,7 +145,7 @@ def balance_report(row: CashBalance, account_id: str, cash: CashSnapshot | None 
     )
 
 
-def absorb(seen: SyncMessage, joiner: Joiner, now_ns: int, *, first: bool) -> None:
+def absorb(seen: Seen, joiner: Joiner, now_ns: int, *, first: bool) -> None:
     """Take in a whole snapshot: the first is history (nothing is told), later ones show what a gap hid."""
     by_id = {command.id: command for command in seen.commands}
     with joiner.muted(silent=first):
@@ -149,6 +170,28 @@ def _by_order(versions: Iterable[OrderVersion]) -> dict[int, list[OrderVersion]]
     return grouped
 
 
+async def first_look(
+    reader: "Reader", seen: Seen, ours: Mapping[int, str], contracts: ContractBook, started_ns: int
+) -> list[AccountSnapshot]:
+    """Each account at the start of a life, from the lists over REST: they are whole.
+
+    Nobody marks the end of the socket's snapshot, so a part of it may be missing: where the lists cannot be read soon,
+    its executions are news and the rest is no evidence (R-044). No exit waits for evidence.
+    """
+    try:
+        async with asyncio.timeout(LOOK_S):
+            started_ns, seen = await reader.lists(Lane.STATUS)
+    except (SessionError, TimeoutError):
+        whole = False
+    else:
+        whole = True
+    found = [
+        account_snapshot(seen, broker_id, account_id, contracts, since=None, started_ns=started_ns)
+        for broker_id, account_id in ours.items()
+    ]
+    return found if whole else [replace(one, positions=None, orders=None) for one in found]
+
+
 class Reader:
     """Reads the entity lists of a login. One read serves every account that asked before it began."""
 
@@ -159,17 +202,20 @@ class Reader:
         spend: Callable[[int, Lane], None],
         contracts: ContractBook,
         clock_ns: Callable[[], int],
+        tell: Callable[[Seen], None],
     ) -> None:
-        """`spend` takes requests from the login's budget and raises Throttled when there are none."""
+        """`spend` takes requests from the login's budget and raises Throttled when there are none. `tell` hears of
+        each read, for the rows that do not read."""
+        self._tell = tell
         self._rest = rest
         self._token = token
         self._spend = spend
         self._contracts = contracts
         self._clock_ns = clock_ns
         self._lock = asyncio.Lock()
-        self._last: tuple[int, SyncMessage] | None = None
+        self._last: tuple[int, Seen] | None = None
 
-    async def lists(self, lane: Lane = Lane.EXIT) -> tuple[int, SyncMessage]:
+    async def lists(self, lane: Lane = Lane.EXIT) -> tuple[int, Seen]:
         """(monotonic start, everything); begun after this call."""
         wanted_ns = self._clock_ns()
         async with self._lock:
@@ -178,21 +224,24 @@ class Reader:
             self._last = (self._clock_ns(), await self._read(lane))
             return self._last
 
-    async def _read(self, lane: Lane) -> SyncMessage:
+    async def _read(self, lane: Lane) -> Seen:
         self._spend(LISTS, lane)
+        unread: list[Unread] = []
         # Fills last: a fill's order is in the lists before, or the fill is younger than them.
-        orders = await self.get("/order/list", list[Order])
-        versions = await self.get("/orderVersion/list", list[OrderVersion])
-        commands = await self.get("/command/list", list[Command])
-        positions = await self.get("/position/list", list[Position])
-        cash = await self.get("/cashBalance/list", list[CashBalance])
-        fills = await self.get("/fill/list", list[Fill])
+        orders = await self.rows("/order/list", Order, "order", unread)
+        versions = await self.rows("/orderVersion/list", OrderVersion, "version", unread)
+        commands = await self.rows("/command/list", Command, "command", unread)
+        positions = await self.rows("/position/list", Position, "position", unread)
+        cash = await self.rows("/cashBalance/list", CashBalance, "cash", unread)
+        fills = await self.rows("/fill/list", Fill, "fill", unread)
         wanted = {row.contract_id for row in (*orders, *positions)}
         await self.learn({contract_id for contract_id in wanted if contract_id is not None}, lane)
-        return SyncMessage(
+        seen = Seen(
             orders=orders, order_versions=versions, commands=commands, positions=positions,
-            cash_balances=cash, fills=fills,
+            cash_balances=cash, fills=fills, unread=unread,
         )  # fmt: skip
+        self._tell(seen)
+        return seen
 
     async def learn(self, contract_ids: set[int], lane: Lane = Lane.EXIT) -> None:
         """Look up the names of contracts that are not known yet."""
@@ -200,7 +249,7 @@ class Reader:
         for start in range(0, len(unknown), _IDS_MAX):
             self._spend(1, lane)
             ids = ",".join(str(number) for number in unknown[start : start + _IDS_MAX])
-            self._contracts.learn(await self.get("/contract/items", list[Contract], ids=ids))
+            self._contracts.learn(await self.rows("/contract/items", Contract, "contract", [], ids=ids))
 
     async def cash(self, broker_id: int, lane: Lane = Lane.EXIT) -> CashSnapshot | None:
         """Net liquidation and the day's profit; None where the vendor does not tell them."""
@@ -212,14 +261,23 @@ class Reader:
         return None if answer.error_text else answer
 
     async def get(self, path: str, shape: type[T], **query: str) -> T:
-        """One list; raises a SessionError."""
+        """One answer; raises a SessionError."""
+        return decoded(await self._body(path, query), shape)
+
+    async def rows(
+        self, path: str, shape: type[T], kind: Kind, unread: list[Unread], **query: str
+    ) -> list[T]:
+        """One list, row by row; raises a SessionError."""
+        return read_rows(await self._body(path, query), shape, kind, unread)
+
+    async def _body(self, path: str, query: Mapping[str, str]) -> bytes:
         headers = {"Authorization": f"Bearer {await self._token()}"}
         reply = await self._rest.get(path, query=query, headers=headers)
         if reply.status == 423:
             raise Throttled("the vendor asks for silence (HTTP 423)", retry_after_s=60.0)
         if reply.status == 404:
             raise Disconnected(f"{path} is not there (HTTP 404): check base_url")
-        return decoded(_unpenalised(reply.ok()), shape)
+        return _unpenalised(reply.ok())
 
 
 def _unpenalised(body: bytes) -> bytes:

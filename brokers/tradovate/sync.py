@@ -1,19 +1,48 @@
 """The snapshot of the socket: user/syncrequest in parts without an end marker (vendor docs)."""
 
 import asyncio
+from typing import TypeVar
 
 import msgspec
 
 from brokers.tradovate import frames
 from brokers.tradovate.answers import Penalty, classify
-from brokers.tradovate.entities import SyncMessage
+from brokers.tradovate.entities import (
+    Account,
+    CashBalance,
+    Command,
+    CommandReport,
+    Contract,
+    Fill,
+    Order,
+    OrderVersion,
+    Position,
+)
 from brokers.tradovate.link import Link
+from brokers.tradovate.rows import Kind, Seen, Unread, read_rows
 from kopitra.domain.errors import Disconnected, ProtocolViolation, Throttled
 
 #: parts of one snapshot
 PARTS_MAX = 10_000
-_decode = msgspec.json.Decoder(SyncMessage)
-_FIELDS = tuple(spec.name for spec in msgspec.structs.fields(SyncMessage))
+_NONE = msgspec.Raw(b"[]")
+T = TypeVar("T")
+
+
+class _Part(msgspec.Struct, rename="camel", frozen=True):
+    """One part of the answer; any array may be absent, other arrays are not read."""
+
+    accounts: msgspec.Raw = _NONE
+    contracts: msgspec.Raw = _NONE
+    orders: msgspec.Raw = _NONE
+    order_versions: msgspec.Raw = _NONE
+    commands: msgspec.Raw = _NONE
+    command_reports: msgspec.Raw = _NONE
+    fills: msgspec.Raw = _NONE
+    positions: msgspec.Raw = _NONE
+    cash_balances: msgspec.Raw = _NONE
+
+
+_decode = msgspec.json.Decoder(_Part).decode
 
 
 class Snapshotter:
@@ -54,8 +83,9 @@ class Snapshotter:
         self._parts.append(item)
         self._news.set()
 
-    async def complete(self) -> SyncMessage:
-        """Everything; raises Throttled or Disconnected when it is refused. Bound it with a timeout."""
+    async def complete(self) -> Seen:
+        """Everything; raises Throttled or Disconnected when it is refused. Bound it with a timeout. A part that is
+        later than the silence is missing: what is not here proves nothing."""
         await self._first_part()
         while True:
             self._news.clear()
@@ -100,11 +130,31 @@ class Snapshotter:
             raise Throttled("the snapshot asks for a captcha", retry_after_s=3600.0)
         return verdict if isinstance(verdict, Penalty) else None
 
-    def _joined(self) -> SyncMessage:
+    def _joined(self) -> Seen:
         parts, self._parts = self._parts, []
         try:
-            messages = [_decode.decode(part.d) for part in parts if bytes(part.d)]
+            messages = [_decode(part.d) for part in parts if bytes(part.d)]
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ProtocolViolation(f"the snapshot does not parse: {error}") from None
-        joined = {name: [row for message in messages for row in getattr(message, name)] for name in _FIELDS}
-        return SyncMessage(**joined)
+        unread: list[Unread] = []
+
+        def read(shape: type[T], kind: Kind, arrays: list[msgspec.Raw]) -> list[T]:
+            return [
+                row
+                for array in arrays
+                if bytes(array) != b"null"
+                for row in read_rows(array, shape, kind, unread)
+            ]
+
+        return Seen(
+            accounts=read(Account, "account", [message.accounts for message in messages]),
+            contracts=read(Contract, "contract", [message.contracts for message in messages]),
+            orders=read(Order, "order", [message.orders for message in messages]),
+            order_versions=read(OrderVersion, "version", [message.order_versions for message in messages]),
+            commands=read(Command, "command", [message.commands for message in messages]),
+            command_reports=read(CommandReport, "command_report", [m.command_reports for m in messages]),
+            fills=read(Fill, "fill", [message.fills for message in messages]),
+            positions=read(Position, "position", [message.positions for message in messages]),
+            cash_balances=read(CashBalance, "cash", [message.cash_balances for message in messages]),
+            unread=unread,
+        )

@@ -18,6 +18,8 @@ class Quirks:
     live_mode: bool = False
     #: the snapshot carries so many bytes of user properties on top
     sync_padding_bytes: int = 0
+    #: the array of the snapshot (such as positions) that comes a second after the others
+    sync_late: str = ""
     #: a client that is silent for so long is dropped
     client_silence_max_s: float = 10.0
     #: executed, then answered 500

@@ -19,6 +19,8 @@ from brokers.tradovate.simulator.tables import PLURALS, Change
 
 BEAT_S: Final = 2.5
 _FIELDS: Final = 4  #: endpoint, id, query, body
+#: how late a part of the snapshot is
+_LATE_S = 1.0
 _MS_PER_S: Final = 1_000
 _NS_PER_S: Final = 1_000_000_000
 
@@ -261,8 +263,13 @@ class Sockets:
                 f'"userProperties":[{{"id":1,"value":"{"x" * self._firm.quirks.sync_padding_bytes}"}}]'
             )
         connection.synced = True
+        late = f'"{self._firm.quirks.sync_late}":'
         for text in parts if asked.split_responses else [",".join(parts)]:
-            self._send(connection, f'a[{{"s":200,"i":{request_id},"d":{{{text}}}}}]')
+            frame = f'a[{{"s":200,"i":{request_id},"d":{{{text}}}}}]'
+            if text.startswith(late):
+                asyncio.get_running_loop().call_later(_LATE_S, self._send, connection, frame)
+            else:
+                self._send(connection, frame)
 
 
 def _event(change: Change, entity: str, *, arrays: bool = False) -> str:
