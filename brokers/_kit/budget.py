@@ -22,10 +22,11 @@ class Lane(IntEnum):
     """Why a request is sent, most urgent first."""
 
     FLATTEN = 0  # kill, flatten, cancel, exits that leave, and what a flatten reads
-    EXIT = 1  # reads that resolve a doubt or recover a session
-    PROTECT = 2  # protective stops, placed or moved
-    ENTRY = 3
-    STATUS = 4  # polling, dashboards
+    RECOVER = 1  # the steps of a session's life: without it no exit can leave
+    EXIT = 2  # reads that resolve a doubt
+    PROTECT = 3  # protective stops, placed or moved
+    ENTRY = 4
+    STATUS = 5  # polling, dashboards
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,19 @@ _SLACK_PARTS: Final = 10
 #: and for the reads with which a flatten begins one of so many at most
 _READS_PARTS: Final = 4
 
-_CEILINGS: Final = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
+_CEILINGS: Final = {
+    Lane.FLATTEN: 1.0,
+    Lane.RECOVER: 1.0,
+    Lane.EXIT: 1.0,
+    Lane.PROTECT: 0.75,
+    Lane.ENTRY: 0.75,
+    Lane.STATUS: 0.6,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetPolicy:
-    """`ceilings`: the share of each window a lane may fill; a quarter at least is kept for the first two. `reads`:
+    """`ceilings`: the share of each window a lane may fill; a quarter at least is kept for the first three. `reads`:
     requests with which a flatten of all accounts begins."""
 
     windows: Sequence[Window]
@@ -87,8 +95,8 @@ class BudgetPolicy:
             raise ValueError("a budget window needs limit >= 1 and per_s > 0")
         if any(self.ceilings[lane] > 0.75 for lane in Lane if lane > Lane.EXIT):
             raise ValueError("keep at least a quarter of every window for flatten and exit: ceilings <= 0.75")
-        if any(self.ceilings[lane] != 1.0 for lane in (Lane.FLATTEN, Lane.EXIT)):
-            raise ValueError("flatten and exit may fill the whole window: their ceilings are 1.0")
+        if any(self.ceilings[lane] != 1.0 for lane in Lane if lane <= Lane.EXIT):
+            raise ValueError("flatten, recover and exit may fill the whole window: their ceilings are 1.0")
 
 
 class Budget:
@@ -107,11 +115,10 @@ class Budget:
             for window in policy.windows
         ]
         self._per_s = tuple(window.per_s for window in policy.windows)
-        #: requests that cancel and close what is open now: every lane but the first two leaves them
+        #: requests that cancel and close what is open now: every lane but the first three leaves them
         self.kept: Callable[[], int] = _nothing
-        self._paused_until_ns = 0
-        #: FLATTEN is silent too: one of its own requests was refused
-        self._shut_until_ns = 0
+        #: by lane; FLATTEN and RECOVER only since a request of their own, or of a more urgent lane, was refused
+        self._silent_until_ns = [0] * len(Lane)
 
     def spent(self, times_ns: Iterable[int]) -> None:
         """Requests of this login that somebody else has sent at these times, oldest first: they fill the windows."""
@@ -122,7 +129,7 @@ class Budget:
     def try_take(self, lane: Lane, now_ns: int, cost: int = 1, spare: int = 0) -> Granted | Denied:
         """Take `cost` requests from every window, leaving room for `spare` more, or none from any."""
         # The way of nearly every order; what is refused is worked out by `forecast`.
-        if now_ns < (self._shut_until_ns if lane is Lane.FLATTEN else self._paused_until_ns):
+        if now_ns < self._silent_until_ns[lane]:
             return self.forecast(lane, now_ns, cost + spare)
         kept = self._kept_from(lane)
         for count, ceilings, wholes in self._windows:
@@ -135,7 +142,7 @@ class Budget:
 
     def forecast(self, lane: Lane, now_ns: int, cost: int) -> Granted | Denied:
         """What `try_take` would answer; for a whole fan-out at once before its first request."""
-        silent_ns = self._silent_ns(lane, now_ns)
+        silent_ns = self._silent_until_ns[lane] - now_ns
         if silent_ns > 0:
             return Denied("penalty", silent_ns / _NS_PER_S)
         wait_ns, kept = 0, self._kept_from(lane)
@@ -151,7 +158,7 @@ class Budget:
 
     def room(self, lane: Lane, now_ns: int) -> int:
         """How many single requests of this lane fit now."""
-        if self._silent_ns(lane, now_ns) > 0:
+        if now_ns < self._silent_until_ns[lane]:
             return 0
         kept = self._kept_from(lane)
         tops = ((count, min(top[lane], whole[lane] - kept)) for count, top, whole in self._windows)
@@ -170,7 +177,7 @@ class Budget:
             polls, left = min(polls, top[Lane.STATUS] - used), min(left, whole[Lane.ENTRY] - used)
         kept = self.kept()
         limit = self._windows[tightest][1][Lane.ENTRY]
-        if now_ns < self._paused_until_ns:
+        if now_ns < self._silent_until_ns[Lane.ENTRY]:
             return Forecast(0, 0, limit, self._per_s[tightest], self.paused_s(now_ns), 0, kept)
         return Forecast(max(0, entries), max(0, polls), limit, self._per_s[tightest], 0.0, left - kept, kept)
 
@@ -192,21 +199,18 @@ class Budget:
     def pause(self, now_ns: int, seconds: float, lane: Lane = Lane.ENTRY) -> None:
         """The broker asked for silence in answer to a request of `lane`; a shorter pause never ends a longer one.
 
-        FLATTEN passes until one of its own requests is refused, because an exit is worth the attempt (R-062).
+        FLATTEN passes until one of its own requests is refused, because an exit is worth the attempt (R-062), and so
+        does RECOVER, because an exit needs a session to leave on.
         """
         until_ns = now_ns + int(seconds * _NS_PER_S)
-        self._paused_until_ns = max(self._paused_until_ns, until_ns)
-        if lane is Lane.FLATTEN:
-            self._shut_until_ns = max(self._shut_until_ns, until_ns)
+        for silent in range(min(lane, Lane.EXIT), len(Lane)):
+            self._silent_until_ns[silent] = max(self._silent_until_ns[silent], until_ns)
         if self._on_pause is not None:
             self._on_pause(seconds)
 
-    def _silent_ns(self, lane: Lane, now_ns: int) -> int:
-        return (self._shut_until_ns if lane is Lane.FLATTEN else self._paused_until_ns) - now_ns
-
     def paused_s(self, now_ns: int) -> float:
         """Seconds of silence left."""
-        return max(0, self._paused_until_ns - now_ns) / _NS_PER_S
+        return max(0, self._silent_until_ns[Lane.ENTRY] - now_ns) / _NS_PER_S
 
 
 def _beside_exits(limit: int, reads: int, lane: Lane) -> int:

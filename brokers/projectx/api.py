@@ -73,10 +73,10 @@ class Api:
         reply = await self._ask(AccountsReply, "/api/Account/search", {"onlyActiveAccounts": True}, lane)
         return reply.accounts
 
-    async def contracts(self) -> list[Listing]:
+    async def contracts(self, lane: Lane = Lane.STATUS) -> list[Listing]:
         """`Contract/available`; an empty list is no contract list: raises."""
         body: dict[str, object] = {"live": self._settings.live_data}
-        reply = await self._ask(ContractsReply, "/api/Contract/available", body, Lane.STATUS)
+        reply = await self._ask(ContractsReply, "/api/Contract/available", body, lane)
         if not reply.contracts:
             raise Disconnected("the contract list is empty; for practice accounts set live_data to false")
         return [Listing(row.id, row.name, row.tick_size, row.tick_value) for row in reply.contracts]

@@ -116,8 +116,8 @@ class AccountReader:
         An account that the firm has closed is told as an alert: the others of the login go on.
         """
         try:
-            reading = await self.read(account, since)
-            news = [] if first else await self.news(reading, Lane.EXIT)
+            reading = await self.read(account, since, Lane.RECOVER)
+            news = [] if first else await self.news(reading, Lane.RECOVER)
         except BrokerRejected as error:
             self._sink(ProtocolAlert(self._login_id, account.account_id, error.message))
             return
@@ -127,7 +127,7 @@ class AccountReader:
             self._sink(report)
         self._sink(self.snapshot(reading))
 
-    async def read(self, account: Account, since: datetime, lane: Lane = Lane.EXIT) -> Reading:
+    async def read(self, account: Account, since: datetime, lane: Lane) -> Reading:
         """Five lookups side by side. Raises SessionError when one of them has no answer."""
         self._api.check_room(lane, LOOKUPS)
         started_ns = self._clock.monotonic_ns()

@@ -267,8 +267,8 @@ class ProjectXSession:
 
     async def _log_in(self) -> None:
         await self._tokens.get()
-        self._contracts.learn(await self._api.contracts())
-        rows = await self._api.accounts()
+        self._contracts.learn(await self._api.contracts(Lane.RECOVER))
+        rows = await self._api.accounts(Lane.RECOVER)
         if rows is None:
             raise Disconnected("the account list is missing from the answer; it is asked again")
         missing = self._accounts.resolve(rows)

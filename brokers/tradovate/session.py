@@ -200,7 +200,7 @@ class TradovateSession:
     async def _log_in(self) -> None:
         token = await self._tokens.get()
         if self._accounts.unresolved:
-            self._spend(1)
+            self._spend(1, Lane.RECOVER)
             for text in await self._accounts.resolve(self._reader):
                 self._alert(text)
 
@@ -217,7 +217,7 @@ class TradovateSession:
 
     async def _subscribe(self) -> None:
         token = await self._tokens.get()
-        self._spend(1)
+        self._spend(1, Lane.RECOVER)
         self._sync.begin(self._open_link(), token.user_id)
 
     async def _reconcile(self) -> None:
@@ -227,7 +227,9 @@ class TradovateSession:
         self._told.look(seen)
         self._contracts.learn(seen.contracts)
         rows = (*seen.orders, *seen.positions)
-        await self._reader.learn({row.contract_id for row in rows if row.contract_id is not None})
+        await self._reader.learn(
+            {row.contract_id for row in rows if row.contract_id is not None}, Lane.RECOVER
+        )
         absorb(seen, self._joiner, self._clock.monotonic_ns(), first=self._first)
         self._first = False
         for snapshot in await first_look(
@@ -325,7 +327,7 @@ class TradovateSession:
     async def _market_token(self) -> str:
         return (await self._tokens.get()).market_data
 
-    def _spend(self, requests: int, lane: Lane = Lane.EXIT) -> None:
+    def _spend(self, requests: int, lane: Lane) -> None:
         granted = self._budget.take_read(lane, self._clock.monotonic_ns(), requests)
         if isinstance(granted, Denied):
             raise Throttled("the login's request budget is used up", retry_after_s=granted.retry_after_s)
@@ -385,6 +387,7 @@ def _budget_policy(per_minute: int, per_hour: int, exit_reserve: float) -> Budge
     share = min(1.0 - exit_reserve, 0.75)
     ceilings = {
         Lane.FLATTEN: 1.0,
+        Lane.RECOVER: 1.0,
         Lane.EXIT: 1.0,
         Lane.PROTECT: share,
         Lane.ENTRY: share,

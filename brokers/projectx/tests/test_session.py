@@ -1,5 +1,6 @@
 """A live session: orders, answers and events, beyond what the cards of every broker ask."""
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from brokers.projectx.tests.conftest import Quick
 from kopitra.domain.executions import BalanceReport, ExecutionReport, PositionReport, Quote
 from kopitra.ports import NewNumbers, NotSent, ProtocolAlert, Sent, Writable
 from tests.contract.desk import Desk
-from tests.contract.logins import A1, A2
+from tests.contract.logins import A1, A2, ALPHA
 from tests.contract.rig import SimBroker
 
 
@@ -91,6 +92,27 @@ async def test_after_a_429_entries_pause_and_cancels_pass(firm: SimBroker, desk:
     assert (refused.reason, refused.retry_after_s > 0) == ("penalty", True)
     assert isinstance(desk.session.cancel(desk.ref(resting), "c1"), Sent)
     await desk.said(resting, lambda r: r.exec_type == "canceled", "the cancel")
+
+
+async def test_a_session_that_ends_in_a_penalty_comes_back_for_the_exits(
+    firm: SimBroker, quick: Quick
+) -> None:
+    """R-062: an entry earned the silence; without a session no close could leave until its end."""
+    desk = quick(throttled_s="120")
+    desk.run()
+    await desk.live()
+    await desk.hold("buy", 1)
+    await firm.quirks(throttle_next=1)
+    await desk.doubt(await desk.send(desk.intent()))
+
+    (life,) = (task for task in asyncio.all_tasks() if task.get_name() == f"session login-{ALPHA}")
+    life.cancel()
+    await desk.ear.until(lambda: desk.states().count("live") == 2, "live again")
+
+    refused = desk.try_send(desk.intent())
+    assert isinstance(refused, NotSent)
+    assert refused.reason == "penalty"
+    assert isinstance(desk.session.submit(desk.encode(desk.intent("sell", 1)), lane_exit=True), Sent)
 
 
 async def test_the_request_budget_refuses_here_and_keeps_room_for_exits(quick: Quick) -> None:

@@ -115,6 +115,24 @@ async def test_a_captcha_on_placements_leaves_the_native_close_open(live: House)
     assert live.net_qty() == 0
 
 
+@pytest.mark.parametrize("quirk", ["throttle_next", "penalty_next"])
+async def test_a_session_that_drops_in_a_penalty_comes_back_for_the_exits(live: House, quirk: str) -> None:
+    """R-062: an entry earned the silence; without a session no close could leave until its end."""
+    await live.filled(live.send(live.intent("buy", 1)))
+    live.settings(captcha=True)
+    live.quirks(**{quirk: 1})
+    live.send(live.intent())
+    await live.heard(OrderUnknown)
+    live.settings(captcha=False)
+
+    live.command("drop-streams")
+    await live.until(lambda: live.states().count("live") == 2, "live on a new socket")
+
+    assert live.refused(live.intent()).reason == "penalty"
+    assert isinstance(live.submit_exit(live.closing("sell", 1)._replace(native=True)), Sent)
+    await live.until(lambda: live.net_qty() == 0, "the native close")
+
+
 async def test_an_ambiguous_reason_is_doubt(live: House) -> None:
     live.command("reject-next", text="RiskCheckTimeout: slow")
 

@@ -60,11 +60,12 @@ def test_a_cost_that_can_never_fit_says_so() -> None:
     assert budget().try_take(Lane.ENTRY, 0, 200) == Denied("too-large", math.inf)
 
 
-def test_only_flatten_passes_a_penalty_and_a_shorter_one_does_not_end_it() -> None:
+def test_exits_and_recovery_pass_a_penalty_and_a_shorter_one_does_not_end_it() -> None:
+    """R-062: without the steps of RECOVER a dropped session would not come back, and no exit could leave."""
     spender = budget()
     spender.pause(0, 15)
     spender.pause(0, 1)
-    assert [spender.room(lane, 14 * NS) > 0 for lane in Lane] == [True, False, False, False, False]
+    assert [spender.room(lane, 14 * NS) > 0 for lane in Lane] == [True, True, False, False, False, False]
     assert spender.try_take(Lane.EXIT, 14 * NS) == Denied("penalty", 1.0)
     assert spender.try_take(Lane.FLATTEN, 14 * NS) == GRANTED
     assert spender.try_take(Lane.ENTRY, 15 * NS) == GRANTED
@@ -78,6 +79,17 @@ def test_a_refused_exit_silences_the_exits_too_for_as_long_as_told() -> None:
     assert spender.try_take(Lane.FLATTEN, 4 * NS) == Denied("penalty", 6.0)
     assert spender.try_take(Lane.FLATTEN, 10 * NS) == GRANTED
     assert spender.try_take(Lane.ENTRY, 10 * NS) == Denied("penalty", 50.0)
+
+
+def test_a_refused_recovery_silences_itself_and_no_exit() -> None:
+    """R-062: each waits since it was refused itself; a refused exit ends the attempts of both."""
+    spender = budget()
+    spender.pause(0, 10, Lane.RECOVER)
+    assert spender.try_take(Lane.RECOVER, 4 * NS) == Denied("penalty", 6.0)
+    assert spender.try_take(Lane.FLATTEN, 4 * NS) == GRANTED
+    spender.pause(4 * NS, 20, Lane.FLATTEN)
+    waits = [spender.try_take(lane, 12 * NS) for lane in (Lane.FLATTEN, Lane.RECOVER)]
+    assert waits == [Denied("penalty", 12.0)] * 2
 
 
 def test_what_is_spared_is_left_and_not_taken() -> None:

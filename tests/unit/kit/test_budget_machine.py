@@ -28,23 +28,22 @@ class RateBudget(RuleBasedStateMachine):
         self.budget.kept = lambda: self.kept
         self.now_ns = NS
         self.granted: list[tuple[int, Lane, int]] = []
-        self.silent_until_ns = 0
-        self.shut_until_ns = 0
+        self.silent_until_ns = dict.fromkeys(Lane, 0)
 
     def used(self, window: Window, slack: bool = False) -> int:
         length_ns = int(window.per_s * NS) + (int(window.per_s * NS / SLOTS) + SLOTS if slack else 0)
         return sum(cost for at, _, cost in self.granted if at > self.now_ns - length_ns)
 
     def silent(self, lane: Lane) -> bool:
-        return self.now_ns < (self.shut_until_ns if lane is Lane.FLATTEN else self.silent_until_ns)
+        return self.now_ns < self.silent_until_ns[lane]
 
     def fits(self, lane: Lane, cost: int, slack: bool = False) -> bool:
-        shares = {Lane.FLATTEN: 1.0, Lane.EXIT: 1.0, Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
+        shares = {Lane.PROTECT: 0.75, Lane.ENTRY: 0.75, Lane.STATUS: 0.6}
         kept = self.kept if lane > Lane.EXIT else 0
         # A tenth is left beside the way out, so that stops can still be moved.
         rests = [w.limit // 10 if lane >= Lane.ENTRY else 0 for w in WINDOWS]
         most = [
-            min(int(w.limit * shares[lane]), w.limit - rest - kept)
+            min(int(w.limit * shares.get(lane, 1.0)), w.limit - rest - kept)
             for w, rest in zip(WINDOWS, rests, strict=True)
         ]
         return all(self.used(w, slack) + cost <= top for w, top in zip(WINDOWS, most, strict=True))
@@ -85,9 +84,10 @@ class RateBudget(RuleBasedStateMachine):
     def penalty(self, seconds: float, lane: Lane) -> None:
         self.budget.pause(self.now_ns, seconds, lane)
         until_ns = self.now_ns + int(seconds * NS)
-        self.silent_until_ns = max(self.silent_until_ns, until_ns)
-        if lane is Lane.FLATTEN:
-            self.shut_until_ns = max(self.shut_until_ns, until_ns)
+        # Whoever is refused is silent, and so is all that is less urgent; entries, polls and doubts always.
+        for silent in Lane:
+            if silent >= lane or silent >= Lane.EXIT:
+                self.silent_until_ns[silent] = max(self.silent_until_ns[silent], until_ns)
 
     @rule(milliseconds=st.integers(1, 15_000))
     def wait(self, milliseconds: int) -> None:
