@@ -48,6 +48,15 @@ async def stored(answers: Answers, once: Once, refused: Exception) -> Answer:
     return replay(record, once)
 
 
+async def first(answers: Answers, once: Once) -> Answer | None:
+    """The first answer, wherever it is. Raises Problem like `known`, and Unavailable."""
+    answer = known(answers, once)
+    if answer is not None:
+        return answer
+    record = await answers.stored_answer(*once[:4])
+    return None if record is None else replay(record, once)
+
+
 def replay(record: IdempotencyRecord, once: Once) -> Answer:
     """The first answer again. Raises Problem when the key was used for another body."""
     if record.fingerprint != once.fingerprint:

@@ -7,7 +7,7 @@ duplicates are dropped.
 """
 
 import asyncio
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
@@ -21,6 +21,7 @@ from gateway_container.api.once import Once
 from gateway_container.api.problems import Answer, Problem
 from gateway_container.api.taking import ACCEPTED, queue, take
 from gateway_container.api.trace import Trace
+from gateway_container.api.windows import windows
 from kopitra.domain.errors import SignalRefused
 from kopitra.domain.ids import derived_signal_id
 from kopitra.domain.signals import Signal
@@ -74,6 +75,15 @@ def router(doors: Doors, admission: Admission) -> APIRouter:
     return routes
 
 
+class _Keys(NamedTuple):
+    """Of one message: its key, those that it would have had in the windows beside, and what names its signal."""
+
+    once: Once
+    before: Once | None
+    after: Once | None
+    name: str
+
+
 class _Hook:
     """One message of one hook."""
 
@@ -91,35 +101,32 @@ class _Hook:
             read = read_hook(grant.preset, grant.template, settings, raw, trace.received_at)
         except (InvalidSettings, InvalidTemplate) as error:
             raise Problem("hook-misconfigured", f"The webhook itself needs mending: {error}") from None
-        once, earlier = self._keys(read, settings)
-        answer = await self._repeated(once, earlier, settings)
+        keys = self._keys(read, settings)
+        answer = await self._repeated(keys.once, keys.before, settings)
         if answer is not None:
             return answer
         self._admission.settle(self._visit, grant, read.body.action)
         sender = Sender(grant.workspace, grant.leader, "webhook", settings.symbols)
-        signal_id = derived_signal_id(grant.hook_id, once.key)
+        signal_id = derived_signal_id(grant.hook_id, keys.name)
         signal = to_domain(read.body, sender, trace.received_at, signal_id)
         trace.signal_id = signal.signal_id
-        return await self._take(signal, once)
+        return await self._take(signal, keys)
 
-    def _keys(self, read: HookMessage, settings: HookSettings) -> tuple[Once, Once | None]:
-        """The key of this message now, and the one it would have had in the window before.
-
-        A message with an id of its own has one key for ever.
-        """
+    def _keys(self, read: HookMessage, settings: HookSettings) -> _Keys:
+        """What makes this message count once; one with an id of its own has one key for ever."""
         grant, digest = self._grant, read.digest.hex()[:40]
         principal = f"hook/{grant.hook_id}"
 
         def once(key: str) -> Once:
             return Once(grant.workspace, principal, ENDPOINT, key, read.digest)
 
-        if read.body.signal_id is not None:
-            return once(f"id-{read.body.signal_id}"), None
-        window_s = settings.duplicate_window_s
-        if window_s == 0:
-            return once(f"{digest}-{int(self._trace.received_at.timestamp() * 1_000_000)}"), None
-        bucket = int(self._trace.received_at.timestamp()) // window_s
-        return once(f"{digest}-{window_s}-{bucket}"), once(f"{digest}-{window_s}-{bucket - 1}")
+        at, window_s = self._trace.received_at, settings.duplicate_window_s
+        if read.body.signal_id is not None or window_s == 0:
+            own = read.body.signal_id
+            key = f"id-{own}" if own is not None else f"{digest}-{int(at.timestamp() * 1_000_000)}"
+            return _Keys(once(key), None, None, key)
+        found = windows(digest, at, window_s)
+        return _Keys(once(found.key), once(found.before), once(found.after), found.name)
 
     async def _repeated(self, once: Once, earlier: Once | None, settings: HookSettings) -> Answer | None:
         """The first answer to the same message. The journal itself refuses the present key twice; the earlier
@@ -135,14 +142,27 @@ class _Hook:
             return idempotency.replay(record, earlier) if age_s < settings.duplicate_window_s else None
         return idempotency.known(answers, earlier)
 
-    async def _take(self, signal: Signal, once: Once) -> Answer:
-        intake = self._doors.intake
+    async def _take(self, signal: Signal, keys: _Keys) -> Answer:
         try:
-            if (answered := await queue(intake, signal, once)) is not None:
-                return answered
-            pending = take(intake, signal, once, self._trace.received_ns)
+            return await self._taken(signal, keys.once)
         except (SignalRefused, Duplicate) as refused:
-            return await idempotency.stored(intake, once, refused)
+            return await self._first(keys, refused)
+
+    async def _first(self, keys: _Keys, refused: SignalRefused | Duplicate) -> Answer:
+        """The answer to the copy that came first, perhaps across an edge of the window. Raises Problem while that one
+        runs, or `refused` where there was none."""
+        intake = self._doors.intake
+        beside = (keys.after, keys.before) if isinstance(refused, Duplicate) else ()
+        for once in (keys.once, *beside):
+            if once is not None and (answer := await idempotency.first(intake, once)) is not None:
+                return answer
+        raise refused
+
+    async def _taken(self, signal: Signal, once: Once) -> Answer:
+        intake = self._doors.intake
+        if (answered := await queue(intake, signal, once)) is not None:
+            return answered
+        pending = take(intake, signal, once, self._trace.received_ns)
         done, _ = await asyncio.wait({pending.committed}, timeout=ANSWER_WITHIN_S)
         if not done:
             raise Problem(

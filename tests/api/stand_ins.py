@@ -87,6 +87,8 @@ class Ledger:
     """
 
     signals: list[Signal] = field(default_factory=list[Signal])
+    #: of the signals whose commit has not failed
+    names: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     reports: list[tuple[str, str, ExecutionReport]] = field(
         default_factory=list[tuple[str, str, ExecutionReport]]
     )
@@ -97,6 +99,8 @@ class Ledger:
     hold: bool = False
     #: too much is being decided
     full: bool = False
+    #: room comes free then
+    free: asyncio.Event | None = None
     trouble: Exception | None = None
     failure: Exception | None = None
     seq: int = 40
@@ -112,9 +116,11 @@ class Ledger:
         return self.full and not signal.is_exit
 
     async def room(self, signal: Signal) -> None:
-        """None comes free."""
+        """None comes free, unless a test makes some."""
         del signal
-        raise QueueFull("More signals came at once than can be copied in time.")
+        if self.free is None:
+            raise QueueFull("More signals came at once than can be copied in time.")
+        await self.free.wait()
 
     def accept(self, signal: Signal, answer: Answering | None, received_ns: int | None = None) -> Accepted:
         assert answer is not None
@@ -130,8 +136,11 @@ class Ledger:
             (),
             self.legs,
         )
+        if (signal.workspace, signal.signal_id) in self.names:
+            raise Duplicate("known", SignalRef(signal.workspace, signal.signal_id, "s0", 0))
         future = self._append(signal.workspace, answer(plan), signal.signal_id)
         self.signals.append(signal)
+        self.names.add((signal.workspace, signal.signal_id))
         return Accepted(plan, future)
 
     def record(
@@ -169,6 +178,7 @@ class Ledger:
         key = (workspace, record.principal, record.endpoint, record.key)
         self.open.pop(key, None)
         if self.failure is not None:
+            self.names.discard((workspace, signal_id))
             future.set_exception(self.failure)
             return
         if key in self.database:

@@ -8,7 +8,7 @@ import pytest
 from gateway_container.api import webhooks
 from gateway_container.api.signatures import sign
 from kopitra.domain.errors import SignalRefused, Unavailable
-from tests.api.client import SECRET
+from tests.api.client import SECRET, Reply
 from tests.api.stand_ins import NOW
 from tests.api.world import World
 
@@ -97,6 +97,51 @@ async def test_a_duplicate_while_the_first_runs_is_a_conflict(world: World) -> N
     assert (await world.hook(LONG)).status == 409
     world.ledger.release()
     assert (await first).status == 202
+
+
+async def _twice_across(world: World, edge_s: int) -> tuple[Reply, Reply]:
+    """The same message before and behind an edge of time, two milliseconds apart, and a crowd that both wait in."""
+    world.clock.forward(edge_s - 0.001)
+    world.ledger.full, world.ledger.free = True, asyncio.Event()
+    first = asyncio.create_task(world.hook(LONG))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    world.clock.forward(0.002)
+    second = asyncio.create_task(world.hook(LONG))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    world.ledger.free.set()
+    return await first, await second
+
+
+@pytest.mark.parametrize("edge_s", [10, 20])
+async def test_copies_across_an_edge_are_one_signal_though_the_first_one_waits_p3(
+    world: World, edge_s: int
+) -> None:
+    """R-023, R-027: the first copy waited in a crowd, neither running nor stored, and the second one, in the next
+    window, knew nothing of it: two signals, two plans."""
+    first, second = await _twice_across(world, edge_s)
+    assert len(world.ledger.signals) == 1
+    assert first.status == 202
+    assert (second.status, second.code) == (409, "idempotency-in-progress")
+    world.ledger.full = False
+    again = await world.hook(LONG)
+    assert (again.body, again.headers["idempotent-replayed"]) == (first.body, "true")
+
+
+async def test_the_answer_to_a_copy_that_overtook_across_an_edge_is_given_again(world: World) -> None:
+    """R-023: the copy behind the edge was accepted and durable while the one before it still waited."""
+    world.clock.forward(19.999)
+    world.ledger.full, world.ledger.free = True, asyncio.Event()
+    first = asyncio.create_task(world.hook(LONG))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    world.clock.forward(0.002)
+    world.ledger.full = False
+    second = await world.hook(LONG)
+    world.ledger.free.set()
+    assert ((await first).status, (await first).body) == (202, second.body)
+    assert len(world.ledger.signals) == 1
 
 
 async def test_a_slow_commit_is_answered_in_time_and_honestly(
