@@ -50,6 +50,9 @@ KEEP_ALIVE_S: Final = 300
 #: allocations between two collections of young objects: the hot path makes no cycles worth looking for often
 GC_YOUNG: Final = 50_000
 
+#: seconds before a configuration that could not be taken is read again
+CONFIG_AGAIN_S: Final = 0.5
+
 _log = structlog.get_logger("kopitra.gateway")
 
 
@@ -174,7 +177,7 @@ async def _replica(settings: Settings, dsn: str, db: Database) -> AsyncGenerator
     )
     replica.stand(doors)
     watching = asyncio.get_running_loop().create_task(
-        _follow(stores, replica, live, clock), name="config watch"
+        follow_config(stores, replica, live, clock), name="config watch"
     )
     try:
         yield replica, build_app(doors)
@@ -183,20 +186,22 @@ async def _replica(settings: Settings, dsn: str, db: Database) -> AsyncGenerator
         await replica.close()
 
 
-async def _follow(stores: Stores, replica: Replica, live: LiveGrants, clock: Clock) -> None:
+async def follow_config(stores: Stores, replica: Replica, live: LiveGrants, clock: Clock) -> None:
     """Take every change of the configuration."""
     watch = ConfigWatch(stores.dsn, clock, on_current=replica.switches_read)
     try:
         while True:
-            await watch.following()
             try:
+                await watch.following()
                 snapshot, sealer, live.now = await stores.read()
                 config = gateway_config(snapshot, sealer)
                 await replica.reconfigure(config, snapshot.switches, config_digest(snapshot))
                 replica.switches_read(watch.read_ns)
-            except (KopitraError, OSError) as error:
-                _log.error("configuration_not_taken", error=str(error))
+            except Exception as error:  # noqa: BLE001 - a watch that ended would hear of no switch any more (R-093)
+                told = error.message if isinstance(error, KopitraError) else repr(error)
+                _log.error("configuration_not_taken", error=told)
                 watch.again()
+                await asyncio.sleep(CONFIG_AGAIN_S)
     finally:
         await watch.close()
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -30,7 +30,7 @@ class _Stored(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     role: Role
     secret_sha256: str
-    expires_at: datetime
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 _decode = msgspec.json.Decoder(list[_Stored]).decode
@@ -43,15 +43,14 @@ def load_operators(path: Path) -> tuple[OperatorGrant, ...]:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise Corrupt(f"{path} can be read by others: run `chmod 600 {path}`.")
     try:
-        stored = _decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+        return tuple(
+            OperatorGrant(o.key_id, o.workspace, o.name, o.role, bytes.fromhex(o.secret_sha256), o.expires_at)
+            for o in _decode(path.read_bytes())
+        )
+    except (msgspec.DecodeError, ValueError) as error:  # no JSON of ours, or a digest that is not hexadecimal
         raise Corrupt(
             f"{path} cannot be read ({error}): restore it, or delete it and create operators anew."
         ) from error
-    return tuple(
-        OperatorGrant(o.key_id, o.workspace, o.name, o.role, bytes.fromhex(o.secret_sha256), o.expires_at)
-        for o in stored
-    )
 
 
 def make_operator(workspace: str, name: str, role: Role, now: datetime) -> tuple[OperatorGrant, str]:
