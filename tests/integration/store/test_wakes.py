@@ -13,6 +13,8 @@ from tests.integration.faulty_line import FaultyLine
 #: seconds of a waiter's patience, as the inbox pump has it, and until a test gives up
 PATIENCE_S = 0.02
 END_S = 10.0
+#: seconds that a byte takes on a slow line
+EACH_WAY_S = 0.015
 
 
 @pytest_asyncio.fixture
@@ -45,7 +47,7 @@ async def test_a_connect_that_takes_longer_than_a_waiters_patience_is_made_once(
 
     async def slow(reader: asyncio.StreamReader, size: int = -1) -> bytes:
         data = await through(reader, size)
-        await asyncio.sleep(0.015)  # each way
+        await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=EACH_WAY_S)
         return data
 
     monkeypatch.setattr(asyncio.StreamReader, "read", slow)
