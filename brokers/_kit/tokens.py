@@ -67,19 +67,12 @@ class TokenHolder(Generic[T]):
         return self._value if self._clock_ns() < self._expires_ns else None
 
     async def get(self) -> T:
-        """A token that is not due for renewal; concurrent callers share one fetch and its outcome."""
+        """The living token at once; without one a fetch that concurrent callers share, with its outcome.
+
+        A token that is due is renewed by `keep_fresh`: a login server that hangs must not hold up a read.
+        """
         value = self.current
-        if value is not None and self._clock_ns() < self._refresh_ns:
-            return value
-        try:
-            return await self._shared_fetch()
-        except LoginRefused:
-            raise
-        except SessionError:
-            # The renewal failed but the old token still lives: better than nothing until it expires.
-            if (value := self.current) is not None:
-                return value
-            raise
+        return value if value is not None else await self._shared_fetch()
 
     async def renew(self) -> T:
         """Fetch now, whatever the age of the present token; joins a fetch that is already under way."""

@@ -75,17 +75,38 @@ async def test_a_caller_that_gives_up_does_not_take_the_token_from_the_others(lo
 async def test_a_token_is_renewed_between_70_and_75_percent_of_its_life(login: Login) -> None:
     """R-056: early, with jitter."""
     await login.holder.get()
-    login.at(70)
-    assert await login.holder.get() == "token-1"
+    login.at(69.9)
+    keeping = asyncio.create_task(login.holder.keep_fresh())
+    await asyncio.sleep(0.05)
+    assert login.previous == [None]
+    keeping.cancel()
     login.at(75)
-    assert await login.holder.get() == "token-2"
+    keeping = asyncio.create_task(login.holder.keep_fresh())
+    while len(login.previous) < 2:
+        await asyncio.sleep(0)
+    keeping.cancel()
     assert login.previous == [None, "token-1"]
+    assert await login.holder.get() == "token-2"
+
+
+async def test_a_renewal_that_hangs_holds_up_nobody_whose_token_is_good(login: Login) -> None:
+    """R-094: reads waited for the login server, although their token was good for hours."""
+    await login.holder.get()
+    login.at(80)
+    login.gate.clear()
+    keeping = asyncio.create_task(login.holder.keep_fresh())
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(login.holder.get(), 0.1) == "token-1"
+    keeping.cancel()
+    login.gate.set()
 
 
 async def test_an_old_token_serves_while_the_renewal_fails_until_it_expires(login: Login) -> None:
     await login.holder.get()
     login.at(80)
     login.failures = [Disconnected("down"), Disconnected("down")]
+    with pytest.raises(Disconnected):
+        await login.holder.renew()
     assert await login.holder.get() == "token-1"
     login.at(100)
     assert login.holder.current is None
