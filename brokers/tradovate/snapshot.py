@@ -212,17 +212,20 @@ class Reader:
         self._spend = spend
         self._contracts = contracts
         self._clock_ns = clock_ns
-        self._lock = asyncio.Lock()
+        self._lock, self._flatten_lock = asyncio.Lock(), asyncio.Lock()
         self._last: tuple[int, Seen] | None = None
 
     async def lists(self, lane: Lane = Lane.EXIT) -> tuple[int, Seen]:
         """(monotonic start, everything); begun after this call."""
         wanted_ns = self._clock_ns()
-        async with self._lock:
+        # A flatten waits for no poll (R-060); flattens share their reads.
+        async with self._flatten_lock if lane is Lane.FLATTEN else self._lock:
             if self._last is not None and self._last[0] >= wanted_ns:
                 return self._last
-            self._last = (self._clock_ns(), await self._read(lane))
-            return self._last
+            read = (self._clock_ns(), await self._read(lane))
+            if self._last is None or self._last[0] < read[0]:
+                self._last = read
+            return read
 
     async def _read(self, lane: Lane) -> Seen:
         self._spend(LISTS, lane)

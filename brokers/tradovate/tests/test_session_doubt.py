@@ -1,5 +1,6 @@
 """Answers that prove nothing, penalties, and the request budget: what is in doubt is never sent again."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -131,6 +132,22 @@ async def test_a_session_that_drops_in_a_penalty_comes_back_for_the_exits(live: 
     assert live.refused(live.intent()).reason == "penalty"
     assert isinstance(live.submit_exit(live.closing("sell", 1)._replace(native=True)), Sent)
     await live.until(lambda: live.net_qty() == 0, "the native close")
+
+
+async def test_a_flattens_read_waits_for_no_poll(live: House) -> None:
+    """R-060: the lists are read by one at a time, but a flatten goes first."""
+    live.settings(ack_delay_ms=100)
+    poll = asyncio.create_task(live.session.snapshot("acc-1", None, lane="status"))
+    await asyncio.sleep(0)
+    flattens = [asyncio.create_task(live.session.snapshot("acc-1", None, lane="flatten")) for _ in range(4)]
+
+    await asyncio.wait({flattens[0], poll}, return_when=asyncio.FIRST_COMPLETED)
+    done_first = flattens[0].done() and not poll.done()
+    await poll
+    found = await asyncio.gather(*flattens)
+
+    assert done_first, "the flatten's read is shorter, and it does not wait"
+    assert len({snapshot.started_ns for snapshot in found}) == 2, "the others share the read after the first"
 
 
 async def test_an_ambiguous_reason_is_doubt(live: House) -> None:
