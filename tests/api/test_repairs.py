@@ -25,6 +25,7 @@ async def test_a_preview_shows_exact_orders_and_sends_nothing(world: World) -> N
     assert isinstance(steps, list)
     assert steps[0]["order"] == {
         "clOrdId": "kp-1-g0", "side": "sell", "qty": "2", "priceLow": None, "priceHigh": None,
+        "priceAgeMs": None,
     }  # fmt: skip
     assert world.repaired.approved == []
 
