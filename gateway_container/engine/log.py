@@ -231,6 +231,9 @@ class Log:
         if not facts:
             return
         self._facts, self._drafts = [], []
+        self._write(facts, drafts)
+
+    def _write(self, facts: list[Fact], drafts: list[Draft]) -> None:
         try:
             future = self._writer.append(drafts)
         except (StoreError, QueueFull):
@@ -253,8 +256,27 @@ class Log:
     def _noted(self, future: asyncio.Future[Committed], facts: list[Fact]) -> None:
         self._unsettled -= 1
         # After an unclear commit it may be durable: then `found` takes it out of the backlog again.
-        if not future.cancelled() and isinstance(future.exception(), Unavailable):
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, Unavailable):
             self._keep_all(facts)
+        elif error is not None and not isinstance(error, LeaseLost):
+            self._refused(facts, error)
+
+    def _refused(self, facts: list[Fact], error: BaseException) -> None:
+        """PostgreSQL cannot hold one of them: the others are written without it, and people are told of it."""
+        if len(facts) > 1:
+            for fact in facts:
+                self._write([fact], [self._draft(fact.workspace, fact.entry, None, None)])
+            return
+        (fact,) = facts
+        if isinstance(fact.entry, AlertRaised) and fact.entry.code == "fact-not-journalled":
+            return  # its own alert would say no more
+        what = type(fact.entry).__name__
+        text = (
+            f"{what} cannot be journalled ({error}): it counts until the next start; compare its account then"
+        )
+        account_id = getattr(fact.entry, "account_id", "")
+        self.note("", AlertRaised("fact-not-journalled", text, account_id))
 
     def _keep_all(self, facts: list[Fact]) -> None:
         for fact in facts:

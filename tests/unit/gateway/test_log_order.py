@@ -12,7 +12,7 @@ from gateway_container.engine.exit_file import ExitLog, Owner
 from gateway_container.engine.log import RETRY_S, Log
 from gateway_container.engine.state import State
 from kopitra.domain.book import Book
-from kopitra.domain.errors import Unavailable
+from kopitra.domain.errors import StoreError, Unavailable
 from kopitra.domain.journal import AlertRaised
 from kopitra.store.drafts import Committed, Draft
 from kopitra.store.encoding import Decoder
@@ -27,6 +27,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.available = True
+        self.cannot_hold = ""
         self.texts: list[str] = []
 
     def flush(self) -> None:
@@ -35,8 +36,12 @@ class Journal:
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[Committed]:
         if not self.available:
             raise Unavailable("away")
-        self.texts += [READER(draft.payload).text for draft in drafts]
+        texts = [READER(draft.payload).text for draft in drafts]
         done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        if self.cannot_hold in texts:
+            done.set_exception(StoreError("PostgreSQL cannot hold this fact."))
+            return done
+        self.texts += texts
         done.set_result(Committed((), ()))
         return done
 
@@ -63,6 +68,12 @@ async def until_written(journal: Journal, count: int) -> None:
     async with asyncio.timeout(20 * RETRY_S):
         while len(journal.texts) < count:
             await asyncio.sleep(0.01)
+
+
+async def until_quiet(log: Log) -> None:
+    async with asyncio.timeout(20 * RETRY_S):
+        while not log.is_quiet:
+            await asyncio.sleep(0)
 
 
 async def test_what_preceded_an_exit_of_the_local_file_precedes_it_in_the_journal(
@@ -100,3 +111,25 @@ async def test_facts_of_a_commit_that_failed_go_before_those_that_came_meanwhile
     log.keep("w", said("3"))
     await until_written(journal, 3)
     assert journal.texts == ["1", "2", "3"]
+
+
+async def test_a_fact_that_the_journal_cannot_hold_takes_no_other_with_it(log: Log, journal: Journal) -> None:
+    """P9: up to 256 facts that shared its append were lost to the journal, and nobody was told."""
+    journal.cannot_hold = "2"
+    for text in ("1", "2", "3"):
+        log.note("w", said(text))
+    await until_written(journal, 3)
+    assert journal.texts[:2] == ["1", "3"]
+    assert "AlertRaised cannot be journalled" in journal.texts[2]
+    await until_quiet(log)
+
+
+async def test_an_alert_of_such_a_fact_that_cannot_be_written_either_is_not_told_for_ever(
+    log: Log, journal: Journal
+) -> None:
+    journal.cannot_hold = "lost"
+    log.note("w", AlertRaised("fact-not-journalled", "lost"))
+    log.note("w", said("1"))
+    await until_written(journal, 1)
+    assert journal.texts == ["1"]
+    await until_quiet(log)
