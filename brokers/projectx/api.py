@@ -38,6 +38,10 @@ from brokers.projectx.wire import (
 from kopitra.domain.errors import BrokerRejected, Disconnected, ProtocolViolation, Throttled
 from kopitra.ports import Clock
 
+#: seconds until Order/v2/query is asked again after a 404: a gateway's slip must not hide orders for good, because
+#: pending and suspended ones show nowhere else
+V2_AGAIN_S: Final = 60
+_NS_PER_S: Final = 1_000_000_000
 _PAGE: Final = 500  #: orders per page of v2/query
 _PAGES_MAX: Final = 10  #: pages read of one query
 
@@ -64,7 +68,7 @@ class Api:
         self._settings = settings
         self._budget = budget
         self._clock = clock
-        self._has_v2_query = True
+        self._v2_again_ns = 0
 
     # -- lookups ---------------------------------------------------------------------------------------
 
@@ -83,11 +87,11 @@ class Api:
 
     async def working_orders(self, account: int, lane: Lane) -> list[WireOrder] | None:
         """Every order that may still trade, suspended bracket children included where the firm shows them."""
-        if self._has_v2_query:
+        if self._clock.monotonic_ns() >= self._v2_again_ns:
             try:
                 return await self._query_working(account, lane)
             except _NotHere:
-                self._has_v2_query = False
+                self._v2_again_ns = self._clock.monotonic_ns() + V2_AGAIN_S * _NS_PER_S
         reply = await self._ask(OrdersReply, "/api/Order/searchOpen", {"accountId": account}, lane)
         return reply.orders
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from brokers.projectx import api
 from brokers.projectx.tests.conftest import Quick
 from kopitra.domain.executions import BalanceReport, ExecutionReport, PositionReport, Quote
 from kopitra.ports import NewNumbers, NotSent, ProtocolAlert, Sent, Writable
@@ -320,3 +321,22 @@ async def test_an_older_deployment_without_v2_query_is_read_by_search_open(
     snapshot = await desk.snapshot()
 
     assert [order.cl_ord_id for order in snapshot.orders or ()] == [intent.cl_ord_id]
+
+
+@pytest.mark.parametrize("again_s, shown", [(0, 3), (60, 1)], ids=["asked again", "not each time"])
+async def test_one_404_of_v2_query_does_not_hide_suspended_orders_for_good(
+    firm: SimBroker, desk: Desk, monkeypatch: pytest.MonkeyPatch, again_s: int, shown: int
+) -> None:
+    """R-044: searchOpen shows neither pending nor suspended orders."""
+    monkeypatch.setattr(api, "V2_AGAIN_S", again_s)
+    bracket = [
+        {"side": "sell", "ord_type": "stop", "offset": "-10"},
+        {"side": "sell", "ord_type": "limit", "offset": "20"},
+    ]
+    await firm.by_hand(A1, "buy", 1, ord_type="limit", price="6700", children=bracket)
+    await firm.quirks(no_v2_query=True)
+    assert len((await desk.snapshot()).orders or ()) == 1
+
+    await firm.quirks(no_v2_query=False)
+
+    assert len((await desk.snapshot()).orders or ()) == shown
