@@ -171,9 +171,8 @@ class OrderDesk:
         is_entry = lane is Lane.ENTRY
         if is_entry and not self._shares.has_room(encoded.account_id):
             return _SHARE_USED
-        sent = self._send(
-            self._heads.place, encoded.payload, partial(self._placed, encoded, lane), encoded.cl_ord_id, lane
-        )
+        on_reply = partial(self._placed, encoded, lane, self._heads)
+        sent = self._send(self._heads.place, encoded.payload, on_reply, encoded.cl_ord_id, lane)
         if isinstance(sent, Sent):
             self._flights[encoded.cl_ord_id] = None
             if is_entry:
@@ -195,7 +194,7 @@ class OrderDesk:
         if self._heads is None:
             return _NO_TOKEN
         body = cancel_body(account.number, int(order.order_id))
-        on_reply = partial(self._requested, "cancel", order, request_id)
+        on_reply = partial(self._requested, "cancel", order, request_id, self._heads)
         return self._send(self._heads.cancel, body, on_reply, (request_id,), Lane.FLATTEN)
 
     def replace(
@@ -210,7 +209,7 @@ class OrderDesk:
         body = modify_body(account.number, int(order.order_id), order, numbers, level)
         if isinstance(body, NotSent):
             return body
-        on_reply = partial(self._requested, "modify", order, request_id)
+        on_reply = partial(self._requested, "modify", order, request_id, self._heads)
         sent = self._send(self._heads.modify, body, on_reply, (request_id,), Lane.PROTECT)
         if isinstance(sent, Sent):
             self._tracker.asked(int(order.order_id))
@@ -248,12 +247,12 @@ class OrderDesk:
 
     # -- answers ---------------------------------------------------------------------------------------
 
-    def _placed(self, encoded: Encoded, lane: Lane, outcome: HttpReply | Lost) -> None:
-        self._judge(encoded, lane, outcome)
+    def _placed(self, encoded: Encoded, lane: Lane, heads: _Heads, outcome: HttpReply | Lost) -> None:
+        self._judge(encoded, lane, heads, outcome)
         if lane is Lane.ENTRY and self._shares.give_back(encoded.account_id):
             self._sink(Writable(self._login_id))
 
-    def _judge(self, encoded: Encoded, lane: Lane, outcome: HttpReply | Lost) -> None:
+    def _judge(self, encoded: Encoded, lane: Lane, heads: _Heads, outcome: HttpReply | Lost) -> None:
         rejection = self._flights.pop(encoded.cl_ord_id, None)
         if isinstance(outcome, Lost):
             self._doubt(encoded, rejection, f"no answer: {outcome.reason}", 0)
@@ -276,7 +275,7 @@ class OrderDesk:
                 # With the tag in use the rejection is a second record's: the tagged order is another.
                 held = None if verdict.tag_in_use else rejection
                 self._doubt(encoded, held, reason, outcome.received_ns)
-        self._look_at(outcome, lane)
+        self._look_at(outcome, lane, heads)
 
     def _report_placement(
         self,
@@ -316,7 +315,9 @@ class OrderDesk:
         if rejection is not None:
             self._sink(rejection)
 
-    def _requested(self, kind: Kind, order: OrderRef, request_id: str, outcome: HttpReply | Lost) -> None:
+    def _requested(
+        self, kind: Kind, order: OrderRef, request_id: str, heads: _Heads, outcome: HttpReply | Lost
+    ) -> None:
         if isinstance(outcome, Lost):
             reason = f"no answer: {outcome.reason}"
             self._sink(RequestUnknown(order.account_id, order.cl_ord_id, request_id, reason))
@@ -330,7 +331,7 @@ class OrderDesk:
             case Unsure(reason):
                 self._alert(order.account_id, verdict)
                 self._sink(RequestUnknown(order.account_id, order.cl_ord_id, request_id, reason))
-        self._look_at(outcome, Lane.FLATTEN if kind == "cancel" else Lane.PROTECT)
+        self._look_at(outcome, Lane.FLATTEN if kind == "cancel" else Lane.PROTECT, heads)
 
     def _report_refusal(self, kind: Kind, order: OrderRef, reason: str, text: str, received_ns: int) -> None:
         exec_type: ExecType = "cancel_rejected" if kind == "cancel" else "replace_rejected"
@@ -356,9 +357,10 @@ class OrderDesk:
         if verdict.alert:
             self._sink(ProtocolAlert(self._login_id, account_id, verdict.alert, verdict.payload))
 
-    def _look_at(self, reply: HttpReply, lane: Lane) -> None:
+    def _look_at(self, reply: HttpReply, lane: Lane, heads: _Heads) -> None:
         if reply.status == HTTP_UNAUTHORIZED:
-            self._on_unauthorized()
+            if heads is self._heads:  # else a late answer refuses an older token
+                self._on_unauthorized()
         elif reply.status == HTTP_TOO_MANY:
             after = reply.header(b"retry-after") or b""
             wait_s = float(after) if after.isdigit() else self._settings.throttled_s

@@ -49,6 +49,8 @@ class Quirks:
     hub_rejects_next: int = 0
     #: the next so many order events of the hub tell a status that no page knows
     odd_state_next: int = 0
+    #: the next so many requests with a token that does not count are told so half a second late
+    late_denial_next: int = 0
 
     def with_changes(self, changes: Mapping[str, object]) -> "Quirks":
         """A changed copy; ValueError names an unknown quirk or a wrong type."""

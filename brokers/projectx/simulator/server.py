@@ -32,6 +32,7 @@ Command = Callable[[Body, int], Done]
 
 _decode: Final = msgspec.json.Decoder(float_hook=Decimal, type=dict[str, object])
 _MS_PER_S: Final = 1_000
+_LATE_DENIAL_S: Final = 0.5
 _TICKETS_MAX: Final = 10_000  #: negotiated connection ids that were not used yet
 _QUIRKS: Final = "quirks"
 
@@ -165,7 +166,7 @@ class Simulator:
         header = request.header(b"authorization").decode("latin-1")
         login = self.firm.logins.of_token(header.removeprefix("Bearer ")) if header else None
         if login is None:
-            return Response(status=401)
+            return Response(status=401, delay_s=_LATE_DENIAL_S if self._take("late_denial_next") else 0.0)
         limit, window_s = BARS_WINDOW if bars else WINDOW
         if settings.rate_limit_per_window:
             limit = settings.rate_limit_per_window

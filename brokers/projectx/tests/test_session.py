@@ -10,7 +10,7 @@ import pytest
 from brokers.projectx import api
 from brokers.projectx.tests.conftest import Quick
 from kopitra.domain.executions import BalanceReport, ExecutionReport, PositionReport, Quote
-from kopitra.ports import NewNumbers, NotSent, ProtocolAlert, Sent, Writable
+from kopitra.ports import NewNumbers, NotSent, OrderUnknown, ProtocolAlert, Sent, Writable
 from tests.contract.desk import Desk
 from tests.contract.logins import A1, A2, ALPHA
 from tests.contract.rig import SimBroker
@@ -79,6 +79,22 @@ async def test_a_refused_token_puts_the_order_in_doubt_and_renews(firm: SimBroke
     assert await firm.placements(lost) == []
     await desk.filled(await desk.send(desk.intent()))
     assert desk.states()[-1] == "live"
+
+
+async def test_a_late_401_of_an_older_token_leaves_the_new_one_in_use(firm: SimBroker, desk: Desk) -> None:
+    """R-014: both orders carried the revoked token; the second answer came after the renewal."""
+    await firm.quirks(late_denial_next=1)
+    await firm.control("revoke-tokens")
+    late, soon = desk.intent(), desk.intent()
+    assert isinstance(desk.try_send(late), Sent)
+    await firm.quirks()  # so that the first has arrived
+    await desk.doubt(await desk.send(soon))
+    await desk.filled(await desk.send(desk.intent()))
+    assert not [e for e in desk.ear.of(OrderUnknown) if e.cl_ord_id == late.cl_ord_id]
+
+    assert (await desk.doubt(late)).reason == "http 401"
+
+    assert isinstance(desk.try_send(desk.intent("sell", 1)), Sent)
 
 
 async def test_after_a_429_entries_pause_and_cancels_pass(firm: SimBroker, desk: Desk) -> None:
