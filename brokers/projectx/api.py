@@ -6,6 +6,7 @@ Never an order: those are written by `orders.py`, at most once.
 from datetime import datetime
 from typing import Final, TypeVar
 
+import msgspec
 import orjson
 
 from brokers._kit.budget import Budget, Denied, Lane
@@ -27,13 +28,20 @@ from brokers.projectx.wire import (
     OrderReply,
     OrdersReply,
     PositionsReply,
+    Rows,
     TradesReply,
     WireAccount,
     WireOrder,
     WirePosition,
     WireTrade,
+    check_account,
+    check_order,
+    check_position,
+    check_trade,
+    listed,
     number,
     read_reply,
+    rows_of,
 )
 from kopitra.domain.errors import BrokerRejected, Disconnected, ProtocolViolation, Throttled
 from kopitra.ports import Clock
@@ -72,10 +80,10 @@ class Api:
 
     # -- lookups ---------------------------------------------------------------------------------------
 
-    async def accounts(self, lane: Lane = Lane.STATUS) -> list[WireAccount] | None:
+    async def accounts(self, lane: Lane = Lane.STATUS) -> Rows[WireAccount] | None:
         """`Account/search`."""
         reply = await self._ask(AccountsReply, "/api/Account/search", {"onlyActiveAccounts": True}, lane)
-        return reply.accounts
+        return listed(reply.accounts, WireAccount, check_account)
 
     async def contracts(self, lane: Lane = Lane.STATUS) -> list[Listing]:
         """`Contract/available`; an empty list is no contract list: raises."""
@@ -85,7 +93,7 @@ class Api:
             raise Disconnected("the contract list is empty; for practice accounts set live_data to false")
         return [Listing(row.id, row.name, row.tick_size, row.tick_value) for row in reply.contracts]
 
-    async def working_orders(self, account: int, lane: Lane) -> list[WireOrder] | None:
+    async def working_orders(self, account: int, lane: Lane) -> Rows[WireOrder] | None:
         """Every order that may still trade, suspended bracket children included where the firm shows them."""
         if self._clock.monotonic_ns() >= self._v2_again_ns:
             try:
@@ -93,10 +101,10 @@ class Api:
             except _NotHere:
                 self._v2_again_ns = self._clock.monotonic_ns() + V2_AGAIN_S * _NS_PER_S
         reply = await self._ask(OrdersReply, "/api/Order/searchOpen", {"accountId": account}, lane)
-        return reply.orders
+        return listed(reply.orders, WireOrder, check_order)
 
-    async def _query_working(self, account: int, lane: Lane) -> list[WireOrder] | None:
-        found: list[WireOrder] = []
+    async def _query_working(self, account: int, lane: Lane) -> Rows[WireOrder] | None:
+        found: list[msgspec.Raw] = []
         for page in range(_PAGES_MAX):
             body: dict[str, object] = {
                 "filter": {"accountId": account, "statuses": list(WORKING_CODES)},
@@ -104,39 +112,47 @@ class Api:
                 "pageOffset": page,
                 "sortBy": 1,
                 "sortDirection": 0,
-                "includeTotalCount": False,
+                "includeTotalCount": True,
             }
             reply = await self._ask(OrdersReply, "/api/Order/v2/query", body, lane)
             if reply.orders is None:
                 return None
             found += reply.orders
-            if len(reply.orders) < _PAGE:
-                return found
+            # A firm may give fewer rows than asked for: then its own count says that there are more.
+            more = len(reply.orders) == _PAGE or len(found) < (reply.total_count or 0)
+            if not reply.orders or not more:
+                return rows_of(found, WireOrder, check_order)
         return None
 
-    async def orders_since(self, account: int, since: datetime, lane: Lane) -> list[WireOrder] | None:
+    async def orders_since(self, account: int, since: datetime, lane: Lane) -> Rows[WireOrder] | None:
         """`Order/search`: orders created since, whatever became of them."""
         body: dict[str, object] = {"accountId": account, "startTimestamp": _iso(since)}
-        return (await self._ask(OrdersReply, "/api/Order/search", body, lane)).orders
+        reply = await self._ask(OrdersReply, "/api/Order/search", body, lane)
+        return listed(reply.orders, WireOrder, check_order)
 
-    async def order(self, account: int, order_id: int, lane: Lane) -> WireOrder | None:
-        """`Order/searchById`; None where the broker does not know it."""
+    async def order(self, account: int, order_id: int, lane: Lane) -> Rows[WireOrder]:
+        """`Order/searchById`; no row where the broker does not know it, or where it does not read."""
         body: dict[str, object] = {"accountId": account, "orderId": order_id}
         try:
-            return (await self._ask(OrderReply, "/api/Order/searchById", body, lane)).order
+            found = (await self._ask(OrderReply, "/api/Order/searchById", body, lane)).order
         except BrokerRejected:
-            return None
+            return Rows()
+        return rows_of([] if bytes(found) == b"null" else [found], WireOrder, check_order)
 
-    async def positions(self, account: int, lane: Lane) -> list[WirePosition] | None:
+    async def positions(self, account: int, lane: Lane) -> Rows[WirePosition] | None:
         """`Position/searchOpen`."""
         body: dict[str, object] = {"accountId": account}
-        return (await self._ask(PositionsReply, "/api/Position/searchOpen", body, lane)).positions
+        reply = await self._ask(PositionsReply, "/api/Position/searchOpen", body, lane)
+        return listed(reply.positions, WirePosition, check_position)
 
-    async def trades(self, account: int, since: datetime, lane: Lane) -> list[WireTrade] | None:
+    async def trades(self, account: int, since: datetime, lane: Lane) -> Rows[WireTrade] | None:
         """`Trade/search`, oldest first."""
         body: dict[str, object] = {"accountId": account, "startTimestamp": _iso(since)}
-        found = (await self._ask(TradesReply, "/api/Trade/search", body, lane)).trades
-        return None if found is None else sorted(found, key=lambda trade: number(trade.id))
+        reply = await self._ask(TradesReply, "/api/Trade/search", body, lane)
+        found = listed(reply.trades, WireTrade, check_trade)
+        if found is not None:
+            found.sort(key=lambda trade: number(trade.id))
+        return found
 
     def check_room(self, lane: Lane, lookups: int) -> None:
         """Before a reading of several lookups: raises Throttled where it would be cut off in the middle."""

@@ -13,10 +13,10 @@ from brokers._kit.budget import Lane
 from brokers.projectx.accounts import Account, AccountDirectory
 from brokers.projectx.api import Api
 from brokers.projectx.racing import race
-from brokers.projectx.reading import AccountReader, Books
+from brokers.projectx.reading import AccountReader, Books, is_whole
 from brokers.projectx.settings import Settings
 from brokers.projectx.tracker import OrderTracker
-from brokers.projectx.wire import number, utc
+from brokers.projectx.wire import order_number, utc
 from kopitra.domain.errors import BrokerRejected, Disconnected, ProtocolViolation, Throttled
 from kopitra.ports import Clock, EventSink, ProtocolAlert
 
@@ -105,6 +105,7 @@ class Poller:
             account.account_id, self._clock.now() - timedelta(seconds=self._settings.silence_max_s + 60)
         )
         rows = await self._api.trades(account.number, start - timedelta(seconds=_OVERLAP_S), Lane.STATUS)
+        self._reader.odd(account.account_id, rows)
         for row in rows or ():
             at = utc(row.creation_timestamp, start)
             self._last_trade[account.account_id] = max(self._last_trade[account.account_id], at)
@@ -115,17 +116,19 @@ class Poller:
         rows = await self._api.working_orders(account.number, Lane.STATUS)
         if rows is None:
             return
+        self._reader.odd(account.account_id, rows)
         now = self._clock.now()
         for row in rows:
             for report in self._tracker.order(row, account.account_id, now, 0):
                 self._sink(report)
-        listed = {number(row.id) for row in rows}
+        listed = {order_number(row) for row in rows}
         for report in await self._reader.vanished(account, listed, Lane.STATUS):
             self._sink(report)
 
     async def _positions(self, account: Account) -> None:
         rows = await self._api.positions(account.number, Lane.STATUS)
-        if rows is None:
+        self._reader.odd(account.account_id, rows)
+        if not is_whole(rows):
             return
         before = {report.symbol: report for report in self._books.held(account.account_id)}
         reports = [self._reader.position(row, account.account_id) for row in rows]

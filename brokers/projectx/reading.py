@@ -1,11 +1,12 @@
 """An account read whole by REST: for snapshots, for what a gap of the hub hid, and while the hub is down."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeGuard, TypeVar
 
 from brokers._kit.budget import Lane
 from brokers.projectx.accounts import Account
@@ -16,32 +17,37 @@ from brokers.projectx.symbols import ContractBook
 from brokers.projectx.tracker import OrderTracker
 from brokers.projectx.wire import (
     POSITION_SIGN,
+    Rows,
     WireAccount,
     WireOrder,
     WirePosition,
     WireTrade,
     number,
+    order_number,
     utc,
     word,
 )
-from kopitra.domain.errors import BrokerRejected, ProtocolViolation
+from kopitra.domain.errors import BrokerRejected
 from kopitra.domain.executions import AccountSnapshot, BalanceReport, ExecutionReport, PositionReport
 from kopitra.ports import Clock, EventSink, ProtocolAlert
 
+T = TypeVar("T")
 LOOKUPS: Final = 5  #: requests of one reading
 MISSING_LOOKUPS_MAX: Final = 20  #: orders looked up one by one in one reading; the rest waits for the next
+TOLD_MAX: Final = 1_000  #: rows that do not read are remembered, so that each is told once
 _NS_PER_S: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the broker listed of one account; None: no evidence (the list was missing or null)."""
+    """What the broker listed of one account; None: no evidence (the list was missing or null). A list with rows that
+    do not read is none either, though its other rows are news."""
 
     account: Account
-    positions: list[WirePosition] | None
-    working: list[WireOrder] | None
-    history: list[WireOrder] | None
-    trades: list[WireTrade] | None
+    positions: Rows[WirePosition] | None
+    working: Rows[WireOrder] | None
+    history: Rows[WireOrder] | None
+    trades: Rows[WireTrade] | None
     balance: WireAccount | None
     started_ns: int
 
@@ -104,6 +110,7 @@ class AccountReader:
     ) -> None:
         self._login_id = login_id
         self._sink = sink
+        self._told: OrderedDict[tuple[str, str], bool] = OrderedDict()  # bounded: TOLD_MAX
         self._api = api
         self._tracker = tracker
         self._contracts = contracts
@@ -139,17 +146,21 @@ class AccountReader:
             self._api.accounts(lane),
         )
         mine = next((row for row in accounts or () if number(row.id) == account.number), None)
+        self.odd(account.account_id, positions)
+        self.odd(account.account_id, working)
+        self.odd(account.account_id, history)
+        self.odd(account.account_id, trades)
         return Reading(account, positions, working, history, trades, mine, started_ns)
 
     def snapshot(self, reading: Reading) -> AccountSnapshot:
         """The reading as evidence."""
         account_id, now = reading.account.account_id, self._clock.now()
         positions = None
-        if reading.positions is not None:
+        if is_whole(reading.positions):
             positions = tuple(self.position(row, account_id) for row in reading.positions)
             self._books.positions(account_id, positions)
         executions = None
-        if reading.trades is not None:
+        if is_whole(reading.trades):
             executions = tuple(self._tracker.execution(row, account_id) for row in reading.trades)
         return AccountSnapshot(
             account_id=account_id,
@@ -161,20 +172,27 @@ class AccountReader:
         )
 
     def _orders(self, reading: Reading, account_id: str, now: datetime) -> tuple[ExecutionReport, ...] | None:
-        if reading.working is None or reading.history is None:
+        if not (is_whole(reading.working) and is_whole(reading.history)):
             return None
         # The working list was read at the same time and alone shows suspended orders; the later state wins.
         found: dict[int, WireOrder] = {}
         for row in (*reading.history, *reading.working):
-            order_id = number(row.id)
+            order_id = order_number(row)
             before = found.get(order_id)
             if before is None or _at(row, now) >= _at(before, now):
                 found[order_id] = row
-        try:
-            return tuple(self._tracker.describe(row, account_id, now) for row in found.values())
-        except ProtocolViolation as error:  # a list that cannot be read whole is no evidence
-            self._sink(ProtocolAlert(self._login_id, account_id, error.message, unmodelled=True))
-            return None
+        return tuple(self._tracker.describe(row, account_id, now) for row in found.values())
+
+    def odd(self, account_id: str, rows: Rows[T] | None) -> None:
+        """Tell, once each, of rows that do not read: what the account's orders do next is anybody's guess, so its
+        entries stop (R-001)."""
+        for text in rows.unread if rows is not None else ():
+            if (account_id, text) in self._told:
+                continue
+            self._told[account_id, text] = True
+            if len(self._told) > TOLD_MAX:
+                self._told.popitem(last=False)
+            self._sink(ProtocolAlert(self._login_id, account_id, text, unmodelled=True))
 
     def position(self, row: WirePosition, account_id: str) -> PositionReport:
         """A position of the list or of the hub."""
@@ -204,7 +222,7 @@ class AccountReader:
         for order in (*(reading.history or ()), *(reading.working or ())):
             out += self._tracker.order(order, account_id, now, 0)
         if reading.working is not None:
-            out += await self.vanished(reading.account, {number(row.id) for row in reading.working}, lane)
+            out += await self.vanished(reading.account, {order_number(row) for row in reading.working}, lane)
         for trade in reading.trades or ():
             out += await self.trade(trade, reading.account, 0, lane)
         return out
@@ -220,9 +238,11 @@ class AccountReader:
     async def look_up(self, account: Account, order_id: int, lane: Lane) -> list[ExecutionReport]:
         """One order by its id, and the executions that waited for it."""
         found = await self._api.order(account.number, order_id, lane)
-        if found is None:
-            return list(self._tracker.take_orphans(order_id))
-        return list(self._tracker.order(found, account.account_id, self._clock.now(), 0))
+        self.odd(account.account_id, found)
+        now = self._clock.now()
+        for row in found:
+            return list(self._tracker.order(row, account.account_id, now, 0))
+        return list(self._tracker.take_orphans(order_id))
 
     async def trade(
         self, trade: WireTrade, account: Account, received_ns: int, lane: Lane
@@ -232,6 +252,11 @@ class AccountReader:
         if isinstance(told, int):
             return await self.look_up(account, told, lane)
         return [] if told is None else [told]
+
+
+def is_whole(rows: Rows[T] | None) -> TypeGuard[Rows[T]]:
+    """The list was told, and every row of it reads."""
+    return rows is not None and not rows.unread
 
 
 def _at(row: WireOrder, otherwise: datetime) -> datetime:

@@ -24,6 +24,7 @@ from brokers.projectx.wire import (
     WireOrder,
     WireTrade,
     number,
+    order_number,
     utc,
     word,
 )
@@ -107,22 +108,19 @@ class OrderTracker:
         report = self._order_news(wire, account_id, now, received_ns)
         if report is not None:
             yield report
-        yield from self.take_orphans(number(wire.id if wire.id is not None else wire.order_id))
+        yield from self.take_orphans(order_number(wire))
 
     def _order_news(
         self, wire: WireOrder, account_id: str, now: datetime, received_ns: int
     ) -> ExecutionReport | None:
-        order_id = number(wire.id if wire.id is not None else wire.order_id)
+        order_id = order_number(wire)
         status = word(ORDER_STATUS, wire.status, "order status")
         filled = wire.fill_volume or 0
         known = self._known(order_id, account_id)
         if known.status in TERMINAL and status not in TERMINAL:
             return None
-        stale = (
-            known.updated is not None
-            and wire.update_timestamp is not None
-            and wire.update_timestamp < known.updated
-        )
+        updated = None if wire.update_timestamp is None else utc(wire.update_timestamp, now)
+        stale = known.updated is not None and updated is not None and updated < known.updated
         if stale and status not in TERMINAL:
             return None
         moved = (wire.limit_price, wire.stop_price, wire.size) != (known.limit, known.stop, known.size)
@@ -135,7 +133,7 @@ class OrderTracker:
         known.asked = False
         known.status, known.size, known.filled = status, wire.size, filled
         known.limit, known.stop = wire.limit_price, wire.stop_price
-        known.updated = wire.update_timestamp or known.updated
+        known.updated = updated or known.updated
         known.cl_ord_id = wire.custom_tag or known.cl_ord_id
         return self.describe(wire, account_id, now, exec_type, ord_status, received_ns)
 
@@ -157,7 +155,7 @@ class OrderTracker:
                 ord_status = "partially_filled"
         return ExecutionReport(
             account_id=account_id,
-            order_id=str(number(wire.id if wire.id is not None else wire.order_id)),
+            order_id=str(order_number(wire)),
             exec_type=exec_type,
             ord_status=ord_status,
             symbol=self._contracts.symbol_of(wire.contract_id),

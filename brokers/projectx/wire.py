@@ -6,6 +6,7 @@ unknown numbers in the word lists raise. Source: ProjectX Gateway API docs, "Rea
 "Orders"; live payloads of August 2026.
 """
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, Literal, TypeVar
@@ -125,6 +126,9 @@ class WireQuote(msgspec.Struct, rename="camel", gc=False):
     best_ask: Decimal | None = None
 
 
+_NULL: Final = msgspec.Raw(b"null")
+
+
 class Envelope(msgspec.Struct, rename="camel", gc=False):
     """What every REST answer carries beside its data; missing fields leave the outcome open."""
 
@@ -147,7 +151,7 @@ class LoginReply(Envelope):
 
 
 class AccountsReply(Envelope):
-    accounts: list[WireAccount] | None = None
+    accounts: list[msgspec.Raw] | None = None
 
 
 class ContractsReply(Envelope):
@@ -155,21 +159,23 @@ class ContractsReply(Envelope):
 
 
 class OrdersReply(Envelope):
-    """Rows stay raw, so that one unreadable order does not hide the others from the alert."""
+    """Rows of lists stay raw: one that does not read hides no other (`rows_of`)."""
 
-    orders: list[WireOrder] | None = None
+    orders: list[msgspec.Raw] | None = None
+    #: of all pages, where it was asked for
+    total_count: int | None = None
 
 
 class OrderReply(Envelope):
-    order: WireOrder | None = None
+    order: msgspec.Raw = _NULL
 
 
 class PositionsReply(Envelope):
-    positions: list[WirePosition] | None = None
+    positions: list[msgspec.Raw] | None = None
 
 
 class TradesReply(Envelope):
-    trades: list[WireTrade] | None = None
+    trades: list[msgspec.Raw] | None = None
 
 
 T = TypeVar("T")
@@ -229,6 +235,61 @@ def read_reply(kind: type[T], body: bytes) -> T:
         raise _unreadable(error, body) from error
 
 
+class Rows(list[T]):
+    """Rows of a list that read; `unread` are bounded pieces of those that do not: then the list is not whole."""
+
+    def __init__(self, rows: Iterable[T] = (), unread: Iterable[str] = ()) -> None:
+        super().__init__(rows)
+        self.unread: list[str] = list(unread)
+
+
+def listed(
+    raws: list[msgspec.Raw] | None, shape: type[T], check: Callable[[T], object] | None = None
+) -> Rows[T] | None:
+    """`rows_of` a list that may be missing: None where the broker told none."""
+    return None if raws is None else rows_of(raws, shape, check)
+
+
+def rows_of(raws: list[msgspec.Raw], shape: type[T], check: Callable[[T], object] | None = None) -> Rows[T]:
+    """The rows of a reply's list. `check` raises for words nobody knows."""
+    decode, found = msgspec.json.Decoder(shape).decode, Rows[T]()
+    for raw in raws:
+        try:
+            row = decode(raw)
+            if check is not None:
+                check(row)
+        except (msgspec.MsgspecError, ProtocolViolation) as error:
+            found.unread.append(f"a row of a list does not read: {error}: {shown(raw)}")
+        else:
+            found.append(row)
+    return found
+
+
+def check_order(row: WireOrder) -> None:
+    """Raises ProtocolViolation for an order whose number or words nobody knows."""
+    order_number(row)
+    word(ORDER_STATUS, row.status, "order status")
+    word(SIDES, row.side, "order side")
+    word(ORDER_TYPES, row.type, "order type")
+
+
+def check_trade(row: WireTrade) -> None:
+    """Likewise for an execution."""
+    number(row.id)
+    number(row.order_id)
+    word(SIDES, row.side, "trade side")
+
+
+def check_account(row: WireAccount) -> None:
+    """Likewise for an account."""
+    number(row.id)
+
+
+def check_position(row: WirePosition) -> None:
+    """Likewise for a position."""
+    word(POSITION_SIGN, row.type, "position type")
+
+
 def read_place_reply(body: bytes) -> PlaceReply:
     """`read_reply` of a placement's answer, with a decoder that is ready."""
     try:
@@ -253,6 +314,11 @@ def number(ident: Ident | None) -> int:
     if ident is None or not (ident.isascii() and ident.isdigit()):
         raise ProtocolViolation(f"{ident!r} is no id")
     return int(ident)
+
+
+def order_number(row: WireOrder) -> int:
+    """An order's id. Raises ProtocolViolation."""
+    return number(row.id if row.id is not None else row.order_id)
 
 
 def utc(at: datetime | None, otherwise: datetime) -> datetime:

@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import TypeVar
 
+import msgspec
 import pytest
 
 from brokers.projectx.tests.samples import recorded
@@ -13,6 +15,10 @@ from brokers.projectx.wire import (
     OrdersReply,
     PositionsReply,
     TradesReply,
+    WireAccount,
+    WireOrder,
+    WirePosition,
+    WireTrade,
     number,
     read_account,
     read_order,
@@ -20,10 +26,13 @@ from brokers.projectx.wire import (
     read_quote,
     read_reply,
     read_trade,
+    rows_of,
     utc,
     word,
 )
 from kopitra.domain.errors import ProtocolViolation
+
+T = TypeVar("T")
 
 
 def test_a_wrapped_order_is_read_with_seven_digit_times() -> None:
@@ -60,11 +69,15 @@ def test_payloads_are_read_wrapped_and_bare(name: str) -> None:
     assert read_account(recorded(name)).balance == Decimal("150017.25")
 
 
+def first(raws: list[msgspec.Raw] | None, shape: type[T]) -> T:
+    return rows_of(raws or [], shape)[0]
+
+
 def test_lists_are_read() -> None:
-    order = (read_reply(OrdersReply, recorded("rest_order_stop_filled")).orders or [])[0]
-    position = (read_reply(PositionsReply, recorded("rest_positions")).positions or [])[0]
-    trade = (read_reply(TradesReply, recorded("rest_trades")).trades or [])[0]
-    account = (read_reply(AccountsReply, recorded("rest_accounts")).accounts or [])[0]
+    order = first(read_reply(OrdersReply, recorded("rest_order_stop_filled")).orders, WireOrder)
+    position = first(read_reply(PositionsReply, recorded("rest_positions")).positions, WirePosition)
+    trade = first(read_reply(TradesReply, recorded("rest_trades")).trades, WireTrade)
+    account = first(read_reply(AccountsReply, recorded("rest_accounts")).accounts, WireAccount)
     contracts = read_reply(ContractsReply, recorded("rest_contracts")).contracts or []
 
     assert (order.parent_order_id, order.filled_price) == (3500000101, Decimal("30196.25"))
