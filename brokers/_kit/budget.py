@@ -57,6 +57,9 @@ KEPT_FOR_CLOSES: Final = 8
 
 #: seconds after which to look whether less must be kept: that depends on what is closed, and not on time
 KEPT_RETRY_S: Final = 1.0
+#: seconds that a refusal silences FLATTEN and RECOVER at most, and all others
+TRY_AGAIN_S: Final = 60.0
+SILENCE_MAX_S: Final = 86_400.0
 #: the lanes of reads
 READS: Final[Mapping[ReadLane, Lane]] = {
     "flatten": Lane.FLATTEN,
@@ -196,21 +199,28 @@ class Budget:
             return 0
         return min(max(KEPT_FOR_CLOSES, self.kept()), min(tops[0] for _, tops, _ in self._windows) // 2)
 
-    def pause(self, now_ns: int, seconds: float, lane: Lane = Lane.ENTRY) -> None:
+    def pause(self, now_ns: int, seconds: float, lane: Lane = Lane.ENTRY) -> float:
         """The broker asked for silence in answer to a request of `lane`; a shorter pause never ends a longer one.
 
         FLATTEN passes until one of its own requests is refused, because an exit is worth the attempt (R-062), and so
-        does RECOVER, because an exit needs a session to leave on.
+        does RECOVER, because an exit needs a session to leave on. Both try again after `TRY_AGAIN_S` at the latest: no
+        word of a broker shuts the way out for a day. Returns the seconds that `lane` waits.
         """
-        until_ns = now_ns + int(seconds * _NS_PER_S)
+        seconds = min(seconds, SILENCE_MAX_S)
         for silent in range(min(lane, Lane.EXIT), len(Lane)):
+            until_ns = now_ns + int(_obeyed_s(silent, seconds) * _NS_PER_S)
             self._silent_until_ns[silent] = max(self._silent_until_ns[silent], until_ns)
         if self._on_pause is not None:
             self._on_pause(seconds)
+        return _obeyed_s(lane, seconds)
 
     def paused_s(self, now_ns: int) -> float:
         """Seconds of silence left."""
         return max(0, self._silent_until_ns[Lane.ENTRY] - now_ns) / _NS_PER_S
+
+
+def _obeyed_s(lane: int, seconds: float) -> float:
+    return min(seconds, TRY_AGAIN_S) if lane < Lane.EXIT else seconds
 
 
 def _beside_exits(limit: int, reads: int, lane: Lane) -> int:

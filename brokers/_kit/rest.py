@@ -25,6 +25,7 @@ _CLOSE_WAIT_S: Final = 1.0  #: how long exchanges that nobody waits for any more
 #: how coarse the time of an HTTP Date header is
 DATE_RESOLUTION_MS: Final = 1_000
 _THROTTLED_S: Final = 60.0  #: when a 429 names no time of its own
+_RETRY_AFTER_MAX_S: Final = 86_400.0  #: of what a 429 names
 
 
 class TokenRefused(Disconnected):
@@ -59,7 +60,8 @@ class RestReply:
         if self.status == 401:
             return TokenRefused("the broker refused the token (HTTP 401): log in again")
         if self.status == 429:
-            wait_s = float(self.retry_after) if self.retry_after.isdecimal() else _THROTTLED_S
+            told_s = float(self.retry_after) if self.retry_after.isdecimal() else _THROTTLED_S
+            wait_s = min(told_s, _RETRY_AFTER_MAX_S)
             return Throttled(
                 f"the broker asks for {wait_s:.0f} s of silence (HTTP 429)", retry_after_s=wait_s
             )

@@ -187,8 +187,8 @@ class Api:
         error = reply.as_error()
         if isinstance(error, Throttled):
             wait_s = error.retry_after_s if reply.retry_after else self._settings.throttled_s
-            self._budget.pause(self._clock.monotonic_ns(), wait_s, lane)
-            raise Throttled(error.message, retry_after_s=wait_s)
+            paused_s = self._budget.pause(self._clock.monotonic_ns(), wait_s, lane)
+            raise Throttled(error.message, retry_after_s=paused_s)
         raise error
 
 

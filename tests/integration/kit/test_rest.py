@@ -68,6 +68,7 @@ async def test_a_get_carries_its_query(server: ScriptedServer, client: RestClien
         ("401 Unauthorized", b"X: y", TokenRefused, None),
         ("429 Too Many Requests", b"Retry-After: 7", Throttled, 7),
         ("429 Too Many Requests", b"X: y", Throttled, 60),
+        ("429 Too Many Requests", b"Retry-After: " + b"9" * 400, Throttled, 86_400),
         ("503 Service Unavailable", b"X: y", Disconnected, None),
         ("404 Not Found", b"X: y", ProtocolViolation, None),
         ("302 Found", b"Location: http://127.0.0.1:1/steal", ProtocolViolation, None),

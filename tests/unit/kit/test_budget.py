@@ -92,6 +92,17 @@ def test_a_refused_recovery_silences_itself_and_no_exit() -> None:
     assert waits == [Denied("penalty", 12.0)] * 2
 
 
+@pytest.mark.parametrize("told_s", [86_400.0, math.inf])
+def test_no_word_of_a_broker_shuts_the_way_out_for_a_day(told_s: float) -> None:
+    """R-062: an absurd Retry-After on an exit; entries obey it, for a day at most."""
+    spender = budget()
+    assert spender.pause(0, told_s, Lane.FLATTEN) == 60
+    assert spender.try_take(Lane.FLATTEN, 59 * NS) == Denied("penalty", 1.0)
+    assert spender.try_take(Lane.FLATTEN, 60 * NS) == spender.try_take(Lane.RECOVER, 60 * NS) == GRANTED
+    assert spender.try_take(Lane.EXIT, 60 * NS) == Denied("penalty", 86_340.0)
+    assert spender.paused_s(60 * NS) == 86_340
+
+
 def test_what_is_spared_is_left_and_not_taken() -> None:
     spender = budget(Window(10, 60))
     assert spender.try_take(Lane.FLATTEN, 0, 3, spare=7) == GRANTED
