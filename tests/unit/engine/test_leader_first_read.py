@@ -41,7 +41,7 @@ def test_a_close_after_a_first_read_that_could_not_be_journalled_is_no_short_ent
 
     feed = LeaderFeed(state, object.__new__(Intake), object.__new__(Away), away, _unheard)
     taken: list[Signal] = []
-    feed._take = lambda signal, _ns: taken.append(signal)  # pyright: ignore[reportAttributeAccessIssue]
+    feed._take = lambda signal, _ns: taken.append(signal)
     feed.configure()
     held = AccountSnapshot("boss", (PositionReport("boss", ESZ6, Decimal(4), None, NOW),), (), (), None, 1)
     feed.look(held)
