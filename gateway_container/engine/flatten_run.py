@@ -121,13 +121,13 @@ class Closing:
             return None  # a failed read is no evidence; the loop reads again
 
     def _step(self, found: AccountSnapshot) -> Step | None:
-        """What the read asks for; None when it told only a part."""
-        if found.positions is None or found.orders is None:
+        """What the read asks for; None when it does not tell the positions. Where the list of orders does not read,
+        ours by the book stand in for it: what is held is closed, and the account is not called flat."""
+        if found.positions is None:
             return None
         book, now_ns = self._state.book, self._state.clock.monotonic_ns()
-        working = tuple(
-            o for o in found.orders if o.ord_status not in TERMINAL_STATUS and not self._is_over(o)
-        )
+        orders = self._booked() if found.orders is None else found.orders
+        working = tuple(o for o in orders if o.ord_status not in TERMINAL_STATUS and not self._is_over(o))
         held = {p.symbol: p.net_qty for p in found.positions if p.net_qty}
         known = {c for a, c in (*book.positions, *book.sync.unexplained) if a == self._account}
         counted = {c: there(book, self._account, c) for c in known}
@@ -135,7 +135,21 @@ class Closing:
         lag_ns = adapter.capabilities.lists_lag_ms_max * _NS_PER_MS if adapter is not None else 0
         filled_ns = max(self._state.facts_of(self._account).filled_ns, self._parts.born_ns)
         settled = found.started_ns - filled_ns >= lag_ns
-        return judge(Shown(held, working, settled), self._ours(now_ns), counted, now_ns)
+        step = judge(Shown(held, working, settled), self._ours(now_ns), counted, now_ns)
+        return step if found.orders is not None else step._replace(is_flat=False, unread=True)
+
+    def _booked(self) -> Sequence[ExecutionReport]:
+        """Our open orders that the broker has, as a list would tell them."""
+        now = self._state.clock.now()
+        return [
+            ExecutionReport(
+                self._account, c.order_id, "order_status", "new", c.intent.symbol, c.intent.side, now,
+                c.intent.cl_ord_id, ord_type=c.intent.ord_type, order_qty=c.qty, price=c.price,
+                stop_price=c.stop_price,
+            )
+            for c in self._children()
+            if c.order_id is not None
+        ]  # fmt: skip
 
     def _is_over(self, report: ExecutionReport) -> bool:
         """Its executions are all known: the list is late."""
@@ -184,7 +198,10 @@ class Closing:
     async def _act(self, step: Step) -> None:
         self._withdraw(step)
         judged = self._guarded(step)
-        self._tell(f"{len(step.cancels)} orders to cancel, {len(step.believed)} positions")
+        unread = "; the broker's orders cannot be read: what else works there must be canceled by hand"
+        self._tell(
+            f"{len(step.cancels)} orders to cancel, {len(step.believed)} positions{unread if step.unread else ''}"
+        )
         self._count_slow(step.cancels)
         left = self._ask_cancels(step.cancels)
         await self._close(tuple(h for h in step.closes if h in judged))

@@ -128,6 +128,8 @@ class Step(NamedTuple):
     #: what the pace goes by: the flatten's own closes are no news
     picture: object
     waits: str = ""
+    #: the list of orders did not read
+    unread: bool = False
 
 
 def judge(shown: Shown, ours: Sequence[Ours], counted: Mapping[str, Decimal], now_ns: int) -> Step:
