@@ -61,7 +61,9 @@ async def test_a_person_previews_applies_and_lifts_by_command(dsn: str, tmp_path
             assert step.order is not None
             assert step.order.price_age_ms is not None
             assert {check["rule"] for check in step.checks} >= {"kill_switch", "order_rate"}
-            code, out, _ = await repairs(url, token, *asked[:-1])
+            out = ""
+            while "What each rule says" not in out:  # a preview of a moment in which it cannot be read has no steps
+                code, out, _ = await repairs(url, token, *asked[:-1])
             assert all(words in out for words in ("What each rule says", "s old)", "order_rate"))
 
             code, out, said = await repairs(url, token, "apply", plan.plan_id, "--yes", "--json")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway_container.engine import control
 from gateway_container.exit_writer import LocalExitFile
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.journal import SignalPlanned
@@ -14,6 +15,12 @@ from tests.integration.gateway.world import BOSS, FIRST, SECOND, Follower, World
 
 #: seconds after which nobody waits for the answer of a commit any more, and a little
 GIVEN_UP_S = 1.1
+
+
+@pytest.fixture(autouse=True)
+def switches_that_stay_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an outage does to entries by the switches that it hides is not asked here (R-093)."""
+    monkeypatch.setattr(control, "SWITCHES_GOOD_S", 60)
 
 
 def patient(account_id: str) -> CopyRule:
@@ -113,6 +120,8 @@ async def test_acts_that_only_grow_are_followed_in_order_after_an_outage(
         await boss.by_hand(BOSS, world.contract, "buy", 2)
         await world.until(lambda: world.machine.leaders.waiting, "the second act")
         await comes_back(world, line, began)
+        legs = [leg for entry in await planned(world, 2) for leg in entry.plan.legs]
+        assert [(leg.outcome, leg.reason) for leg in legs] == [("approved", "")] * 2
         await world.holds(a=3)
         assert world.machine.state.book.leader("lead", "ES").qty == 3
         await world.no_order_is_doubled()
