@@ -61,8 +61,8 @@ async def test_a_person_previews_applies_and_lifts_by_command(dsn: str, tmp_path
             assert step.order is not None
             assert step.order.price_age_ms is not None
             assert {check["rule"] for check in step.checks} >= {"kill_switch", "order_rate"}
-            out = ""
-            while "What each rule says" not in out:  # a preview of a moment in which it cannot be read has no steps
+            out = ""  # a preview of a moment in which the account is not at rest has no steps
+            while "What each rule says" not in out:
                 code, out, _ = await repairs(url, token, *asked[:-1])
             assert all(words in out for words in ("What each rule says", "s old)", "order_rate"))
 
