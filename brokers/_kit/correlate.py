@@ -11,6 +11,8 @@ from kopitra.domain.ids import is_own
 EXECS_PER_ACCOUNT_MAX: Final = 4096
 #: per session; ids of orders that we sent or saw to be ours
 OWN_ORDERS_MAX: Final = 8192
+#: per login; rows that do not read, which lists show again in each read
+ROWS_TOLD_MAX: Final = 1_000
 
 V = TypeVar("V")
 
@@ -31,6 +33,23 @@ def check_cl_ord_id(cl_ord_id: str, length_max: int) -> str:
     return cl_ord_id
 
 
+class Once:
+    """Keys seen. When it is full the key seen first is forgotten first."""
+
+    __slots__ = ("_max", "_seen")
+
+    def __init__(self, keys_max: int) -> None:
+        self._max = keys_max
+        self._seen: OrderedDict[Hashable, None] = OrderedDict()
+
+    def first_time(self, key: Hashable) -> bool:
+        """True once per key."""
+        if key in self._seen:
+            return False
+        _remember(self._seen, key, None, self._max)
+        return True
+
+
 class ExecDedupe:
     """Execution ids seen, per account. When an account is full the id seen first is forgotten first.
 
@@ -41,15 +60,14 @@ class ExecDedupe:
 
     def __init__(self, per_account_max: int = EXECS_PER_ACCOUNT_MAX) -> None:
         self._max = per_account_max
-        self._seen: dict[str, OrderedDict[Hashable, None]] = {}
+        self._seen: dict[str, Once] = {}
 
     def first_time(self, account_id: str, exec_id: Hashable) -> bool:
         """True once per execution id of an account."""
-        seen = self._seen.setdefault(account_id, OrderedDict())
-        if exec_id in seen:
-            return False
-        _remember(seen, exec_id, None, self._max)
-        return True
+        seen = self._seen.get(account_id)
+        if seen is None:
+            seen = self._seen[account_id] = Once(self._max)
+        return seen.first_time(exec_id)
 
 
 class OwnOrders:

@@ -1,7 +1,6 @@
 """An account read whole by REST: for snapshots, for what a gap of the hub hid, and while the hub is down."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +8,7 @@ from decimal import Decimal
 from typing import Final, TypeGuard, TypeVar
 
 from brokers._kit.budget import Lane
+from brokers._kit.correlate import ROWS_TOLD_MAX, Once
 from brokers.projectx.accounts import Account
 from brokers.projectx.api import Api
 from brokers.projectx.quotes import QuoteBook
@@ -34,7 +34,6 @@ from kopitra.ports import Clock, EventSink, ProtocolAlert
 T = TypeVar("T")
 LOOKUPS: Final = 5  #: requests of one reading
 MISSING_LOOKUPS_MAX: Final = 20  #: orders looked up one by one in one reading; the rest waits for the next
-TOLD_MAX: Final = 1_000  #: rows that do not read are remembered, so that each is told once
 _NS_PER_S: Final = 1_000_000_000
 
 
@@ -110,7 +109,7 @@ class AccountReader:
     ) -> None:
         self._login_id = login_id
         self._sink = sink
-        self._told: OrderedDict[tuple[str, str], bool] = OrderedDict()  # bounded: TOLD_MAX
+        self._told = Once(ROWS_TOLD_MAX)
         self._api = api
         self._tracker = tracker
         self._contracts = contracts
@@ -187,12 +186,8 @@ class AccountReader:
         """Tell, once each, of rows that do not read: what the account's orders do next is anybody's guess, so its
         entries stop (R-001)."""
         for text in rows.unread if rows is not None else ():
-            if (account_id, text) in self._told:
-                continue
-            self._told[account_id, text] = True
-            if len(self._told) > TOLD_MAX:
-                self._told.popitem(last=False)
-            self._sink(ProtocolAlert(self._login_id, account_id, text, unmodelled=True))
+            if self._told.first_time((account_id, text)):
+                self._sink(ProtocolAlert(self._login_id, account_id, text, unmodelled=True))
 
     def position(self, row: WirePosition, account_id: str) -> PositionReport:
         """A position of the list or of the hub."""

@@ -4,12 +4,12 @@ A row that cannot be read is kept as `Unread`: the list it stood in is not whole
 for absent (R-044).
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from brokers._kit.correlate import ROWS_TOLD_MAX, Once
 from brokers.tradovate.entities import (
     Account,
     CashBalance,
@@ -30,8 +30,6 @@ Kind = Literal[
 ]
 #: what an order does, or what is held, cannot be said without rows of these kinds
 TRADED: Final = frozenset[Kind]({"order", "version", "command", "fill", "position"})
-#: rows that were told to people are remembered, so that each is told once
-TOLD_MAX: Final = 1_000
 _PAYLOAD_MAX: Final = 500
 
 
@@ -123,18 +121,16 @@ class Told:
         self._login_id = login_id
         self._ours = ours
         self._sink = sink
-        self._told: OrderedDict[str, bool] = OrderedDict()  # bounded: TOLD_MAX
+        self._told = Once(ROWS_TOLD_MAX)
 
     def look(self, seen: Seen) -> None:
         """Tell what is new; rows of accounts that are not ours are nobody's business."""
         for row in seen.unread:
             owner = seen.owner(row)
             account_id = self._ours.get(owner) if owner is not None else None
-            if row.payload in self._told or (owner is not None and account_id is None):
+            stranger = owner is not None and account_id is None
+            if stranger or not self._told.first_time(row.payload):
                 continue
-            self._told[row.payload] = True
-            if len(self._told) > TOLD_MAX:
-                self._told.popitem(last=False)
             blocks = account_id is not None and row.kind in TRADED
             text = f"a row of the {row.kind} list does not read: {row.why}"
             self._sink(ProtocolAlert(self._login_id, account_id, text, row.payload, unmodelled=blocks))

@@ -198,10 +198,9 @@ class Closing:
     async def _act(self, step: Step) -> None:
         self._withdraw(step)
         judged = self._guarded(step)
-        unread = "; the broker's orders cannot be read: what else works there must be canceled by hand"
-        self._tell(
-            f"{len(step.cancels)} orders to cancel, {len(step.believed)} positions{unread if step.unread else ''}"
-        )
+        unread = "the broker's orders cannot be read: what else works there must be canceled by hand"
+        how_far = f"{len(step.cancels)} orders to cancel, {len(step.believed)} positions"
+        self._tell("; ".join(filter(None, [how_far, step.waits, unread if step.unread else ""])))
         self._count_slow(step.cancels)
         left = self._ask_cancels(step.cancels)
         await self._close(tuple(h for h in step.closes if h in judged))

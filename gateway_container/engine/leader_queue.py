@@ -193,7 +193,11 @@ class LeaderQueue:
         signal = told.signal
         if signal.is_fill or signal.action == "cancel":
             return told
-        now = self._at_rest(signal)
+        try:
+            now = self._at_rest(signal)
+        except Exception as error:  # noqa: BLE001 - told; the acts behind it go on
+            self._lost(told, repr(error))
+            return None
         return None if now is None else told._replace(signal=now)
 
     def stop(self) -> None:

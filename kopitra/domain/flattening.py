@@ -127,6 +127,7 @@ class Step(NamedTuple):
     believed: Held
     #: what the pace goes by: the flatten's own closes are no news
     picture: object
+    #: closes at work, in words for people
     waits: str = ""
     #: the list of orders did not read
     unread: bool = False
@@ -160,7 +161,7 @@ def judge(shown: Shown, ours: Sequence[Ours], counted: Mapping[str, Decimal], no
     held = tuple(sorted((c, qty) for c, qty in shown.held.items() if qty))
     own = {report.order_id for report, child in listed if child is not None and child.closes}
     picture = (held, frozenset(r.order_id for r in shown.working) - own)
-    waits = ", ".join([*(f"{o.cl_ord_id} works in {c}" for c, o in sorted(busy.items()))])
+    waits = ", ".join(f"{o.cl_ord_id} works in {c}" for c, o in sorted(busy.items()))
     return Step(is_flat, cancels, closes, believed, picture, waits)
 
 

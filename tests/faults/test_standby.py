@@ -20,6 +20,8 @@ from tests.faults.handover_fleet import BASE, Fleet, Gateway, fleet, gateway, un
 from tests.integration.gateway.process import ACCOUNT
 from tests.integration.gateway.world import LEADER, WORKSPACE
 
+CALM_S = 30.0
+
 
 def lead(one: Fleet, *gateways: Gateway) -> None:
     one.doors = [(g.http, BASE) for g in gateways]
@@ -32,8 +34,9 @@ async def planned(one: Fleet, count: int) -> None:
 
 
 async def two(stack: AsyncExitStack, one: Fleet, **settings: object) -> tuple[Gateway, Gateway]:
-    holder = await stack.enter_async_context(gateway(one.dsn, one.folder))
-    standby = await stack.enter_async_context(gateway(one.dsn, one.folder, **settings))
+    """A holder that gives its lease up only where a test asks it to: a pause of the machine does not end it."""
+    holder = await stack.enter_async_context(gateway(one.dsn, one.folder, lease_ttl_s=CALM_S))
+    standby = await stack.enter_async_context(gateway(one.dsn, one.folder, lease_ttl_s=CALM_S, **settings))
     assert (holder.leads, standby.leads) == (True, False)
     return holder, standby
 

@@ -1,42 +1,21 @@
 """Flattens among slow fills, other flattens, leaders' exits, closed markets and crashes, on the brokers' real wires."""
 
-from collections.abc import Callable
-
 import pytest
 
-from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine import flatten
 from gateway_container.engine.repair_desk import FlattenUnderWay
 from kopitra.domain.journal import EntriesBlocked
-from kopitra.wire.views import FlattenAccountView
+from tests.integration.gateway.flattens import EVERYTHING, begun, closes
 from tests.integration.gateway.test_loss_limits import successor
 from tests.integration.gateway.test_restart import SHORT
 from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, engine, house, street
 
 BOTH = pytest.mark.parametrize("broker", [FIRST, SECOND])
-EVERYTHING = FlattenOrder(WORKSPACE, "workspace", WORKSPACE, "test", "ann", False, None)
 FAULT = "the broker canceled trade 77: compare the account with the broker, then lift the block"
-
-
-async def begun(world: World) -> Callable[[], FlattenAccountView]:
-    """Flatten everything; asks how far the one account is."""
-    control = world.machine.control
-    flatten_id = (await control.flatten(EVERYTHING)).flatten_id
-
-    def now() -> FlattenAccountView:
-        view = control.flatten_progress(WORKSPACE, flatten_id)
-        assert view is not None
-        return view.accounts[0]
-
-    return now
 
 
 async def traded(world: World) -> list[tuple[str | None, int | None]]:
     return [(row.side, row.qty) for row in await world.sim("a").ledger("execution")]
-
-
-def closes(world: World) -> int:
-    return sum(1 for order in world.machine.state.book.orders.values() if not order.intent.leader)
 
 
 @pytest.mark.parametrize("delay_ms", [400, 2_000])
@@ -50,7 +29,7 @@ async def test_a_flatten_waits_for_its_own_close(dsn: str, broker: str, delay_ms
         asked = await begun(world)
         await world.until(lambda: asked().state == "flat_confirmed", "flat")
         assert await traded(world) == [("buy", 2), ("sell", 2)]
-        assert closes(world) == 1
+        assert len(closes(world)) == 1
         assert world.held("a") == 0
         assert not world.machine.state.book.flattens
 
@@ -65,11 +44,14 @@ async def test_two_flattens_of_one_account_are_one_run(dsn: str, broker: str) ->
         one, two = await begun(world), await begun(world)
         await world.until(lambda: closes(world), "a close on its way")
         # The sentence of the run, not one like it: of two runs the second would only wait for the first one's close.
-        assert two().detail == one().detail == "0 orders to cancel, 1 positions"
+        (close,) = closes(world)
+        working = f"{close.intent.cl_ord_id} works in {world.contract}"
+        expected = f"0 orders to cancel, 1 positions; {working}"
+        await world.until(lambda: two().detail == one().detail == expected, "the run's own words")
         await world.until(lambda: one().state == two().state == "flat_confirmed", "both flat")
         assert two().detail == one().detail, "the two reads that confirmed it"
         assert await traded(world) == [("buy", 2), ("sell", 2)]
-        assert closes(world) == 1
+        assert len(closes(world)) == 1
 
 
 @BOTH
@@ -100,7 +82,7 @@ async def test_a_leaders_exit_on_the_wire_is_waited_for(dsn: str, broker: str) -
         asked = await begun(world)
         await world.until(lambda: asked().state == "flat_confirmed", "flat")
         assert await traded(world) == [("buy", 2), ("sell", 2)]
-        assert closes(world) == 0
+        assert not closes(world)
 
 
 @BOTH
@@ -146,10 +128,10 @@ async def test_a_person_ends_a_flatten_that_failed_by_lifting_its_block(
         assert "a" in machine.comparison.compared_ns
         machine.repair_desk.lift(WORKSPACE, "a", "", "ann")
         assert not machine.state.book.flattens
-        before = closes(world)
+        before = len(closes(world))
         await world.until(lambda: not machine.flattener.is_at_work("a"), "nobody at work")
         await sim.settings(halted_symbols=[])
-        assert closes(world) == before
+        assert len(closes(world)) == before
         (child,) = await world.send(side="buy", quantity=1)
         assert child.reason != "entries_blocked"
 

@@ -1,40 +1,23 @@
 """A flatten that failed leaves nothing behind that closes later, and none is forgotten, on the brokers' real wires."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
-from gateway_container.api.doors import FlattenOrder
 from gateway_container.engine import flatten
 from kopitra.domain.executions import AccountSnapshot
 from kopitra.ports import ReadLane
 from kopitra.store.pool import Database
+from tests.integration.gateway.flattens import EVERYTHING, begun, closes
+from tests.integration.gateway.test_flattens_at_work import BOTH
 from tests.integration.gateway.test_loss_limits import successor
 from tests.integration.gateway.test_restart import SHORT
-from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, engine, house, street
-
-BOTH = pytest.mark.parametrize("broker", [FIRST, SECOND])
-EVERYTHING = FlattenOrder(WORKSPACE, "workspace", WORKSPACE, "test", "ann", False, None)
+from tests.integration.gateway.world import FIRST, WORKSPACE, Follower, World, engine, house, street
 
 
-async def flattened(world: World) -> Callable[[], str]:
-    """Flatten everything; asks for the state of the one account."""
-    control = world.machine.control
-    flatten_id = (await control.flatten(EVERYTHING)).flatten_id
-
-    def now() -> str:
-        view = control.flatten_progress(WORKSPACE, flatten_id)
-        assert view is not None
-        return view.accounts[0].state
-
-    return now
-
-
-def closes(world: World) -> list[str]:
-    """States of the closes that flattens sent."""
-    return [o.state for o in world.machine.state.book.orders.values() if not o.intent.leader]
+def fates(world: World) -> list[str]:
+    return [order.state for order in closes(world)]
 
 
 def unheard(*_: object) -> None:
@@ -71,10 +54,10 @@ async def test_r094_the_last_close_of_a_flatten_that_failed_is_canceled_though_n
         sim = world.sim("a")
         await sim.settings(fill_delay_ms=60_000)
         unreadable(world, monkeypatch, answer_ms)
-        state = await flattened(world)
-        await world.until(lambda: state() == "failed", "a failure")
+        asked = await begun(world)
+        await world.until(lambda: asked().state == "failed", "a failure")
         world.machine.repair_desk.lift(WORKSPACE, "a", "", "ann")
-        await world.until(lambda: closes(world) == ["canceled"], "the end of its close")
+        await world.until(lambda: fates(world) == ["canceled"], "the end of its close")
         await sim.settings(fill_delay_ms=0, ack_delay_ms=0)
         await sim.by_hand("a", world.contract, "sell", 1)
         assert await sim.net("a") == 0
@@ -98,12 +81,12 @@ async def test_r094_a_cancel_that_falls_over_ends_no_flatten(
 
         with monkeypatch.context() as bug:
             bug.setattr(kind, "cancel", broken)
-            state = await flattened(world)
-            await world.until(lambda: state() == "failed", "a failure")
+            asked = await begun(world)
+            await world.until(lambda: asked().state == "failed", "a failure")
             alert = await world.journalled(lambda e: "a bug in an adapter" in str(e), "an alert")
             assert "flatten-failed" in str(alert)
         await world.sim("a").settings(fill_delay_ms=0)
-        await world.until(lambda: state() == "flat_confirmed", "flat")
+        await world.until(lambda: asked().state == "flat_confirmed", "flat")
         assert await world.sim("a").net("a") == 0
 
 
@@ -156,14 +139,14 @@ async def test_r094_a_close_that_outlived_its_lifted_flatten_and_a_crash_is_canc
             await world.sim("a").settings(fill_delay_ms=60_000)
             with monkeypatch.context() as lost:
                 lost.setattr(type(world.machine.sessions.of("a")), "cancel", unheard)
-                state = await flattened(world)
-                await world.until(lambda: state() == "failed", "a failure")
+                asked = await begun(world)
+                await world.until(lambda: asked().state == "failed", "a failure")
                 world.machine.repair_desk.lift(WORKSPACE, "a", "", "ann")
                 await world.journalled(lambda e: "EntriesBlocked" in type(e).__name__, "the lift")
                 await world.crash()
         async with successor(dsn, on) as world:
             assert not world.machine.state.book.flattens
-            await world.until(lambda: closes(world) == ["canceled"], "the end of its close")
+            await world.until(lambda: fates(world) == ["canceled"], "the end of its close")
             assert await world.sim("a").live("a") == []
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from kopitra.domain.executions import AccountSnapshot
 from kopitra.ports import BrokerSession, ReadLane
-from tests.integration.gateway.test_flattens_at_work import BOTH, begun, closes, traded
+from tests.integration.gateway.flattens import begun, closes
+from tests.integration.gateway.test_flattens_at_work import BOTH, traded
 from tests.integration.gateway.world import Follower, house
 
 
@@ -34,9 +35,9 @@ async def test_what_is_held_is_closed_and_the_account_is_not_called_flat(
         await world.until(lambda: "0 orders to cancel, 0 positions" in asked().detail, "closed")
         assert await traded(world) == [("buy", 2), ("sell", 2)]
         await world.working("a", 0)
-        assert closes(world) == 1
+        assert len(closes(world)) == 1
         assert asked().state == "pending"
         assert "cannot be read" in asked().detail
         monkeypatch.undo()
         await world.until(lambda: asked().state == "flat_confirmed", "flat once the list reads")
-        assert closes(world) == 1
+        assert len(closes(world)) == 1

@@ -11,6 +11,7 @@ from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.journal import AlertRaised, EntriesBlocked, FlattenNoted
 from kopitra.domain.orders import ChildOrder
 from kopitra.domain.switches import KillSwitch
+from tests.integration.gateway.test_reversals import STOP, patient, turned
 from tests.integration.gateway.world import (
     FIRST,
     SECOND,
@@ -24,8 +25,7 @@ from tests.integration.gateway.world import (
 
 Stop = Callable[[World], Awaitable[None]]
 SLOW = Follower(FIRST, partial(rule, delay_ms=300))
-PATIENT = Follower(FIRST, partial(rule, max_age_s=Decimal(60)))
-STOP = {"price": "6700"}
+PATIENT = Follower(FIRST, patient)
 
 
 async def blocked(world: World) -> None:
@@ -107,7 +107,7 @@ async def test_r043_a_reversal_s_entry_is_judged_by_what_stopped_since_its_signa
 ) -> None:
     """It is let go by its close, after the stop; its decision is older."""
     async with house(dsn, {"a": PATIENT}) as world:
-        entry = await turning(world)
+        entry = await turned(world, 900)
         await stop(world)
         await world.until(lambda: entry.state not in ("planned", "claimed"), "the entry's end")
         assert (entry.state, entry.reason) == ("skipped", reason)
@@ -117,23 +117,11 @@ async def test_r043_a_reversal_s_entry_is_judged_by_what_stopped_since_its_signa
 async def test_i06_a_reversal_s_entry_does_not_leave_after_a_halt_that_was_lifted_meanwhile(dsn: str) -> None:
     """R-092: its signal is older than the halt, only its close is not."""
     async with house(dsn, {"a": PATIENT}) as world:
-        entry = await turning(world)
+        entry = await turned(world, 900)
         stopped_meanwhile(world)
         assert entry.state == "planned"
         await world.until(lambda: entry.state not in ("planned", "claimed"), "the entry's end")
         assert (entry.state, entry.reason) == ("skipped", "kill_switch")
-
-
-async def turning(world: World) -> ChildOrder:
-    """The leader turns; the entry on the new side waits for the follower's close, which waits for a slow broker."""
-    await world.send(side="buy", quantity=1, stop_loss=STOP)
-    await world.holds(a=1)
-    await world.working("a", 1)
-    await world.sim("a").settings(ack_delay_ms=900, event_delay_ms=900)
-    children = await world.send(action="reverse", side="sell", quantity=1, leader_position=Decimal(-1))
-    entry = next(c for c in children if c.intent.role == "entry")
-    assert entry.state == "planned"
-    return entry
 
 
 # moves -------------------------------------------------------------------------------------------------------

@@ -138,8 +138,12 @@ class World:
         """Wait for a condition on the engine's memory."""
         deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while not condition():
-            assert asyncio.get_running_loop().time() < deadline, f"gave up waiting for {what}"
+            assert asyncio.get_running_loop().time() < deadline, f"gave up on {what}: {self._orders()}"
             await asyncio.sleep(0.005)
+
+    def _orders(self) -> list[tuple[str, str, str]]:
+        """Account, state and reason of what the book has, for the one who reads why a test gave up."""
+        return [(o.intent.account_id, o.state, o.reason) for o in self.machine.state.book.orders.values()]
 
     async def price(self, bid: str, ask: str) -> None:
         await self.street.price(bid, ask)

@@ -229,3 +229,21 @@ def test_a_second_leader_of_an_account_has_ids_of_its_own(doors: Doors) -> None:
     fill = ExecutionReport("boss", "x", "trade", "filled", ESZ6, "buy", NOW, exec_id="x", last_qty=d(1))
     assert {s.leader: s.signal_id for s in taken} == {"A": _id_of(fill), "L": _id_of(fill, "L")}
     assert _id_of(fill) == "sge21617861f639d454704"
+
+
+async def test_a_resting_order_that_cannot_be_told_again_takes_no_other_act_with_it(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3: what waited behind it is taken, and a person is told."""
+
+    def broken(_tracker: LeaderTracker, _signal: Signal) -> Signal | None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(LeaderTracker, "at_rest", broken)
+    doors.shut()
+    doors.rests("r")
+    doors.fills("in", "buy", 1)
+    doors.open()
+    await doors.emptied()
+    assert doors.passed == ["in"]
+    assert doors.alerts == ["leader-signal-lost"]
