@@ -14,7 +14,7 @@ from gateway_container.engine.intake import Intake, Pending
 from gateway_container.engine.machine import Machine
 from kopitra.domain.errors import KopitraError, LeaseLost, QueueFull, Unavailable
 from kopitra.domain.executions import ExecutionReport
-from kopitra.domain.overtaking import is_late, standing_still
+from kopitra.domain.overtaking import is_late
 from kopitra.domain.signals import Signal
 from kopitra.store.drafts import Committed, Duplicate, SignalRef
 from kopitra.store.encoding import Decoder
@@ -124,17 +124,13 @@ class Pump:
         return _Taken(row, recorded.committed, "recorded")
 
     def _accept(self, signal: Signal) -> Pending:
-        """What its leader's newer word has overtaken opens nothing (I-10, R-031): the holder took that word itself
-        while this one waited here.
+        """What its leader's newer word has overtaken means nothing any more (I-10, R-031): the holder took that word
+        itself while this one waited here.
 
         Raises Unavailable while a commit of the same signal is on its way: where the row holds the first answer to
         its call, that commit is refused, and the row is all that is left of the signal."""
-        book = self._state.book
-        late = is_late(signal, book)
         try:
-            return self._intake.accept(
-                standing_still(signal, book) if late else signal, None, exits_only=late
-            )
+            return self._intake.accept(signal, None, superseded=is_late(signal, self._state.book))
         except Duplicate as error:
             if isinstance(error.existing, SignalRef) and not error.existing.seq:
                 raise Unavailable("The same signal is on its way into the journal: look again.") from error

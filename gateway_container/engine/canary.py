@@ -71,8 +71,8 @@ class Canary:
     async def round(self) -> None:
         """Send one, look for it, take it back. Says nothing while a switch stops entries: then none is expected."""
         state = self._machine.state
-        account = state.account(ACCOUNT)
-        if account is None or state.switch(account, LEADER) != "active" or self._machine.fanout.look.draining:
+        account, look = state.account(ACCOUNT), self._machine.fanout.look
+        if account is None or state.switch(account, LEADER) != "active" or look.draining or look.unguarded:
             return
         try:
             await self._left_over()

@@ -23,7 +23,7 @@ from kopitra.domain.errors import QueueFull, SignalRefused, Unavailable
 from kopitra.domain.fanout import FanoutPlan
 from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.overtaking import goes_ahead, is_overtaken
-from kopitra.domain.plan import plan
+from kopitra.domain.plan import no_news, plan
 from kopitra.domain.reducing import OVERTAKEN, reducing
 from kopitra.domain.signals import Signal, check_signal
 from kopitra.store.drafts import Committed, Duplicate, IdempotencyDraft, IdempotencyRecord, SignalRef
@@ -102,12 +102,13 @@ class Intake:
         received_ns: int | None = None,
         *,
         exits_only: bool = False,
+        superseded: bool = False,
     ) -> Pending:
         """Decide and append. Raises SignalRefused (nothing changed), Unavailable, QueueFull or LeaseLost.
 
         `answer` makes the answer of the plan, to be journalled with it; None for signals that nobody waits for.
         `received_ns`: monotonic time at which the bytes were read, for the hop times.
-        `exits_only`: it came too late to open anything.
+        `exits_only`: it came too late to open anything. `superseded`: it came too late to mean anything at all.
         """
         if self.closed:
             raise Unavailable("The gateway is stopping: send the same again, another process takes it.")
@@ -117,7 +118,7 @@ class Intake:
             raise Duplicate("This signal was accepted before.", self._first(name))
         clock = self._state.clock
         started_ns = received_ns if received_ns is not None else clock.monotonic_ns()
-        made = self.plan(signal)
+        made = self.plan(signal, superseded=superseded)
         if exits_only:
             made = reducing(made, self._state.book, OVERTAKEN)
         stamp = Stamp(started_ns, clock.monotonic_ns(), 0)
@@ -139,13 +140,15 @@ class Intake:
                 one.overtaken = one.overtaken or is_overtaken(one.signal, signal, made)
         return Pending(made, future)
 
-    def plan(self, signal: Signal) -> FanoutPlan:
+    def plan(self, signal: Signal, *, superseded: bool = False) -> FanoutPlan:
         """What every follower would do because of it, from the book as it is. Raises SignalRefused."""
         rules = self._rules(signal)
         now = self._state.clock.now()
         if signal.occurred_at > now:
             self._state.senders.from_the_future(signal.leader, signal.occurred_at - now)
         inputs = self._state.plan_inputs(signal.leader, rules, now)
+        if superseded:
+            return no_news(signal, rules, inputs, "superseded")
         return plan(signal, self._state.book, rules, inputs)
 
     def unclear(self, signal: Signal) -> FanoutPlan | None:

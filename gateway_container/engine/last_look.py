@@ -47,6 +47,8 @@ class LastLook:
         self.breakers = Breakers(state.clock)
         self.markets = Markets()
         self.draining = False
+        #: what guards entries here is gone: they, and their moves, have stopped for the life of this process
+        self.unguarded = False
         #: monotonic; entries before it wait out a predecessor that may still be alive (R-085)
         self.entries_from_ns = 0
         #: monotonic; the event loop stands still when the watchdog has not looked until then
@@ -158,6 +160,8 @@ class LastLook:
 
     def _not_yet(self, now_ns: int) -> str | None:
         """Not now, as this process stands."""
+        if self.unguarded:
+            return "unguarded"
         if self.draining:
             return "draining"
         if now_ns < self.entries_from_ns:

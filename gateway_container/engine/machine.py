@@ -325,6 +325,7 @@ class Machine:
         self.quotes.configure()
         self.reports.go_on()
         catch_up(self.state, self.log, self.reports.react_to)
+        self.state.configured_ns = self.state.clock.monotonic_ns()
         self.flattener.resume()
         self.lookup.ask_all()
         self.streams.take_up()

@@ -77,7 +77,7 @@ class Safety:
 
     def _stop_entries(self) -> None:
         """For good, in this process; exits go on."""
-        self._look.draining = True
+        self._look.unguarded = True
 
     def _contain(self, machine: "Machine") -> None:
         """Loops over accounts, each of which may fail by itself."""

@@ -75,7 +75,8 @@ class State:
         self.clock = clock
         self.book = Book()
         self.config: GatewayConfig = EMPTY
-        #: monotonic; when the configuration was last replaced while orders were on their way
+        #: monotonic; when the configuration was last taken: what was decided before, also by a predecessor, is judged
+        #: by it once more before it leaves
         self.configured_ns = -1
         self.facts: dict[str, AccountFacts] = {}
         #: last known price by product

@@ -38,8 +38,7 @@ def plan(signal: Signal, book: Book, rules: Sequence[CopyRule], inputs: PlanInpu
         stream = book.streams.get(signal.leader)
         verdict = judge(signal, stream, lambda order: book.knows_order(signal.leader, signal.symbol, order))
         if verdict in REPEATS:
-            legs = tuple(_untouched(rule, signal.symbol, verdict) for rule in rules)
-            return FanoutPlan(ties, signal.signal_id, inputs.now, inputs.config_version, (), legs, verdict)
+            return no_news(signal, rules, inputs, verdict)
         signal = merged(signal, stream)
     acts = leader_acts(signal, book)
     followed: list[FollowerLeg] = []
@@ -51,9 +50,12 @@ def plan(signal: Signal, book: Book, rules: Sequence[CopyRule], inputs: PlanInpu
     )
 
 
-def _untouched(rule: CopyRule, root: str, verdict: Verdict) -> FollowerLeg:
-    """Nothing new happened at the leader: no follower does anything."""
-    return declined(rule, root, Skipped(verdict, SENTENCES[verdict]))
+def no_news(signal: Signal, rules: Sequence[CopyRule], inputs: PlanInputs, verdict: Verdict) -> FanoutPlan:
+    """Nothing new happened at the leader: it stays where it is, and no follower does anything."""
+    why = Skipped(verdict, SENTENCES[verdict])
+    legs = tuple(declined(rule, signal.symbol, why) for rule in rules)
+    ties = list_id(signal.workspace, signal.signal_id)
+    return FanoutPlan(ties, signal.signal_id, inputs.now, inputs.config_version, (), legs, verdict)
 
 
 def _follow(scene: Scene, rule: CopyRule) -> FollowerLeg:

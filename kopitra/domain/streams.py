@@ -33,7 +33,7 @@ Verdict = Literal[
 #: what a verdict means for the follower, in words
 SENTENCES: Final[dict[Verdict, str]] = {
     "semantic_duplicate": "the leader's order was told before, under another key: is a second copy of the EA running?",
-    "superseded": "the leader's order was closed or canceled before this came",
+    "superseded": "the leader had closed, canceled or turned when this came",
     "old_sequence": "the sender told a later act before, or this one under another key",
     "sequence_gap": "signals of the leader are missing: send a snapshot, or leaderPosition with each signal",
     "stream_stale": "the leader's EA was not heard for 15 s: it must send a snapshot first",

@@ -135,7 +135,7 @@ async def test_i11_a_write_after_the_right_to_write_is_told_and_ends_the_entries
         await world.alert("invariant-i-11", "a")
         monkeypatch.setattr(session, "submit", submit, raising=False)
         (child,) = await world.send(side="buy", quantity=1)
-        assert (child.state, child.reason) == ("skipped", "draining")
+        assert (child.state, child.reason) == ("skipped", "unguarded")
         assert len(await world.sim("a").placements("a")) == 1
 
 

@@ -18,8 +18,10 @@ from tests.integration.gateway.world import (
     WORKSPACE,
     Follower,
     World,
+    engine,
     house,
     rule,
+    street,
     with_rules,
 )
 
@@ -159,9 +161,18 @@ async def unread(world: World) -> None:
     world.machine.state.switches_until_ns = 0
 
 
+async def unguarded(world: World) -> None:
+    world.machine.fanout.look.unguarded = True
+
+
 @pytest.mark.parametrize(
     "stop, reason",
-    [(blocked, "entries_blocked"), (flatten_failed, "entries_blocked"), (unread, "switches_unread")],
+    [
+        (blocked, "entries_blocked"),
+        (flatten_failed, "entries_blocked"),
+        (unread, "switches_unread"),
+        (unguarded, "unguarded"),
+    ],
 )
 async def test_i06_whatever_stops_entries_stops_their_moves(dsn: str, stop: Stop, reason: str) -> None:
     async with house(dsn, {"a": Follower(FIRST)}) as world:
@@ -169,6 +180,20 @@ async def test_i06_whatever_stops_entries_stops_their_moves(dsn: str, stop: Stop
         await stop(world)
         await world.send(action="replace", leader_order_id="L1", price=Decimal(6810))
         await ends_unmoved(world, child, reason)
+
+
+async def test_i06_a_move_that_a_predecessor_left_is_judged_by_the_rules_of_now(dsn: str) -> None:
+    """R-087: its successor would send it; meanwhile a person has paused the follower."""
+    async with street({"a": Follower(FIRST)}) as on:
+        async with engine(dsn, on) as world:
+            child = await resting(world)
+            world.machine.fanout.look.draining = True
+            await world.send(action="replace", leader_order_id="L1", price=Decimal(6810))
+            assert child.replace is not None
+            assert not child.replace_sent
+        on.config = with_rules(on.config, rule("a", pace="paused"))
+        async with engine(dsn, on) as world:
+            await ends_unmoved(world, world.machine.state.book.orders[child.intent.cl_ord_id], "paused")
 
 
 async def test_i06_an_entry_does_not_grow_after_a_halt_though_its_move_was_decided_before(dsn: str) -> None:

@@ -249,7 +249,7 @@ async def test_a_task_beside_the_signals_that_falls_over_is_told_and_stops_entri
         assert "'equity'" in alert.text
         (entry,) = await world.send(side="buy", quantity=1)
         await world.until(lambda: entry.state == "skipped", "the last look")
-        assert entry.reason == "draining"
+        assert entry.reason == "unguarded"
         await world.send(action="exit")
         await world.holds(a=0)
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from kopitra.domain.fanout import FanoutPlan
+from kopitra.domain.journal import SignalPlanned
 from kopitra.domain.overtaking import goes_ahead, is_late, is_overtaken, standing_still
-from kopitra.domain.plan import plan
+from kopitra.domain.plan import no_news, plan
 from kopitra.domain.signals import Signal
 from tests.unit.domain.copy_world import NOW, World, d, rule, signal
 
@@ -125,3 +126,28 @@ def test_i10_a_late_act_leaves_its_leader_where_it_is() -> None:
     world.say("exit")
     (act,) = planned(world, standing_still(entry(), world.book)).acts
     assert (act.position_after, act.exposure_after) == (0, 0)
+
+
+@pytest.mark.parametrize("ord_type", ["limit", "market"])
+def test_i10_what_means_nothing_any_more_moves_neither_the_leader_nor_its_resting_orders(
+    ord_type: str,
+) -> None:
+    """A late limit entry counted as exposure for ever: a later reduction then left the follower with too much."""
+    world = long_leader()
+    world.say("flatten")
+    world.settle()
+    world.say("enter", side="sell", quantity=d(1), ord_type="limit", price=d(5010), leader_order_id="S")
+
+    def picture() -> object:
+        leader = world.book.leader("L", "ES")
+        mine = [(child.intent.side, child.state) for child in world.book.open_children("a1", "L")]
+        return leader.qty, leader.exposure, list(leader.working), mine
+
+    before = picture()
+    late = entry(ord_type=ord_type, price=d(4990), leader_order_id="B")
+    made = no_news(late, world.rules, world.inputs(), "superseded")
+    assert [(leg.outcome, leg.reason, leg.orders, leg.cancels) for leg in made.legs] == [
+        ("skipped", "superseded", (), ())
+    ]
+    world.note(SignalPlanned(late, made))
+    assert picture() == before == (0, -1, ["S"], [("sell", "claimed")])
