@@ -86,8 +86,10 @@ class MarketHub:
             while not end.done():
                 await self._subscribe(link)
                 changed = asyncio.ensure_future(self._until_wanted(len(self._subscribed)))
-                await asyncio.wait({end, changed}, return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+                try:
+                    await asyncio.wait({end, changed}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
         finally:
             end.cancel()
             await link.close()

@@ -4,13 +4,14 @@ import asyncio
 import logging
 from dataclasses import replace
 from decimal import Decimal
+from types import CoroutineType
 from typing import cast
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from kopitra.domain.errors import LoginRefused
-from kopitra.domain.executions import AccountSnapshot, BalanceReport, ExecutionReport
+from kopitra.domain.executions import AccountSnapshot, BalanceReport, ExecutionReport, Quote
 from kopitra.ports import BrokerAdapter, NotSent, SessionChanged
 from tests.contract.card import card
 from tests.contract.desk import Desk
@@ -228,7 +229,14 @@ async def test_closing_drains_cancels_pass_and_placements_do_not(broker: SimBrok
 
 @card("KC-085")
 async def test_closing_ends_the_session_for_good(broker: SimBroker, desk: Desk) -> None:
+    if broker.adapter.capabilities.quotes:
+        desk.session.watch([broker.symbol])
+        await desk.ear.until(lambda: desk.ear.of(Quote), "a quote: its stream has a life of its own")
+    assert tasks_of(broker)
     await desk.close()
+    async with asyncio.timeout(PATIENCE_S):
+        while tasks_of(broker):
+            await asyncio.sleep(0)
 
     assert desk.session.state == "closed"
     assert desk.states()[-1] == "closed"
@@ -237,3 +245,15 @@ async def test_closing_ends_the_session_for_good(broker: SimBroker, desk: Desk) 
         refused = desk.session.submit(refused, lane_exit=True)
     assert isinstance(refused, NotSent)
     assert await broker.placements() == []
+
+
+def tasks_of(broker: SimBroker) -> list[str]:
+    """What the broker's folder runs, its simulator apart."""
+    folder = f"/brokers/{broker.adapter.code}/"
+    found = [task.get_coro() for task in asyncio.all_tasks()]
+    running = [one for one in found if isinstance(one, CoroutineType)]
+    return [
+        one.__qualname__
+        for one in running
+        if folder in one.cr_code.co_filename and "simulator" not in one.cr_code.co_filename
+    ]
