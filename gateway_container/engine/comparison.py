@@ -51,6 +51,8 @@ class Pace(NamedTuple):
     quiet_s: float = 5.0
     #: an execution that the stream has not told after so long is lost there
     lost_s: float = 10.0
+    #: between two tries of the day's long read, which may fail where a short one succeeds
+    day_again_s: float = 600.0
 
     @property
     def quiet_ns(self) -> int:
@@ -88,6 +90,8 @@ class Comparison:
         self._began_ns: dict[str, int] = {}
         #: the trade date for which the whole day was read: what the session's end left untold
         self._day: dict[str, date] = {}
+        #: loop time at which the day's long read was tried last
+        self._day_tried_s: dict[str, float] = {}  # bounded: accounts
         self._seen: dict[str, dict[tuple[str, str, str], _Seen]] = {}
         #: account -> contract -> when the first read began that showed foreign orders there (monotonic)
         self._foreign_ns: dict[str, Mapping[str, int]] = {}  # bounded: accounts, contracts of foreign orders
@@ -154,7 +158,7 @@ class Comparison:
         self._began_ns[account_id] = self._state.clock.monotonic_ns()
         now = self._state.clock.now()
         today = self._state.trade_date(now)
-        whole = self._day.get(account_id) != today
+        whole = self._day.get(account_id) != today and self._may_read_day(account_id, loop.time())
         try:
             since = now - (LOOK_BACK_DAY if whole else LOOK_BACK)
             snapshot = await session.snapshot(account_id, since, lane="status")
@@ -163,9 +167,17 @@ class Comparison:
         except (KopitraError, OSError, TimeoutError, KeyError):
             pass  # a failed read changes nothing (R-044)
         else:
-            if snapshot.executions is not None:
+            if whole and snapshot.executions is not None:
                 self._day[account_id] = today
             self._compare(snapshot)
+
+    def _may_read_day(self, account_id: str, now_s: float) -> bool:
+        """Now, or again: one long read that never succeeds must not take the place of the short ones."""
+        tried_s = self._day_tried_s.get(account_id)
+        if tried_s is not None and now_s - tried_s < self.pace.day_again_s:
+            return False
+        self._day_tried_s[account_id] = now_s
+        return True
 
     def _compare(self, snapshot: AccountSnapshot) -> None:
         try:

@@ -21,7 +21,7 @@ from kopitra.domain.attribution import there
 from kopitra.domain.book import ChildOrder
 from kopitra.domain.errors import KopitraError, QueueFull, StoreError, Throttled
 from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
-from kopitra.domain.flattening import PATIENCE_S, Ours, Pace, Shown, Step, judge
+from kopitra.domain.flattening import PATIENCE_S, UNTIL_KNOWN_NS, Ours, Pace, Shown, Step, judge
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import TERMINAL, OrderIntent
@@ -135,8 +135,9 @@ class Closing:
         lag_ns = adapter.capabilities.lists_lag_ms_max * _NS_PER_MS if adapter is not None else 0
         filled_ns = max(self._state.facts_of(self._account).filled_ns, self._parts.born_ns)
         settled = found.started_ns - filled_ns >= lag_ns
-        step = judge(Shown(held, working, settled), self._ours(now_ns), counted, now_ns)
-        return step if found.orders is not None else step._replace(is_flat=False, unread=True)
+        unread = found.orders is None
+        step = judge(Shown(held, working, settled), self._ours(now_ns, unread=unread), counted, now_ns)
+        return step._replace(is_flat=False, unread=True) if unread else step
 
     def _booked(self) -> Sequence[ExecutionReport]:
         """Our open orders that the broker has, as a list would tell them."""
@@ -174,14 +175,14 @@ class Closing:
     def _mine(self) -> list[ChildOrder]:
         return [c for c in self._children() if not c.intent.leader]
 
-    def _ours(self, now_ns: int) -> list[Ours]:
+    def _ours(self, now_ns: int, *, unread: bool) -> list[Ours]:
         children = self._children()
         names = {c.intent.cl_ord_id for c in children}
         self._since_ns = {n: at for n, at in self._since_ns.items() if n in names}
         self._patience_ns = {n: at for n, at in self._patience_ns.items() if n in names}
-        return [self._one(child, now_ns) for child in children]
+        return [self._one(child, now_ns, unread=unread) for child in children]
 
-    def _one(self, child: ChildOrder, now_ns: int) -> Ours:
+    def _one(self, child: ChildOrder, now_ns: int, *, unread: bool) -> Ours:
         intent = child.intent
         name, contract = intent.cl_ord_id, intent.symbol
         unsent = child.state == "claimed" and not child.hops
@@ -191,7 +192,21 @@ class Closing:
         slow = 0 if intent.leader else min(self._slow.get(contract, 0), len(PATIENCE_S) - 1)
         patience_ns = self._patience_ns.setdefault(name, int(PATIENCE_S[slow] * _NS_PER_S))
         closes = intent.role == "exit"
+        if closes and unread and self._may_come_late(child):
+            patience_ns = UNTIL_KNOWN_NS
         return Ours(name, contract, child.order_id, closes, unsent, since_ns, patience_ns)
+
+    def _may_come_late(self, child: ChildOrder) -> bool:
+        """A close that no answer has named may live at the broker, and one beside it would turn the position: where no
+        list reads, nothing speaks against it. Not where the broker itself cuts or closes natively, as a flatten does;
+        nor when two reads were without it before, or a person has parked it."""
+        if child.order_id is not None or child.superseded or child.state == "parked":
+            return False
+        adapter = self._parts.sessions.adapter_of(self._account)
+        if adapter is None:
+            return True
+        offers = adapter.capabilities
+        return not (offers.reduce_only or (offers.closes_position and not child.intent.leader))
 
     # acting ------------------------------------------------------------------------------------------------
 

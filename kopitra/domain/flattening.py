@@ -19,6 +19,8 @@ READ_PAUSES_S: Final = (0.25, 0.5, 1.0, 2.0)
 #: seconds that an order of ours may take before it is canceled; a flatten's own close that follows one that was too
 #: slow gets the next number, so that no broker is too slow for ever
 PATIENCE_S: Final = (5.0, 10.0, 20.0)
+#: nanoseconds, more than a century: the patience with a close of which no list can tell that it is not there
+UNTIL_KNOWN_NS: Final = 1 << 62
 #: seconds between two slow tries of a flatten that failed, by how many were made; the last one repeats
 AGAIN_PAUSES_S: Final = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 #: slow tries of one flatten: more than three days, which is longer than markets stay closed

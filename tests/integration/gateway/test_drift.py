@@ -1,15 +1,14 @@
 """Accounts are compared with their brokers, and what two reads confirm is repaired by ordinary orders."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from gateway_container.api.doors import FlattenOrder
-from gateway_container.engine.comparison import LOOK_BACK_DAY, Pace
+from gateway_container.engine.comparison import Pace
 from gateway_container.engine.repairs import Asked, NoSuchRepair, RepairChanged
-from kopitra.domain.executions import AccountSnapshot, ExecutionReport
+from kopitra.domain.executions import ExecutionReport
 from kopitra.domain.journal import (
     AlertRaised,
     DriftNoted,
@@ -21,7 +20,6 @@ from kopitra.domain.journal import (
 )
 from kopitra.domain.repair import RepairPlan
 from kopitra.domain.repairing import Wish
-from kopitra.ports import BrokerSession, ReadLane
 from kopitra.store.drafts import IdempotencyDraft
 from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, house, rule
 
@@ -272,27 +270,3 @@ async def test_r041_accounts_that_cannot_be_compared_are_told_of_and_others_are_
         await world.until(
             lambda: comparison.compared_ns["a"] > before_ns, "its comparison once there is room"
         )
-
-
-async def test_r042_the_days_long_read_is_made_again_until_one_succeeds(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with house(dsn, {"a": Follower(FIRST)}) as world:
-        session, clock = world.machine.sessions.of("a"), world.machine.state.clock
-        assert session is not None
-        asked: list[timedelta] = []
-        real = type(session).snapshot
-
-        async def snapshot(
-            self: BrokerSession, account_id: str, since: datetime, *, lane: ReadLane = "exit"
-        ) -> AccountSnapshot:
-            asked.append(clock.now() - since)
-            if len(asked) == 1:
-                raise OSError("the first read fails")
-            return await real(self, account_id, since, lane=lane)
-
-        monkeypatch.setattr(type(session), "snapshot", snapshot)
-        quick(world)
-        world.machine.comparison.soon("a")
-        await world.until(lambda: len(asked) > 2, "three reads")
-        assert [since > LOOK_BACK_DAY / 2 for since in asked[:3]] == [True, True, False]
