@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Final, Literal
 
 Jitter = Literal["full", "equal"]
+
+_UNTOLD_S: Final = 60.0  #: when a 429 names no time of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +40,8 @@ def _jittered(step_s: float, jitter: Jitter, rng: Random) -> float:
     # 1 - random() is in (0, 1]: a wait of exactly zero would be a busy loop.
     share = 1.0 - rng.random()
     return step_s * share if jitter == "full" else step_s / 2 + step_s / 2 * share
+
+
+def told_s(retry_after: str, most_s: float) -> float:
+    """Seconds of silence that a 429 asks for by this Retry-After header, `most_s` at most."""
+    return min(float(retry_after) if retry_after.isdecimal() else _UNTOLD_S, most_s)

@@ -16,6 +16,8 @@ from typing import Final, Self, TypeVar
 import httpx2
 import msgspec
 
+from brokers._kit.backoff import told_s
+from brokers._kit.budget import SILENCE_MAX_S, TRY_AGAIN_S
 from brokers._kit.tls import tls_for
 from kopitra.domain.errors import Disconnected, ProtocolViolation, SessionError, Throttled
 
@@ -24,8 +26,6 @@ T = TypeVar("T")
 _CLOSE_WAIT_S: Final = 1.0  #: how long exchanges that nobody waits for any more may take to notice the end
 #: how coarse the time of an HTTP Date header is
 DATE_RESOLUTION_MS: Final = 1_000
-_THROTTLED_S: Final = 60.0  #: when a 429 names no time of its own
-_RETRY_AFTER_MAX_S: Final = 86_400.0  #: of what a 429 names
 
 
 class TokenRefused(Disconnected):
@@ -50,21 +50,22 @@ class RestReply:
     retry_after: str = ""
 
     def ok(self) -> bytes:
-        """The body of a 2xx; else raises `as_error()`."""
+        """The body of a 2xx; else raises `as_error`, whose silence lasts `TRY_AGAIN_S` at most.
+
+        For the steps of a session's life, without which no exit can leave: no Retry-After shuts them for a day.
+        """
         if 200 <= self.status < 300:
             return self.body
-        raise self.as_error()
+        raise self.as_error(TRY_AGAIN_S)
 
-    def as_error(self) -> SessionError:
+    def as_error(self, silence_max_s: float = SILENCE_MAX_S) -> SessionError:
         """TokenRefused for 401, Throttled for 429, Disconnected for 5xx, else ProtocolViolation."""
         if self.status == 401:
             return TokenRefused("the broker refused the token (HTTP 401): log in again")
         if self.status == 429:
-            told_s = float(self.retry_after) if self.retry_after.isdecimal() else _THROTTLED_S
-            wait_s = min(told_s, _RETRY_AFTER_MAX_S)
-            return Throttled(
-                f"the broker asks for {wait_s:.0f} s of silence (HTTP 429)", retry_after_s=wait_s
-            )
+            wait_s = told_s(self.retry_after, silence_max_s)
+            text = f"the broker asks for silence (HTTP 429): the next try is in {wait_s:.0f} s"
+            return Throttled(text, retry_after_s=wait_s)
         if self.status >= 500:
             return Disconnected(f"the broker has a fault of its own (HTTP {self.status}): ask again later")
         return ProtocolViolation(f"unexpected HTTP {self.status}: check the address and the account's rights")

@@ -25,14 +25,14 @@ from picows import (
 )
 from picows.picows import WSCloseHandshake
 
-from brokers._kit.backoff import BackoffPolicy, backoff
+from brokers._kit.backoff import BackoffPolicy, backoff, told_s
+from brokers._kit.budget import TRY_AGAIN_S
 from kopitra.domain.errors import Disconnected, ProtocolViolation, Throttled
 
 EndReason = Literal["peer-closed", "peer-dropped", "silent", "closed-here", "protocol", "handler-failed"]
 
 _CLOSE_WAIT_S: Final = 1.0  #: how long a peer may take to answer our close
 _WATCH_TICKS: Final = 8  #: looks at the silence per `silence_max_s`, so it is noticed at most 1/8 late
-_THROTTLED_S: Final = 60.0  #: when a 429 names no time of its own
 
 # picows writes every connect and hang-up at INFO, and at its finest level the URL with its token.
 _LOG: Final = logging.getLogger("kopitra.stream")
@@ -305,9 +305,9 @@ def _refused(error: WSHandshakeError) -> Disconnected | Throttled:
     status = int(error.response.status)
     if status != 429:
         return UpgradeRefused(status)
-    after = error.response.headers.get("Retry-After", "")
-    wait_s = float(after) if after.isdecimal() else _THROTTLED_S
-    return Throttled(f"the server asks for {wait_s:.0f} s of silence", retry_after_s=wait_s)
+    wait_s = told_s(error.response.headers.get("Retry-After", ""), TRY_AGAIN_S)  # exits may leave by it
+    text = f"the server asks for silence (HTTP 429): the next try is in {wait_s:.0f} s"
+    return Throttled(text, retry_after_s=wait_s)
 
 
 async def reconnecting(

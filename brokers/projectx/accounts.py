@@ -17,7 +17,6 @@ class Account:
     account_id: str
     number: int
     name: str
-    can_trade: bool
 
 
 class AccountDirectory:
@@ -43,7 +42,7 @@ class AccountDirectory:
             if row is None:
                 missing.append(link)
                 continue
-            found = Account(link.account_id, number(row.id), row.name, row.can_trade)
+            found = Account(link.account_id, number(row.id), row.name)
             self._by_id[link.account_id] = self._by_number[found.number] = found
         return tuple(missing)
 

@@ -98,7 +98,8 @@ class ProjectX:
         if rows is None:
             raise Disconnected("the account list is missing from the answer; ask again")
         return tuple(
-            BrokerAccount(row.name or str(row.id), row.name, row.balance, row.can_trade) for row in rows
+            BrokerAccount(row.name or str(row.id), row.name, row.balance, row.can_trade is not False)
+            for row in rows
         )
 
     async def start_simulator(

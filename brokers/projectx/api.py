@@ -34,7 +34,7 @@ from brokers.projectx.wire import (
     WireOrder,
     WirePosition,
     WireTrade,
-    check_account,
+    accounts_of,
     check_order,
     check_position,
     check_trade,
@@ -83,7 +83,7 @@ class Api:
     async def accounts(self, lane: Lane = Lane.STATUS) -> Rows[WireAccount] | None:
         """`Account/search`."""
         reply = await self._ask(AccountsReply, "/api/Account/search", {"onlyActiveAccounts": True}, lane)
-        return listed(reply.accounts, WireAccount, check_account)
+        return accounts_of(reply.accounts)
 
     async def contracts(self, lane: Lane = Lane.STATUS) -> list[Listing]:
         """`Contract/available`; an empty list is no contract list: raises."""

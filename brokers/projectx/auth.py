@@ -53,9 +53,7 @@ class Authenticator:
     async def _log_in(self) -> str:
         body = orjson.dumps({"userName": self._user, "apiKey": self._api_key})
         reply = await self._rest.post("/api/Auth/loginKey", body)
-        if reply.status != HTTP_OK:
-            raise reply.as_error()
-        answer = read_reply(LoginReply, reply.body)
+        answer = read_reply(LoginReply, reply.ok())
         if answer.success is True and answer.token:
             return answer.token
         reason = LOGIN_REFUSED.get(answer.error_code or 0)

@@ -182,12 +182,13 @@ class AccountReader:
                 found[order_id] = row
         return tuple(self._tracker.describe(row, account_id, now) for row in found.values())
 
-    def odd(self, account_id: str, rows: Rows[T] | None) -> None:
+    def odd(self, account_id: str | None, rows: Rows[T] | None) -> None:
         """Tell, once each, of rows that do not read: what the account's orders do next is anybody's guess, so its
-        entries stop (R-001)."""
+        entries stop (R-001). None: rows of the login, which say nothing of orders."""
         for text in rows.unread if rows is not None else ():
             if self._told.first_time((account_id, text)):
-                self._sink(ProtocolAlert(self._login_id, account_id, text, unmodelled=True))
+                blocks = account_id is not None
+                self._sink(ProtocolAlert(self._login_id, account_id, text, unmodelled=blocks))
 
     def position(self, row: WirePosition, account_id: str) -> PositionReport:
         """A position of the list or of the hub."""

@@ -76,7 +76,7 @@ class ProjectXSession:
         self._contracts = ContractBook()
         self._quotes = QuoteBook()
         self._heads: dict[tuple[str, str], bytes] = {}
-        self._missing: set[str] = set()
+        self._missing: dict[str, str] = {}  # why, by our id: bounded by the login's accounts
         self._first_life = True
         self._lookups: set[asyncio.Task[None]] = set()
         window = Window(settings.budget_per_window, settings.budget_window_s)
@@ -237,11 +237,8 @@ class ProjectXSession:
     def _new_head(self, intent: OrderIntent) -> bytes | NotSent:
         account = self._accounts.ours(intent.account_id)
         if account is None:
-            if intent.account_id in self._missing:
-                return NotSent(
-                    "session_down", "this login does not see the account: check its name or number"
-                )
-            return _CLOSED
+            why = self._missing.get(intent.account_id)
+            return _CLOSED if why is None else NotSent("session_down", why)
         contract_id = self._contracts.id_of(intent.symbol, self._clock.now().date())
         if contract_id is None:
             text = f"{intent.symbol} is not in the broker's contract list: map it to a contract that is"
@@ -271,11 +268,16 @@ class ProjectXSession:
         rows = await self._api.accounts(Lane.RECOVER)
         if rows is None:
             raise Disconnected("the account list is missing from the answer; it is asked again")
-        missing = self._accounts.resolve(rows)
-        self._missing = {link.account_id for link in missing}
-        for link in missing:
-            text = f"the login sees no account {link.broker_account!r}: check its name or number"
-            self._sink(ProtocolAlert(self._login_id, link.account_id, text))
+        self._reader.odd(None, rows)
+        remedy = (
+            "a row of its list is unreadable, see its alert" if rows.unread else "check its name or number"
+        )
+        self._missing = {
+            link.account_id: f"the login sees no account {link.broker_account!r}: {remedy}"
+            for link in self._accounts.resolve(rows)
+        }
+        for account_id, text in self._missing.items():
+            self._sink(ProtocolAlert(self._login_id, account_id, text))
 
     async def _reconcile(self) -> None:
         for account in self._accounts.all():

@@ -99,13 +99,19 @@ class WirePosition(msgspec.Struct, rename="camel", gc=False):
 
 
 class WireAccount(msgspec.Struct, rename="camel", gc=False):
-    """An account; `balance` is the only money figure of the API."""
+    """An account; `balance` is the only money figure of the API. What is not told to be closed can trade."""
 
     id: Ident
     name: str = ""
     balance: Decimal | None = None
-    can_trade: bool = True
-    is_visible: bool = True
+    can_trade: bool | None = True
+
+
+class _NamedAccount(msgspec.Struct, gc=False):
+    """What a session needs to know of an account."""
+
+    id: Ident
+    name: str | None = None
 
 
 class WireContract(msgspec.Struct, rename="camel", gc=False):
@@ -265,6 +271,20 @@ def rows_of(raws: list[msgspec.Raw], shape: type[T], check: Callable[[T], object
     return found
 
 
+def accounts_of(raws: list[msgspec.Raw] | None) -> Rows[WireAccount] | None:
+    """`listed` accounts. A row that does not read as a whole stands for its account as far as number and name go, and
+    among `unread` too: a word about an account must not cost it its session."""
+    if raws is None:
+        return None
+    found = Rows[WireAccount]()
+    for raw in raws:
+        whole = rows_of([raw], WireAccount, check_account)
+        found.unread += whole.unread
+        named = rows_of([raw], _NamedAccount, check_account) if not whole else ()
+        found += [*whole, *(WireAccount(row.id, row.name or "") for row in named)]
+    return found
+
+
 def check_order(row: WireOrder) -> None:
     """Raises ProtocolViolation for an order whose number or words nobody knows."""
     order_number(row)
@@ -280,7 +300,7 @@ def check_trade(row: WireTrade) -> None:
     word(SIDES, row.side, "trade side")
 
 
-def check_account(row: WireAccount) -> None:
+def check_account(row: WireAccount | _NamedAccount) -> None:
     """Likewise for an account."""
     number(row.id)
 

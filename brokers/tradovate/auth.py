@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from brokers._kit.budget import TRY_AGAIN_S
 from brokers._kit.rest import RestClient, RestReply, decoded
 from brokers._kit.tokens import Issued
 from brokers.tradovate.settings import TradovateSettings
@@ -58,7 +59,6 @@ class Login:
         self._rest = rest
         self._clock = clock
         self._alert = alert
-        self._throttle_s = settings.throttle_wait_s
         self._body = _login_body(plan, settings)
 
     async def fetch(self, previous: Token | None) -> Issued[Token]:
@@ -92,10 +92,7 @@ class Login:
 
     def _read(self, reply: RestReply) -> _Answer:
         if reply.status in (423, 429):
-            wait_s, self._throttle_s = (
-                self._throttle_s,
-                min(self._throttle_s * 2, self._settings.throttle_wait_max_s),
-            )
+            wait_s = min(self._settings.throttle_wait_s, TRY_AGAIN_S)  # no exit leaves without a token
             raise Throttled(f"the vendor asks for silence (HTTP {reply.status})", retry_after_s=wait_s)
         return decoded(reply.ok(), _Answer)
 
@@ -113,7 +110,6 @@ class Login:
         if answer.error_text or not answer.access_token or answer.expiration_time is None:
             said = answer.error_text or f"no token, user status {answer.user_status or 'unknown'}"
             raise LoginRefused(f"The vendor refused the login: {said}. Check name, password and API key.")
-        self._throttle_s = self._settings.throttle_wait_s
         lifetime_s = (answer.expiration_time - self._clock.now()).total_seconds()
         market_data = answer.md_access_token or answer.access_token
         return Issued(Token(answer.access_token, market_data, answer.user_id), lifetime_s)

@@ -76,8 +76,13 @@ class Seen(msgspec.Struct, frozen=True):
 
     def spoiled(self, broker_id: int) -> frozenset[Kind]:
         """Kinds of which a row of this account, or of nobody knows whom, does not read."""
-        mine = [row for row in self.unread if self.owner(row) == broker_id or row[1:3] == (None, None)]
-        return frozenset(row.kind for row in mine)
+        return frozenset(row.kind for row in self.unread if self._concerns(row, broker_id))
+
+    def _concerns(self, row: Unread, broker_id: int) -> bool:
+        owner = self.owner(row)
+        # What belongs to an order that nobody lists concerns nobody; the order itself may be anybody's.
+        nobodys = row.kind != "order" and row.order_id is not None
+        return owner == broker_id or (owner is None and not nobodys)
 
 
 def read_rows(body: bytes | msgspec.Raw, shape: type[T], kind: Kind, unread: list[Unread]) -> list[T]:
@@ -126,11 +131,16 @@ class Told:
     def look(self, seen: Seen) -> None:
         """Tell what is new; rows of accounts that are not ours are nobody's business."""
         for row in seen.unread:
-            owner = seen.owner(row)
-            account_id = self._ours.get(owner) if owner is not None else None
-            stranger = owner is not None and account_id is None
-            if stranger or not self._told.first_time(row.payload):
+            concerned = self._concerned(row.kind, seen.owner(row))
+            if not concerned or not self._told.first_time(row.payload):
                 continue
-            blocks = account_id is not None and row.kind in TRADED
             text = f"a row of the {row.kind} list does not read: {row.why}"
-            self._sink(ProtocolAlert(self._login_id, account_id, text, row.payload, unmodelled=blocks))
+            for account_id in concerned:
+                blocks = account_id is not None and row.kind in TRADED
+                self._sink(ProtocolAlert(self._login_id, account_id, text, row.payload, unmodelled=blocks))
+
+    def _concerned(self, kind: Kind, owner: int | None) -> tuple[str | None, ...]:
+        """Our accounts to tell; None: the login as a whole. An order of nobody knows whom may be of each of ours."""
+        if owner is not None:
+            return (self._ours[owner],) if owner in self._ours else ()
+        return (tuple(self._ours.values()) if kind == "order" else ()) or (None,)

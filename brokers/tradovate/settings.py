@@ -53,7 +53,7 @@ class TradovateSettings:
     exit_reserve: float = 0.25
     #: an order answered 401 brings a new token and a new socket, at most this often
     denied_again_s: float = 300.0
-    #: silence after an answer 429 or 423, doubling to throttle_wait_max_s
+    #: silence after an answer 429 or 423, doubling to throttle_wait_max_s; of a login a minute at most
     throttle_wait_s: float = 60.0
     throttle_wait_max_s: float = 3600.0
     #: exits, cancels and flattens try again so long after one of them was answered 429 or 423

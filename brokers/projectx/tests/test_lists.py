@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from brokers._kit.matching import AccountState
 from brokers.projectx.simulator import queries
 from brokers.projectx.simulator.render import Json
 from brokers.projectx.tests.conftest import Quick
 from kopitra.domain.executions import AccountSnapshot
-from kopitra.ports import ProtocolAlert, SessionChanged
+from kopitra.ports import NotSent, ProtocolAlert, SessionChanged
 from tests.contract.desk import Desk
 from tests.contract.logins import A1, A2
 from tests.contract.rig import SimBroker
@@ -103,3 +104,66 @@ async def test_a_page_shorter_than_asked_for_is_not_the_whole_list_r_044(
     found = await desk.session.snapshot(A1, later)
 
     assert sorted(str(order.price) for order in found.orders or ()) == ["6700", "6701", "6702"]
+
+
+def first_login_tells(monkeypatch: pytest.MonkeyPatch, words: dict[str, object]) -> None:
+    """Have the first list of accounts tell the first of them in these words; all later lists are fine."""
+    real, told = queries.render.account, iter([words])
+
+    def account(state: AccountState) -> Json:
+        return {**real(state), **next(told, {})}
+
+    monkeypatch.setattr(queries.render, "account", account)
+
+
+async def trades(desk: Desk, account: str) -> None:
+    """The account takes an order and an exit."""
+    for intent in (desk.intent("buy", 1, account=account), desk.closing("sell", 1, account=account)):
+        await desk.send(intent)
+        await desk.said(intent, lambda r: r.exec_type == "trade", "the fill")
+    assert not [p for p in (await desk.session.snapshot(account, None)).positions or () if p.net_qty]
+
+
+async def test_an_account_that_is_not_told_to_be_closed_has_its_session_r_001(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_login_tells(monkeypatch, {"canTrade": None, "isVisible": None})
+    desk = quick()
+    desk.run()
+    await desk.live()
+
+    assert desk.ear.of(ProtocolAlert) == []
+    for account in (A1, A2):
+        await trades(desk, account)
+
+
+@pytest.mark.parametrize("odd_word", [{"canTrade": "yes"}, {"balance": {}}])
+async def test_an_odd_word_about_an_account_is_told_and_costs_it_no_session_r_001(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch, odd_word: dict[str, object]
+) -> None:
+    first_login_tells(monkeypatch, odd_word)
+    desk = quick()
+    desk.run()
+    await desk.live()
+
+    assert [(a.account_id, a.unmodelled) for a in odd(desk)] == [(None, False)]
+    assert not [a for a in desk.ear.of(ProtocolAlert) if "sees no account" in a.text]
+    for account in (A1, A2):
+        await trades(desk, account)
+
+
+async def test_an_account_without_a_number_is_not_told_to_be_misnamed_and_stops_no_other_r_001(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_login_tells(monkeypatch, {"id": None})
+    desk = quick()
+    desk.run()
+    await desk.live()
+
+    assert [a.account_id for a in odd(desk)] == [None]
+    (lost,) = [a for a in desk.ear.of(ProtocolAlert) if "sees no account" in a.text]
+    assert (lost.account_id, "its name" in lost.text) == (A1, False)
+    refused = desk.session.encode(desk.intent("buy", 1, account=A1))
+    assert isinstance(refused, NotSent)
+    assert refused.text == lost.text
+    await trades(desk, A2)

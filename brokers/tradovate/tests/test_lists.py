@@ -95,6 +95,25 @@ async def test_a_row_of_a_stranger_on_the_same_user_is_nobodys_business_r_001(li
     assert live.of(ProtocolAlert) == []
 
 
+async def test_an_order_of_nobody_knows_whom_leaves_every_list_of_orders_open_r_001_r_044(
+    live: House,
+) -> None:
+    await live.filled(live.send(live.intent("buy", 1)))
+    order, ours = row_of(live, "order"), f'"accountId":{live.number()}'
+    assert ours in order.text
+    text = order.text.replace(ours, '"accountId":null')
+    live.simulator.firm.tables.put(order._replace(text=text))
+
+    found = [await live.session.snapshot(account, None) for account in (A1, A2)]
+
+    assert [(s.orders, s.executions) for s in found] == [(None, None)] * 2
+    assert [p.net_qty for p in found[0].positions or ()] == [1]
+    odd = [a for a in live.of(ProtocolAlert) if "does not read" in a.text]
+    assert [(a.account_id, a.unmodelled) for a in odd] == [(A1, True), (A2, True)]  # told once each
+    assert isinstance(live.submit_exit(live.closing("sell", 1)), Sent)
+    await live.until(lambda: live.net_qty() == 0, "flat")
+
+
 async def test_a_position_in_a_contract_without_a_name_is_not_flat_r_044(live: House) -> None:
     await live.filled(live.send(live.intent("buy", 1)))
     held = row_of(live, "position")

@@ -68,7 +68,7 @@ async def test_a_get_carries_its_query(server: ScriptedServer, client: RestClien
         ("401 Unauthorized", b"X: y", TokenRefused, None),
         ("429 Too Many Requests", b"Retry-After: 7", Throttled, 7),
         ("429 Too Many Requests", b"X: y", Throttled, 60),
-        ("429 Too Many Requests", b"Retry-After: " + b"9" * 400, Throttled, 86_400),
+        ("429 Too Many Requests", b"Retry-After: " + b"9" * 400, Throttled, 60),
         ("503 Service Unavailable", b"X: y", Disconnected, None),
         ("404 Not Found", b"X: y", ProtocolViolation, None),
         ("302 Found", b"Location: http://127.0.0.1:1/steal", ProtocolViolation, None),
@@ -88,6 +88,14 @@ async def test_each_status_has_its_error_and_a_redirect_is_not_followed(
     with pytest.raises(error) as raised:
         reply.ok()
     assert getattr(raised.value, "retry_after_s", None) == wait_s
+
+
+@pytest.mark.parametrize("told, wait_s", [("7", 7), ("3600", 3600), ("9" * 400, 86_400), ("soon", 60)])
+def test_whoever_has_a_budget_obeys_a_429_for_a_day_at_most(told: str, wait_s: float) -> None:
+    """R-062."""
+    error = RestReply(429, b"", told).as_error()
+    assert isinstance(error, Throttled)
+    assert error.retry_after_s == wait_s
 
 
 @pytest.mark.parametrize(

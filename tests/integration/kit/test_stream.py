@@ -237,11 +237,15 @@ async def test_a_refused_upgrade_says_its_status(wires: WireServer, ear: Ear, st
     assert len(wires.requests) == 1, "a redirect would carry the token elsewhere"
 
 
-async def test_a_throttled_upgrade_says_how_long_to_wait(wires: WireServer, ear: Ear) -> None:
-    wires.refuse = WSUpgradeResponse.create_error_response(429, extra_headers={"Retry-After": "7"})
+@pytest.mark.parametrize("told, wait_s", [("7", 7), ("86400", 60)])
+async def test_a_throttled_upgrade_says_how_long_to_wait(
+    wires: WireServer, ear: Ear, told: str, wait_s: float
+) -> None:
+    """R-062: a minute at most, because exits may leave by this stream."""
+    wires.refuse = WSUpgradeResponse.create_error_response(429, extra_headers={"Retry-After": told})
     with pytest.raises(Throttled) as throttled:
         await ear.open(wires.url)
-    assert throttled.value.retry_after_s == 7
+    assert throttled.value.retry_after_s == wait_s
 
 
 async def test_a_server_that_never_answers_the_upgrade_times_out(server: ScriptedServer, ear: Ear) -> None:
