@@ -108,10 +108,10 @@ async def test_a_page_shorter_than_asked_for_is_not_the_whole_list_r_044(
 
 def first_login_tells(monkeypatch: pytest.MonkeyPatch, words: dict[str, object]) -> None:
     """Have the first list of accounts tell the first of them in these words; all later lists are fine."""
-    real, told = queries.render.account, iter([words])
+    real, left = queries.render.account, [words]
 
     def account(state: AccountState) -> Json:
-        return {**real(state), **next(told, {})}
+        return real(state) | (left.pop() if left else {})
 
     monkeypatch.setattr(queries.render, "account", account)
 
