@@ -2,22 +2,27 @@
 
 A leader's fill has happened whether or not the database is there: signals that cannot be accepted now wait
 (`leader_queue.py`); the plan's own age check decides what late entries are still worth. Nothing is a signal before a
-read has said what the account holds: counted from zero, a close would be an entry.
+read has said what the account holds: counted from zero, a close would be an entry. Where no read ever says it, what
+shrinks is followed from what followers were told (`leader_unread.py`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Final, NamedTuple
 
 from gateway_container.engine.away import Away
 from gateway_container.engine.intake import Intake
 from gateway_container.engine.leader_queue import LeaderQueue
+from gateway_container.engine.leader_unread import UNREAD_S, Unread
+from gateway_container.engine.seldom import Seldom
 from gateway_container.engine.state import State
 from kopitra.domain.book import root_of
 from kopitra.domain.errors import QueueFull, StoreError
 from kopitra.domain.executions import TERMINAL_STATUS, AccountSnapshot, ExecutionReport
+from kopitra.domain.ids import is_own
 from kopitra.domain.leader import LeaderTracker
 from kopitra.domain.leader_snapshot import LeaderSnapshot, reductions
 from kopitra.domain.orders import ZERO
@@ -42,6 +47,8 @@ class _Watched:
     """One leader at its account, and what is known of it; forgotten with the tracker (R-033)."""
 
     tracker: LeaderTracker
+    #: its fills before the first read
+    unread: Unread
     #: executions before it were in the positions of the first read; None: no read yet, so nothing to count from
     since: datetime | None = None
     #: the book has what the first read showed
@@ -63,6 +70,8 @@ class LeaderFeed:
     ) -> None:
         self._state = state
         self._on_reset = on_reset
+        self._alert = alert
+        self._told = Seldom()
         self._watched: dict[str, list[_Watched]] = {}
         self._queue = LeaderQueue(state, intake, away, alert, self._at_rest)
         self._take: Callable[[Signal, int], None] = self._queue.take
@@ -87,11 +96,16 @@ class LeaderFeed:
             account_id = leader.account_id
             if account_id is None:
                 continue
-            one = known.get((account_id, leader_id))
-            one = one or _Watched(LeaderTracker(leader.workspace, leader_id, account_id))
+            one = known.pop((account_id, leader_id), None)
+            one = one or self._unknown(LeaderTracker(leader.workspace, leader_id, account_id))
             beside = self._watched.setdefault(account_id, [])
             one.tracker.scope = (leader_id,) if beside else ()
             beside.append(one)
+        for left in known.values():
+            left.unread.end()
+
+    def _unknown(self, tracker: LeaderTracker) -> _Watched:
+        return _Watched(tracker, Unread(partial(self._follow_unread, tracker)))
 
     def read_soon(self) -> None:
         """Have the accounts read of which nothing is known yet."""
@@ -170,8 +184,11 @@ class LeaderFeed:
     def _base(self, one: _Watched, held: dict[str, Decimal], snapshot: AccountSnapshot) -> None:
         """From here on fills are counted."""
         one.tracker.baseline(held.items(), snapshot.executions or ())
+        one.unread.end()
         if one.since is None:
-            one.since = self._state.clock.now() - BEFORE
+            # Without a list nothing tells which executions are in the positions: a later list begins here.
+            before = timedelta(0) if snapshot.executions is None else BEFORE
+            one.since = self._state.clock.now() - before
 
     def _resume(self, one: _Watched, live: dict[str, ExecutionReport]) -> None:
         """Go on with the resting orders that an earlier process told of: their moves and ends are to be copied."""
@@ -189,14 +206,50 @@ class LeaderFeed:
         for one in self._watched.get(report.account_id, ()):
             if one.since is None:
                 self.soon(report.account_id)  # the read that says where it stands has it, or the one after it
+                self._not_counted(one, report)
             else:
                 self._hear(one, report)
 
     def _hear(self, one: _Watched, report: ExecutionReport) -> None:
-        if (report.account_id, report.order_id) in self._state.book.by_order_id:
-            return  # our own order at this account, whatever id the broker shows: never copied back
+        if self._is_ours(report):
+            return
         for signal in one.tracker.signals(report, self._state.clock.now()):
             self._take(signal, report.received_ns)
+
+    def _is_ours(self, report: ExecutionReport) -> bool:
+        """Our own order at this account, whatever id the broker shows: never copied back."""
+        return (report.account_id, report.order_id) in self._state.book.by_order_id
+
+    def _not_counted(self, one: _Watched, report: ExecutionReport) -> None:
+        """It came before the first read."""
+        if report.exec_type != "trade" or report.exec_id is None:
+            return
+        if is_own(report.cl_ord_id) or self._is_ours(report):
+            return
+        leader = one.tracker.leader
+        if self._told.is_due((report.account_id, leader), self._state.clock.monotonic_ns()):
+            text = (
+                f"no read says yet what leader {leader} holds, so its acts are not copied; if none does for "
+                f"{UNREAD_S:.0f} s, its fills close what they can and open nothing: look at its followers, and at "
+                "its positions at the broker"
+            )
+            self._alert("leader-not-read", text, report.account_id)
+        one.unread.fill(report.exec_id, report)
+
+    def _follow_unread(self, tracker: LeaderTracker, report: ExecutionReport) -> None:
+        if self._is_ours(report):
+            return  # known to be by now
+        known = self._known(tracker.leader, root_of(report.symbol))
+        signal = tracker.shrinking(report, known, self._state.clock.now())
+        if signal is not None:
+            self._take(signal, report.received_ns)
+
+    def _known(self, leader: str, root: str) -> Decimal:
+        """What the leader holds by all that was told, what waits for the database included."""
+        for signal in reversed(self.waiting):
+            if (signal.leader, signal.symbol) == (leader, root) and signal.leader_position is not None:
+                return signal.leader_position
+        return self._state.book.leader(leader, root).qty
 
     def _at_rest(self, signal: Signal) -> Signal | None:
         """The signal of a resting order with the prices that the order has now; None: the order is over."""
@@ -209,6 +262,9 @@ class LeaderFeed:
     def stop(self) -> None:
         """No more retries."""
         self._queue.stop()
+        for found in self._watched.values():
+            for one in found:
+                one.unread.end()
 
 
 def _live(snapshot: AccountSnapshot) -> dict[str, ExecutionReport] | None:

@@ -130,6 +130,29 @@ class LeaderTracker:
             ),
         )
 
+    def shrinking(self, report: ExecutionReport, known: Decimal, received_at: datetime) -> Signal | None:
+        """The signal of a fill while no read has said what the account holds; `known`: contracts of its root by what
+        followers were told. None where it does not shrink them, and it never turns anybody.
+
+        The id is that of the same fill in `signals`, and nothing is counted here: a read and its list of executions
+        come later, and make no second signal of it.
+        """
+        exec_id, qty = report.exec_id, report.last_qty
+        if exec_id is None or qty is None or known * sign(report.side) >= 0:
+            return None
+        closed = min(qty, abs(known))
+        left = known + closed * sign(report.side)
+        return self._signal(
+            report,
+            received_at,
+            self._id("fill", exec_id),
+            "reduce" if left else "exit",
+            quantity=closed,
+            price=report.last_px,
+            leader_position=left,
+            is_fill=True,
+        )
+
     def _root_position(self, contract: str) -> Decimal:
         root = root_of(contract)
         return sum((q for c, q in self.positions.items() if root_of(c) == root), ZERO)

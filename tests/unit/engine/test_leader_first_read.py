@@ -1,7 +1,7 @@
-"""The first read of a leader's account while the journal takes nothing."""
+"""The first read of a leader's account: while the journal takes nothing, and without a list of executions."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from gateway_container.engine.away import Away
@@ -12,6 +12,7 @@ from gateway_container.engine.state import State
 from kopitra.domain.book import LeaderPosition
 from kopitra.domain.errors import Unavailable
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
+from kopitra.domain.leader_snapshot import LeaderSnapshot
 from kopitra.domain.signals import Signal
 from tests.unit.domain.copy_world import ESZ6, NOW
 
@@ -52,3 +53,27 @@ def test_a_close_after_a_first_read_that_could_not_be_journalled_is_no_short_ent
     assert [(s.action, s.leader_position) for s in taken] == [("exit", 0)]
     feed.look(replace(held, positions=()))
     assert len(taken) == 1
+
+
+def test_what_a_first_read_held_without_a_list_is_not_counted_again_from_the_next_list() -> None:
+    """The leader was taken to hold 2 and was flat: its exit was no exit, and closed nothing."""
+    state = State(_Still())
+    state.config = GatewayConfig(1, {}, {"L": LeaderConfig("L", "w", "Lead", "boss")}, {}, {})
+    state.book.leaders["L", "ES"] = LeaderPosition(Decimal(1))
+
+    resets: list[LeaderSnapshot] = []
+    feed = LeaderFeed(state, object.__new__(Intake), object.__new__(Away), resets.append, _unheard)
+    taken: list[Signal] = []
+    feed._take = lambda signal, _ns: taken.append(signal)
+    feed.configure()
+    held = AccountSnapshot("boss", (PositionReport("boss", ESZ6, Decimal(1), None, NOW),), (), None, None, 1)
+    feed.look(held)
+    before = state.clock.now() - timedelta(minutes=5)
+    bought = ExecutionReport(
+        "boss", "b1", "trade", "filled", ESZ6, "buy", before, exec_id="x1", last_qty=Decimal(1), last_px=Decimal(5000)
+    )  # fmt: skip
+    feed.look(replace(held, executions=(bought,), started_ns=2))
+    sold = bought._replace(order_id="b2", side="sell", transact_time=state.clock.now(), exec_id="x2")
+    feed.observe(sold)
+    assert [(s.action, s.leader_position) for s in taken] == [("exit", 0)]
+    assert resets == []

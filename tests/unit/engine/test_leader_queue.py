@@ -184,7 +184,7 @@ async def test_an_order_that_moved_while_its_signal_waited_rests_where_it_is_now
     assert prices == [4991, 4991]
 
 
-def test_nothing_is_counted_from_zero(doors: Doors) -> None:
+async def test_nothing_is_counted_from_zero(doors: Doors) -> None:
     """R-033: before the first read a fill is no signal; the read is asked for, and has it."""
     asked: list[str] = []
     feed = doors.feed
