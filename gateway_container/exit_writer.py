@@ -19,6 +19,9 @@ class LocalExitFile:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="exit file")
         #: frames that the worker has not taken yet; bounded by the caller, who bounds the file
         self._frames: list[tuple[bytes, asyncio.Future[bool]]] = []
+        #: bytes of frames whose fate is not known yet, and the fate of the last one
+        self._due = 0
+        self._last: asyncio.Future[bool] | None = None
         self._busy = False
         #: bytes of the file that this object has read or written; more are somebody else's
         self._known = 0
@@ -29,6 +32,8 @@ class LocalExitFile:
         loop = asyncio.get_running_loop()
         written = loop.create_future()
         self._frames.append((frame, written))
+        self._due += len(frame)
+        self._last = written
         if not self._busy:
             self._busy = True
             self._task = loop.create_task(self._write())
@@ -40,6 +45,7 @@ class LocalExitFile:
             data = b"".join(frame for frame, _ in batch)
             done = await self._run(_append, data)
             self._known += len(data) if done else 0
+            self._due -= len(data)
             for _, written in batch:
                 if not written.done():
                     written.set_result(done)
@@ -62,7 +68,10 @@ class LocalExitFile:
     async def clear(self) -> None:
         """The journal holds all of it: begin anew. A file that a predecessor in its grace has made longer meanwhile
         stays for the next start, which takes every record once."""
-        known = self._known
+        # A frame that is still being written was appended before: it goes too, be the disk ever so slow.
+        known, last = self._known + self._due, self._last
+        if last is not None and not last.done():
+            await asyncio.wait([last])
         cleared = await asyncio.get_running_loop().run_in_executor(self._worker, _clear, self._path, known)
         if cleared:
             self._known -= known

@@ -77,6 +77,7 @@ class ExitLog:
         self._clock = clock
         self._lease = lease
         self._number = 0
+        #: written to the file since it was cleared
         self._bytes = 0
         self._waiting: deque[_Kept] = deque()  # bounded: RECORDS_MAX in put
         #: a person must see the file before it is cleared
@@ -89,6 +90,12 @@ class ExitLog:
     def waiting(self) -> int:
         """Records that the journal does not hold yet."""
         return len(self._waiting)
+
+    @property
+    def is_stale(self) -> bool:
+        """The journal holds all that was written to the file, partly under no name of the file: a start would act on
+        it again. `bring` clears it."""
+        return bool(self._bytes) and not self._waiting and not self._puzzles
 
     def put(
         self, workspace: str, entry: Entry, signal_id: str | None = None, turn: int = 0

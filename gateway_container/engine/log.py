@@ -189,10 +189,12 @@ class Log:
     def found(self, rows: Sequence[JournalRow]) -> None:
         """Rows that are durable although their owner was told otherwise: one turn later, when all who were told so have
         put back what they mean to write again."""
+        self._unsettled += 1  # until then nothing that waits may be written again
         asyncio.get_running_loop().call_soon(self._found, rows)
 
     def _found(self, rows: Sequence[JournalRow]) -> None:
         """Each row stands for one fact: folding one twice is not always harmless."""
+        self._unsettled -= 1
         self._exits.found(rows)
         written = Counter((row.entry, row.payload) for row in rows)
         waiting, self._backlog = self._backlog, deque()  # bounded: it shrinks
@@ -202,6 +204,8 @@ class Log:
                 written[key] -= 1
             else:
                 self._backlog.append(fact)
+        if self._exits.is_stale:
+            self._retry_later()
 
     def note(self, workspace: str, entry: Entry) -> Effect:
         """Fold a fact now and append it; never raises."""
@@ -315,11 +319,26 @@ class Log:
         """They stay in the backlog until they are durable."""
         older = [fact for fact in self._backlog if fact.turn < turn]
         for start in range(0, len(older), FACTS_MAX):
-            part = older[start : start + FACTS_MAX]
+            await self._append_part(older[start : start + FACTS_MAX])
+
+    async def _append_part(self, part: list[Fact]) -> None:
+        """What the journal can never hold is told and holds up nothing, no exit least of all."""
+        refusal: StoreError | None = None
+        try:
             await self._writer.append([self._draft(f.workspace, f.entry, None, None) for f in part])
-            durable = {fact.turn for fact in part}
-            left = (fact for fact in self._backlog if fact.turn not in durable)
-            self._backlog = deque(left)  # bounded: it shrinks
+        except (Unavailable, LeaseLost):
+            raise
+        except StoreError as error:
+            refusal = error
+        if refusal is not None and len(part) > 1:
+            for fact in part:
+                await self._append_part([fact])
+            return
+        done = {fact.turn for fact in part}
+        left = (fact for fact in self._backlog if fact.turn not in done)
+        self._backlog = deque(left)  # bounded: it shrinks
+        if refusal is not None:
+            self._refused(part, refusal)
 
     async def _bring(self) -> None:
         with contextlib.suppress(StoreError, QueueFull):
@@ -333,7 +352,7 @@ class Log:
         if not self._writer.available or not self.accepting:
             self._retry_later()
             return
-        if self._exits.waiting:
+        if self._exits.waiting or self._exits.is_stale:
             if self._bringing is None:
                 self._bringing = asyncio.get_running_loop().create_task(self._bring(), name="exits")
             return

@@ -12,6 +12,7 @@ from kopitra.domain.errors import LeaseLost, QueueFull, Unavailable
 from kopitra.domain.journal import AlertRaised, FlattenNoted, SignalPlanned
 from kopitra.domain.reducing import reducing
 from kopitra.store.drafts import Committed, Draft, Duplicate, IdempotencyRecord, JournalRow
+from kopitra.store.exit_records import read
 from tests.unit.domain.copy_world import World, d, rule
 
 
@@ -85,6 +86,10 @@ class Rows:
 
 def log(paper: Paper, epoch: int) -> ExitLog:
     return ExitLog(paper, Owner("main", epoch), paper, paper)
+
+
+def no_space() -> None:
+    raise OSError("no space left")
 
 
 def an_exit() -> tuple[World, SignalPlanned]:
@@ -166,6 +171,34 @@ async def test_an_exit_that_is_put_while_the_file_is_kept_aside_outlives_a_crash
     paper.meanwhile = lambda: successor.put("w", AlertRaised("test", "two"))
     await successor.bring(rows.append, rows.before)
     assert (rows.entries, successor.waiting, paper.data) == (["AlertRaised"] * 2, 0, b"")
+
+
+async def test_a_file_of_which_the_journal_holds_all_is_stale_until_it_is_cleared() -> None:
+    """R-072: the rows have no names of the file, so a start would take the records in again."""
+    paper, rows = Paper(), Rows()
+    exits = log(paper, 3)
+    for flatten_id in ("f1", "f2"):
+        await exits.put("w", FlattenNoted(flatten_id, "a1", "requested", "", "ann"))
+    one, two = (row(3, record.entry, record.payload) for record in read(paper.data).records)
+    exits.found([one])
+    assert (exits.waiting, exits.is_stale) == (1, False)
+    exits.found([two])
+    assert (exits.waiting, exits.is_stale) == (0, True)
+    assert await exits.bring(rows.append, rows.before) == []
+    assert (rows.entries, paper.data, exits.is_stale) == ([], b"", False)
+
+
+async def test_a_file_that_could_not_be_kept_aside_is_not_asked_for_again_and_again() -> None:
+    """R-072: it stays for a person; each further try would only tell the same."""
+    paper, rows = Paper(), Rows()
+    await log(paper, 3).put("w", AlertRaised("test", "one"))
+    paper.data = b"?" + paper.data
+    exits = log(paper, 4)
+    await exits.load(None)
+    await exits.put("w", AlertRaised("test", "two"))
+    paper.meanwhile = no_space
+    assert "could not be kept aside" in " ".join(await exits.bring(rows.append, rows.before))
+    assert (exits.waiting, exits.is_stale, bool(paper.data)) == (0, False, True)
 
 
 async def test_an_import_that_is_cut_short_goes_on_where_it_stopped() -> None:

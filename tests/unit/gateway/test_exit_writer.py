@@ -1,5 +1,6 @@
 """The local exit file on a real disk."""
 
+import asyncio
 import stat
 from pathlib import Path
 
@@ -25,6 +26,21 @@ async def test_a_cleared_file_begins_anew_and_keeps_what_comes_later(tmp_path: P
     assert await file.load() == b""
     await file.append(b"new")
     assert await file.load() == b"new"
+
+
+async def test_a_frame_that_is_still_being_written_is_cleared_and_a_later_one_stays(tmp_path: Path) -> None:
+    """R-072: the journal has it before the disk has; left in the file it would act again at the next start."""
+    file = LocalExitFile(tmp_path, "main")
+    written = file.append(b"old")
+    await file.clear()
+    assert (await written, await file.load()) == (True, b"")
+    first = file.append(b"first;")
+    clearing = asyncio.get_running_loop().create_task(file.clear())
+    await asyncio.sleep(0)
+    later = file.append(b"later;")
+    await clearing
+    assert (await first, await later) == (True, True)
+    assert (await LocalExitFile(tmp_path, "main").load()).endswith(b"later;")
 
 
 async def test_what_another_process_has_appended_meanwhile_stays(tmp_path: Path) -> None:

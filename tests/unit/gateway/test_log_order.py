@@ -14,8 +14,9 @@ from gateway_container.engine.state import State
 from kopitra.domain.book import Book
 from kopitra.domain.errors import StoreError, Unavailable
 from kopitra.domain.journal import AlertRaised
-from kopitra.store.drafts import Committed, Draft
+from kopitra.store.drafts import Committed, Draft, JournalRow
 from kopitra.store.encoding import Decoder
+from kopitra.store.exit_records import read
 from kopitra.store.journal import JournalWriter
 from tests.unit.gateway.test_exit_log import Paper
 
@@ -56,11 +57,19 @@ def journal() -> Journal:
 
 
 @pytest.fixture
-def log(journal: Journal) -> Log:
-    paper = Paper()
+def paper() -> Paper:
+    return Paper()
+
+
+@pytest.fixture
+def exits(paper: Paper) -> ExitLog:
+    return ExitLog(paper, Owner("main", 2), paper, paper)
+
+
+@pytest.fixture
+def log(journal: Journal, exits: ExitLog) -> Log:
     clock = SimpleNamespace(now=lambda: datetime(2026, 11, 20, 15, 0, tzinfo=UTC))
     state = cast("State", SimpleNamespace(book=Book(), clock=clock))
-    exits = ExitLog(paper, Owner("main", 2), paper, paper)
     return Log(state, cast("JournalWriter", journal), exits, lambda _: None)
 
 
@@ -133,3 +142,36 @@ async def test_an_alert_of_such_a_fact_that_cannot_be_written_either_is_not_told
     await until_written(journal, 1)
     assert journal.texts == ["1"]
     await until_quiet(log)
+
+
+@pytest.mark.parametrize("older", [("ok", "bad"), ("bad", "ok"), ("bad",)])
+async def test_a_fact_that_the_journal_cannot_hold_holds_up_no_exit_of_the_local_file(
+    log: Log, journal: Journal, older: tuple[str, ...]
+) -> None:
+    """R-072, P9: until a restart every decision was refused, exits too."""
+    journal.cannot_hold = "bad"
+    journal.available = False
+    for text in older:
+        log.keep("w", said(text))
+    assert await log.locally("w", said("exit"))
+    journal.available = True
+    held = [*(text for text in older if text != "bad"), "exit"]
+    await until_written(journal, len(held) + 1)
+    assert journal.texts[:-1] == held
+    assert "AlertRaised cannot be journalled" in journal.texts[-1]
+    assert log.takes_decisions is True
+    await until_quiet(log)
+
+
+async def test_a_local_file_of_which_the_journal_holds_all_is_cleared(
+    log: Log, journal: Journal, exits: ExitLog, paper: Paper
+) -> None:
+    """R-072: the next start would act again on what it finds there."""
+    assert await exits.put("w", said("1"))
+    (record,) = read(paper.data).records
+    log.found([JournalRow("main", 1, 2, record.at, "k", record.entry, "w", record.payload.encode(), b"")])
+    assert log.is_quiet is False  # whoever reads the journal now would write it a second time
+    async with asyncio.timeout(20 * RETRY_S):
+        while paper.data:
+            await asyncio.sleep(0.01)
+    assert (journal.texts, log.takes_decisions, log.is_quiet) == ([], True, True)
