@@ -13,7 +13,7 @@ from kopitra.domain.book import Book, ChildOrder
 from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.react import close_of
-from kopitra.domain.signals import Side, sign
+from kopitra.domain.signals import sign
 
 #: milliseconds that two proving reads lie apart at least; a broker whose lists lag more says so
 T_VIS_MIN_MS: Final = 5_000
@@ -130,8 +130,8 @@ def renewed_close(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp |
     """The close that stands in for an exit that cannot be found, sized by what the broker shows now (R-012).
 
     `net_qty` is the broker's signed position. What it has changed beside our book in the exit's direction counts as
-    done, and no more is closed than is there, so that a close never opens. The old exit counts no more; None when
-    nothing is left to close, or when it was replaced before.
+    done, and no more is closed than is there, without what a stop is closing already, so that a close never opens.
+    The old exit counts no more; None when nothing is left to close, or when it was replaced before.
     """
     intent = order.intent
     if order.superseded or intent.after or intent.role != "exit" or not intent.leader:
@@ -139,12 +139,20 @@ def renewed_close(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp |
     counted = book.positions.get((intent.account_id, intent.symbol))
     closing = sign(intent.side)
     done = max(ZERO, (net_qty - (counted.qty if counted is not None else ZERO)) * closing)
-    qty = min(order.qty - order.cum_qty - done, max(ZERO, -net_qty * closing))
+    qty = min(order.qty - order.cum_qty - done, max(ZERO, -net_qty * closing - _stopping(book, intent)))
     if qty <= 0:
         return None
-    side: Side = intent.side
-    close = close_of(book, intent, side, qty)
+    close = close_of(book, intent, intent.side, qty)
     return FollowUp(intent.cl_ord_id, intent.account_id, released=(close,), renewed=intent.cl_ord_id)
+
+
+def _stopping(book: Book, exit_: OrderIntent) -> Decimal:
+    """What stops that have begun to fill will close of the same holding."""
+    line = (exit_.symbol, exit_.side)
+    mine = book.open_children(exit_.account_id, exit_.leader)
+    return sum(
+        (o.leaves_qty for o in mine if o.is_triggered and (o.intent.symbol, o.intent.side) == line), ZERO
+    )
 
 
 def given_up(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp | None:

@@ -279,6 +279,11 @@ class ChildOrder:
         return self.cancel is not None
 
     @property
+    def is_triggered(self) -> bool:
+        """A stop that fills at the market: no cancel is sure to catch the rest."""
+        return self.intent.ord_type in ("stop", "trailing_stop") and self.cum_qty > 0
+
+    @property
     def leaves_qty(self) -> Decimal:
         """What can still fill, as far as it is counted on."""
         return ZERO if self.state in TERMINAL or self.superseded else self.qty - self.cum_qty

@@ -122,9 +122,11 @@ class _Made:
 
     def _left(self, without: ChildOrder | None = None) -> Decimal:
         """What closes on their way, waiting ones included, leave of the holding. One on its own side, which outlived
-        what it was for, closes nothing of it: should it fill, that is closed then."""
+        what it was for, closes nothing of it: should it fill, that is closed then. A stop that has begun to fill is
+        a market order on its way; whatever ends it before that is looked at again."""
         held, exits = self._held_qty, ZERO
-        for order in self._children("exit"):
+        triggered = (order for order in self._children("stop") if order.is_triggered)
+        for order in (*self._children("exit"), *triggered):
             if order is not without and held * sign(order.intent.side) < 0:
                 exits += order.leaves_qty
         return less(held, exits)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from kopitra.domain.doubt import given_up, renewed_close
 from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import ZERO, ChildOrder
-from tests.unit.domain.copy_world import ESZ6, World, d
+from kopitra.domain.signals import StopLoss
+from tests.unit.domain.copy_world import ESZ6, World, d, rule
 from tests.unit.domain.test_doubt import leaving
 
 
@@ -115,3 +116,19 @@ def test_an_exit_that_was_replaced_and_works_after_all_is_canceled_r_012() -> No
     world.note(follow)
     world.report(exit_, "new", "new")
     assert exit_.cancel is not None
+
+
+def test_what_a_stop_is_closing_is_not_closed_again_r_012() -> None:
+    """I-09: the stop filled in parts, and the close that stood in for the lost exit turned the follower."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(3), stop_loss=StopLoss(offset=d(10)))
+    world.settle()
+    (stop,) = world.working("stop")
+    world.say("reduce", quantity=d(2))
+    lost = world.child("exit")
+    world.fill(stop, d(1))
+    assert renewed_close(world.book, lost, d(2)) is None
+    world.end(stop)
+    follow = renewed_close(world.book, lost, d(2))
+    assert follow is not None
+    assert follow.released[0].qty == 2

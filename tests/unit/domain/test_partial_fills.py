@@ -11,7 +11,7 @@ from kopitra.domain.copy_rules import Sizing
 from kopitra.domain.orders import ZERO
 from kopitra.domain.react import overdue
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
-from kopitra.domain.signals import sign
+from kopitra.domain.signals import StopLoss, sign
 from tests.unit.domain.copy_world import ESZ6, World, d, rule
 
 MODES: tuple[Literal["down", "half_up", "half_even", "up"], ...] = ("down", "half_up", "half_even", "up")
@@ -155,3 +155,26 @@ def test_r040_a_report_after_the_end_is_legal_and_moves_the_position() -> None:
     assert world.book.positions["a1", ESZ6].qty == 1
     assert world.book.blocked == {}
     assert sign(world.child().intent.side) * world.held() == 1
+
+
+@pytest.mark.parametrize("rest", ["fills", "is canceled"])
+def test_r038_a_stop_that_has_begun_to_fill_is_a_close_on_its_way(rest: str) -> None:
+    """I-09: the exit was lost; by then the stop was filling in parts, and the close that was to follow the lost one
+    turned the follower."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(3), stop_loss=StopLoss(offset=d(10)))
+    world.settle()
+    (stop,) = world.working("stop")
+    world.say("reduce", quantity=d(2))
+    lost = world.child("exit")
+    world.fill(stop, d(1))
+    world.end(lost, "rejected")
+    assert world.open() == [stop]
+    if rest == "fills":
+        world.fill(stop)
+        assert world.held() == 0
+    else:
+        world.end(stop)
+        world.settle()
+        assert world.held() == 1
+    assert world.ledger["a1", ESZ6] == world.held()
