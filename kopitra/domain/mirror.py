@@ -169,11 +169,11 @@ def _new_leaves(case: Case, child: ChildOrder, allocation: Allocation | None) ->
         return None
     working = case.scene.book.leader(signal.leader, case.scene.act.root).working
     known = working.get(signal.orig_leader_order_id or signal.leader_order_id or "")
-    if known is None or known.leaves == 0 or quantity == known.leaves:
+    if known is None or quantity == known.leaves:
         return None
-    step = INSTRUMENTS[root_of(intent.symbol)].qty_step
-    leaves = round_quantity(child.leaves_qty * quantity / known.leaves, step, case.rule.rounding).qty
-    return leaves or None
+    # By what is held, not by the child: its size has followed the holding already.
+    have = case.have or case.may_have
+    return min(abs(have), _share(case, have)) or None
 
 
 def _may_grow(case: Case, child: ChildOrder, grown: Decimal) -> bool:
