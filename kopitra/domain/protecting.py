@@ -1,15 +1,30 @@
-"""How large a protective order should be by the fills of its entry, and where it should stand. Pure."""
+"""How large a protective order should be by the fills of its entry, where it stands, and whose turn it is. Pure."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
 from kopitra.domain.book import ChildOrder, root_of
 from kopitra.domain.instruments import INSTRUMENTS
-from kopitra.domain.orders import ZERO, OrderIntent
+from kopitra.domain.orders import ZERO, OrderIntent, State
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import sign
 
 _DOWN: Final = RoundingPolicy(mode="down")
+#: the broker has it, and has said so
+ACKNOWLEDGED: Final = frozenset[State]({"acked", "working", "partial"})
+
+
+def in_turn(protective: list[ChildOrder], stays: Callable[[ChildOrder], bool]) -> list[ChildOrder]:
+    """Who has its part of the holding first. Mirrors of the leader's own orders take each other's places, newest first:
+    a leader that replaces its stop rests the new one before it cancels the old. What `stays` as it is comes before the
+    others, and what the broker has not acknowledged after them: it may come to nothing."""
+    loose = [order for order in reversed(protective) if order.intent.parent is None]
+    if len(loose) < 2:
+        return protective  # nearly always
+    loose.sort(key=lambda order: (not stays(order), order.state not in ACKNOWLEDGED))
+    turns = iter(loose)
+    return [next(turns) if order.intent.parent is None else order for order in protective]
 
 
 def still_due(order: ChildOrder, parent: ChildOrder | None) -> Decimal:

@@ -15,7 +15,7 @@ from kopitra.domain.book import Book, ChildOrder, less, root_of
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, ReplaceIntent, Role
-from kopitra.domain.protecting import due, level, still_due
+from kopitra.domain.protecting import ACKNOWLEDGED, due, in_turn, level, still_due
 from kopitra.domain.signals import Side, sign
 
 #: moves in a row that may fail before a stop is left too large until something else happens, and people are told
@@ -273,7 +273,7 @@ class _Made:
             return  # nearly always
         held, pending = self._held_qty, self._entry_works()
         left = {"stop": abs(held), "target": abs(held)}
-        for order in protective:
+        for order in in_turn(protective, self._is_left_as_it_is):
             role = order.intent.role
             if order.intent.symbol != self._contract or order.cancel_requested:
                 continue
@@ -311,10 +311,14 @@ class _Made:
         parent = self._book.orders.get(intent.parent or "")
         pending = pending if parent is None else parent.state not in TERMINAL
         closes = held * sign(intent.side) < 0
+        if closes and intent.parent is None and order.state not in ACKNOWLEDGED:
+            return ZERO  # it takes its part, and that of an older one, once the broker has it
         wanted = min(left, still_due(order, parent)) if closes else ZERO
         if wanted == 0 and not pending:
             if self._is_at_hand(order) and order.cancels_failed:
-                return min(left, now)  # `withdraw` asks again, as often as it may
+                if closes and _may_be_asked(order, again=False):
+                    self._end(order)  # another one covers the holding
+                return min(left, now)  # else `withdraw` asks again, as often as it may
             self._end(order)
             return ZERO
         # While its entry works an attached order has its full size already: the broker looks after it.
@@ -330,7 +334,8 @@ class _Made:
         return wanted
 
     def _end(self, order: ChildOrder) -> None:
-        self._cancels.append(cancel_of(order))
+        if all(c.orig_cl_ord_id != order.intent.cl_ord_id for c in self._cancels):
+            self._cancels.append(cancel_of(order))
 
 
 def cancel_of(order: ChildOrder) -> CancelIntent:
