@@ -31,8 +31,9 @@ from kopitra.domain.journal import (
     Reported,
     SessionNoted,
 )
+from kopitra.domain.moving import MOVES_OF_ONE_MAX
 from kopitra.domain.orders import ChildOrder, OrderIntent
-from kopitra.domain.react import MOVES_OF_ONE_MAX, overdue, react, unfollowing, waiting_closes
+from kopitra.domain.react import overdue, react, unfollowing, waiting_closes
 from kopitra.ports import (
     BrokerTime,
     LoginNotice,

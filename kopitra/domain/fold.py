@@ -256,7 +256,7 @@ def _sent(book: Book, fact: SentFact) -> None:
     elif order.cancel is not None and order.cancel.cl_ord_id == fact.cl_ord_id:
         order.cancel_sent = True
     elif order.replace is not None and order.replace.cl_ord_id == fact.cl_ord_id:
-        order.replace, order.replace_sent = None, True
+        order.asked, order.replace, order.replace_sent = order.replace, None, True
 
 
 def _followed(book: Book, entry: FollowUp) -> None:

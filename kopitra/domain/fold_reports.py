@@ -126,7 +126,7 @@ def _answered(order: ChildOrder, report: ExecutionReport) -> None:
     match report.exec_type:
         case "replaced":
             _move_over(order)
-            order.moves_failed = 0
+            order.moves_failed, order.asked = 0, None
             take_numbers(order, report.order_qty, report.price, report.stop_price, None)
         case "replace_rejected":
             not_replaced(order)

@@ -123,6 +123,8 @@ TERMINAL: Final[frozenset[State]] = frozenset(
 )
 #: nobody knows what became of it
 DOUBTFUL: Final[frozenset[State]] = frozenset({"in_doubt", "parked"})
+#: the broker has it, and has said so
+ACKNOWLEDGED: Final[frozenset[State]] = frozenset({"acked", "working", "partial"})
 #: the broker has it, or may have it
 LIVE: Final[frozenset[State]] = frozenset({"claimed", "acked", "working", "partial", "in_doubt", "parked"})
 
@@ -248,6 +250,8 @@ class ChildOrder:
     cancel: CancelIntent | None = None
     #: the newest numbers that are wanted; older moves that have not left yet are dropped (R-032)
     replace: ReplaceIntent | None = None
+    #: the move that left last, until the broker says that it was made
+    asked: ReplaceIntent | None = None
     #: a cancel or replace has left and is not answered yet
     cancel_sent: bool = False
     replace_sent: bool = False

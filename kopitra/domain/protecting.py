@@ -6,13 +6,11 @@ from typing import Final
 
 from kopitra.domain.book import ChildOrder, root_of
 from kopitra.domain.instruments import INSTRUMENTS
-from kopitra.domain.orders import ZERO, OrderIntent, State
+from kopitra.domain.orders import ACKNOWLEDGED, ZERO, OrderIntent
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import sign
 
 _DOWN: Final = RoundingPolicy(mode="down")
-#: the broker has it, and has said so
-ACKNOWLEDGED: Final = frozenset[State]({"acked", "working", "partial"})
 
 
 def in_turn(protective: list[ChildOrder], stays: Callable[[ChildOrder], bool]) -> list[ChildOrder]:

@@ -14,12 +14,11 @@ from typing import Final
 from kopitra.domain.book import Book, ChildOrder, less, root_of
 from kopitra.domain.ids import cl_ord_id
 from kopitra.domain.journal import FollowUp
-from kopitra.domain.orders import TERMINAL, ZERO, CancelIntent, OrderIntent, ReplaceIntent, Role
-from kopitra.domain.protecting import ACKNOWLEDGED, due, in_turn, level, still_due
+from kopitra.domain.moving import MOVES_OF_ONE_MAX, move_name, moves_again
+from kopitra.domain.orders import ACKNOWLEDGED, TERMINAL, ZERO, CancelIntent, OrderIntent, ReplaceIntent, Role
+from kopitra.domain.protecting import due, in_turn, level, still_due
 from kopitra.domain.signals import Side, sign
 
-#: moves in a row that may fail before a stop is left too large until something else happens, and people are told
-MOVES_OF_ONE_MAX: Final = 4
 #: cancels that may fail before a child that will not go is asked only when a read shows it again
 CANCELS_OF_ONE_MAX: Final = 4
 
@@ -37,6 +36,7 @@ def react(book: Book, order: ChildOrder) -> FollowUp:
     made.trim()
     made.withdraw()
     made.tidy()
+    made.move_again()
     return made.follow_up()
 
 
@@ -326,12 +326,17 @@ class _Made:
         told = self._is_at_hand(order) and wanted > now
         if wanted in (ZERO, now) or order.replace_sent or (order.attached and (pending or told)):
             return min(left, now)
-        name = cl_ord_id(intent.list_id, self._account, f"z{order.requests}{intent.leg}")
         qty = order.cum_qty + wanted
         if order.replace is not None and order.replace.qty == qty:
             return wanted  # it is asked for already, and leaves once the broker can be told
-        self._replaces.append(ReplaceIntent(name, intent.list_id, self._account, intent.cl_ord_id, qty=qty))
+        self._replaces.append(
+            ReplaceIntent(move_name(order), intent.list_id, self._account, intent.cl_ord_id, qty=qty)
+        )
         return wanted
+
+    def move_again(self) -> None:
+        """The leader's prices are asked for again where their move came to nothing, together with a new size."""
+        self._replaces = moves_again(self.open, self._replaces, self._cancels)
 
     def _end(self, order: ChildOrder) -> None:
         if all(c.orig_cl_ord_id != order.intent.cl_ord_id for c in self._cancels):

@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from kopitra.domain.moving import MOVES_OF_ONE_MAX
 from kopitra.domain.orders import TERMINAL, ZERO, ChildOrder
-from kopitra.domain.react import MOVES_OF_ONE_MAX
 from kopitra.domain.signals import StopLoss, sign
 from tests.unit.domain.copy_world import ESZ6, World, d
 from tests.unit.domain.copy_world import rule as copy_rule
