@@ -32,7 +32,8 @@ from kopitra.domain.journal import (
     SessionNoted,
 )
 from kopitra.domain.moving import MOVES_OF_ONE_MAX
-from kopitra.domain.orders import ChildOrder, OrderIntent
+from kopitra.domain.orders import TERMINAL, ChildOrder, OrderIntent
+from kopitra.domain.protecting import unmirrored
 from kopitra.domain.react import overdue, react, unfollowing, waiting_closes
 from kopitra.ports import (
     BrokerTime,
@@ -175,6 +176,8 @@ class Reports:
             self._breakers.answered(intent.account_id, intent.cl_ord_id)
         if state == "rejected" and effect.before != "rejected":
             self._rejected(order, report)
+        if state in TERMINAL and state != effect.before and intent.role in ("stop", "target"):
+            self._protection_over(order)
         # The closes of a flatten belong to no leader: their own loop judges them, by what the broker holds.
         news = state != effect.before or effect.new_execution or report.exec_type in _ANSWERS
         if intent.leader and news and self._asked(order, report):
@@ -210,6 +213,15 @@ class Reports:
             return  # an exit that nobody takes now: it is tried again, and people were told
         if order.intent.reduce_only and order.intent.leader:
             self._protection_missing(order.intent, "the broker rejected it", report.text)
+
+    def _protection_over(self, order: ChildOrder) -> None:
+        name, intent = unmirrored(self._state.book, order), order.intent
+        if name:
+            text = (
+                f"the leader's {name} still rests, and no {intent.role} covers the {intent.symbol} here: its copy "
+                "was ended for a newer one, which is over now; place it, or close at the broker"
+            )
+            self.alert("protection-missing", text, intent.account_id, intent.cl_ord_id)
 
     def not_sent(self, intent: OrderIntent, reason: str, detail: str) -> None:
         """An order came to nothing before a byte left: people hear of it where something stays open, and what waited

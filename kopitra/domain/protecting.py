@@ -4,9 +4,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-from kopitra.domain.book import ChildOrder, root_of
+from kopitra.domain.book import Book, ChildOrder, root_of
 from kopitra.domain.instruments import INSTRUMENTS
-from kopitra.domain.orders import ACKNOWLEDGED, ZERO, OrderIntent
+from kopitra.domain.orders import ACKNOWLEDGED, TERMINAL, ZERO, OrderIntent
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import sign
 
@@ -23,6 +23,33 @@ def in_turn(protective: list[ChildOrder], stays: Callable[[ChildOrder], bool]) -
     loose.sort(key=lambda order: (not stays(order), order.state not in ACKNOWLEDGED))
     turns = iter(loose)
     return [next(turns) if order.intent.parent is None else order for order in protective]
+
+
+def unmirrored(book: Book, order: ChildOrder) -> str:
+    """The leader's stop or target that still rests without a copy, now that `order`, which took its place, is over and
+    nothing else of its kind covers what is held; "": none."""
+    intent = order.intent
+    if intent.role not in ("stop", "target") or intent.parent is not None or order.state not in TERMINAL:
+        return ""
+    account, leader, contract = intent.account_id, intent.leader, intent.symbol
+    position = book.held(account, leader).get(contract)
+    episode = book.episodes.get((leader, account, root_of(contract)))
+    held = ZERO if position is None else position.qty
+    if episode is None or held * episode.target <= 0 or held * sign(intent.side) >= 0:
+        return ""  # nothing is held, or all of it is on its way out
+    if any(True for _ in book.children(account, leader, intent.role, contract)):
+        return ""
+    for name in book.leader(leader, root_of(contract)).working:
+        ended = (book.orders.get(copy) for copy in book.mirrors.get((leader, name), ()))
+        if any(o is not None and _stands_for(o, order) for o in ended):
+            return name
+    return ""
+
+
+def _stands_for(ended: ChildOrder, order: ChildOrder) -> bool:
+    mine, other = order.intent, ended.intent
+    same = (mine.account_id, mine.role, mine.symbol) == (other.account_id, other.role, other.symbol)
+    return same and other.parent is None and ended.state == "canceled"
 
 
 def still_due(order: ChildOrder, parent: ChildOrder | None) -> Decimal:

@@ -32,6 +32,26 @@ async def test_a_stop_that_the_broker_refuses_raises_an_alert_with_its_words(dsn
         assert (stop.intent.role, stop.state) == ("stop", "rejected")
 
 
+async def test_a_leader_that_takes_its_newer_stop_back_leaves_no_follower_without_a_word(dsn: str) -> None:
+    async with house(dsn, {"a": Follower(PLAIN)}) as world:
+        await world.send(side="buy", quantity=1)
+        await world.holds(a=1)
+        copies: list[str] = []
+        for name, level in (("old", 6700), ("new", 6710)):
+            (stop,) = await world.send(
+                action="exit", side="sell", quantity=1, ord_type="stop", stop_price=Decimal(level),
+                leader_order_id=name,
+            )  # fmt: skip
+            copies.append(stop.intent.cl_ord_id)
+            await world.until(lambda stop=stop: stop.state == "working", "the stop")
+        await world.until(lambda: len(world.open("a", "stop")) == 1, "the new stop alone")
+
+        await world.send(action="cancel", leader_order_id="new")
+
+        alert = await world.alert("protection-missing", "a")
+        assert (alert.cl_ord_id, "the leader's old still rests" in alert.text) == (copies[1], True)
+
+
 async def test_an_exit_that_a_halt_holds_back_raises_an_alert_and_is_not_tried_again(dsn: str) -> None:
     async with house(dsn, {"a": Follower(FIRST)}) as world:
         await world.send(side="buy", quantity=1)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from kopitra.domain.orders import ZERO
+from kopitra.domain.protecting import unmirrored
 from kopitra.domain.react import react
 from kopitra.domain.signals import OrdType
 from tests.unit.domain.copy_world import World, d
@@ -127,6 +128,37 @@ def test_r038_a_new_stop_without_an_answer_goes_with_the_position() -> None:
     world.say("exit", quantity=d(3))
     world.settle()
     assert (world.held(), world.open()) == (0, [])
+
+
+@kinds
+def test_i09_a_leader_that_takes_its_new_stop_back_leaves_the_old_one_without_a_copy_and_that_is_known(
+    role: str, ord_type: OrdType
+) -> None:
+    world = held(3)
+    rests(world, "A", 3, ord_type)
+    world.settle()
+    old = world.child(role)
+    rests(world, "B", 3, ord_type, away=25)
+    world.settle()
+    new = world.child(role)
+    assert (unmirrored(world.book, old), unmirrored(world.book, new)) == ("", "")
+    world.say("cancel", leader_order_id="B")
+    world.settle()
+    assert (world.working(role), unmirrored(world.book, new)) == ([], "A")
+    world.say("exit", quantity=d(3))
+    world.settle()
+    assert unmirrored(world.book, new) == ""
+
+
+def test_i09_a_leader_that_cancels_its_stops_itself_misses_no_copy() -> None:
+    world = held(3)
+    for name in ("A", "B"):
+        rests(world, name, 3)
+        world.settle()
+    for name in ("A", "B"):
+        world.say("cancel", leader_order_id=name)
+        world.settle()
+    assert (world.working("stop"), unmirrored(world.book, world.child("stop"))) == ([], "")
 
 
 class ReplacingMachine(RuleBasedStateMachine):
