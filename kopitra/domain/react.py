@@ -258,8 +258,11 @@ class _Made:
                 self._end(order)
 
     def _withdraw_protection(self, order: ChildOrder, again: bool) -> None:
-        """A stop or target that protects nothing would open a position: its cancel is worth another try."""
-        protects = self._held_qty * sign(order.intent.side) < 0 or self._entry_works()
+        """A stop or target that protects nothing would open a position: its cancel is worth another try. So is that
+        of a stop that has begun to fill while nothing is to stay: until its end is known nothing else may close."""
+        held = self._held_qty
+        closing = order.is_triggered and held * self._target <= 0
+        protects = (held * sign(order.intent.side) < 0 and not closing) or self._entry_works()
         if not protects and _may_be_asked(order, again):
             self._end(order)
 

@@ -89,11 +89,12 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
         o for o in here if o in gone or (_could_fill(o) if full else step.reduce and _same(case, o))
     ]
     orders: list[Approved] = []
-    left = step.reduce
+    stopping = [o for o in here if _is_stopping(o, step.have) and o not in in_the_way]
+    left = max(ZERO, step.reduce - sum((o.leaves_qty for o in stopping), ZERO)) if stopping else step.reduce
     for contract, position in case.held.items():
         if left == 0 or root_of(contract) != root or position.qty * step.have <= 0:
             continue
-        qty = min(left, abs(position.qty) - _closing(here, contract, position.qty))
+        qty = min(left, abs(position.qty) - _closing(here, stopping, contract, position.qty))
         if qty <= 0:
             continue
         left -= qty
@@ -110,11 +111,19 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
     return Exits(tuple(orders), cancel_intents(case, in_the_way))
 
 
-def _closing(here: Sequence[ChildOrder], contract: str, held: Decimal) -> Decimal:
+def _is_stopping(order: ChildOrder, have: Decimal) -> bool:
+    """A stop that is closing at the market what the follower has: what it will take need not be closed beside it."""
+    return order.intent.role == "stop" and order.is_triggered and have * sign(order.intent.side) < 0
+
+
+def _closing(
+    here: Sequence[ChildOrder], stopping: Sequence[ChildOrder], contract: str, held: Decimal
+) -> Decimal:
     """What is being closed of a holding already. An exit on its own side, left in doubt before the holding turned,
     closes nothing of it (R-012)."""
-    exits = (o for o in here if o.intent.role == "exit" and o.intent.symbol == contract)
-    return sum((o.leaves_qty for o in exits if held * sign(o.intent.side) < 0), ZERO)
+    closes = (*(o for o in here if o.intent.role == "exit"), *stopping)
+    mine = (o for o in closes if o.intent.symbol == contract)
+    return sum((o.leaves_qty for o in mine if held * sign(o.intent.side) < 0), ZERO)
 
 
 def against_target(case: Case, target: Decimal) -> list[ChildOrder]:

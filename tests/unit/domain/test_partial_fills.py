@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kopitra.domain.attribution import close_by_hand
 from kopitra.domain.copy_rules import Sizing
-from kopitra.domain.orders import ZERO
+from kopitra.domain.orders import ZERO, ChildOrder
 from kopitra.domain.react import overdue
 from kopitra.domain.rounding import RoundingPolicy, round_quantity
 from kopitra.domain.signals import StopLoss, sign
@@ -178,3 +179,66 @@ def test_r038_a_stop_that_has_begun_to_fill_is_a_close_on_its_way(rest: str) -> 
         world.settle()
         assert world.held() == 1
     assert world.ledger["a1", ESZ6] == world.held()
+
+
+def _stop_begins(qty: int) -> tuple[World, ChildOrder]:
+    """A follower whose stop has filled one contract of `qty`."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(qty), stop_loss=StopLoss(offset=d(10)))
+    world.settle()
+    (stop,) = world.working("stop")
+    world.fill(stop, d(1))
+    return world, stop
+
+
+@pytest.mark.parametrize("act", ["exit", "reverse"])
+def test_r038_a_stop_that_stands_still_between_fills_keeps_nobody_in(act: str) -> None:
+    """R-037: the cancel of the stop was lost, and three contracts waited behind an order that filled no more."""
+    world, stop = _stop_begins(4)
+    world.say(act, side="sell")
+    for _ in range(2):
+        assert stop.cancel is not None
+        world.lose(stop)
+    assert (world.held(), stop.cancel is not None) == (3, True)
+    world.end(stop)
+    world.settle()
+    assert (world.held(), world.ledger["a1", ESZ6], world.open()) == (0, 0, [])
+
+
+def test_r038_a_stop_that_is_larger_than_what_is_left_is_to_go_not_to_shrink() -> None:
+    """I-09: the leader is out, somebody closed a part by hand, and the cancel of the stop was lost."""
+    world, stop = _stop_begins(4)
+    world.say("exit")
+    close_by_hand(world.book, "a1", ESZ6, "L", d(1))
+    world.ledger["a1", ESZ6] -= 1
+    world.lose(stop)
+    assert stop.cancel is not None
+    world.settle()
+    assert (world.held(), world.ledger["a1", ESZ6], world.open()) == (0, 0, [])
+
+
+@pytest.mark.parametrize("rest", ["fills", "is canceled"])
+def test_r038_what_a_stop_is_closing_is_not_closed_beside_it(rest: str) -> None:
+    """I-09: the leader reduced while the stop was filling in parts, and the follower turned."""
+    world, stop = _stop_begins(4)
+    world.say("reduce", quantity=d(3))
+    assert world.open() == [stop]
+    if rest == "fills":
+        world.fill(stop)
+    else:
+        world.end(stop)
+        world.settle()
+    assert world.held() == world.ledger["a1", ESZ6] == (0 if rest == "fills" else 1)
+
+
+def test_r038_a_stop_that_is_closing_a_part_leaves_the_rest_to_be_closed() -> None:
+    """I-09: the stop covers two of what is held; only what is to go beside them is closed."""
+    world, stop = _stop_begins(3)
+    world.say("add", side="buy", quantity=d(4), leader_position=d(6))
+    world.fill(world.child())
+    assert (world.held(), stop.leaves_qty) == (5, 2)
+    world.say("reduce", quantity=d(5), leader_position=d(1))
+    world.fill(world.child("exit"))
+    assert world.held() == 3
+    world.fill(stop)
+    assert world.held() == world.ledger["a1", ESZ6] == 1
