@@ -12,7 +12,7 @@ from gateway_container.engine.config import AccountConfig
 from gateway_container.engine.market_state import Markets
 from gateway_container.engine.queue import Place
 from gateway_container.engine.state import NEVER_NS, State
-from kopitra.domain.attribution import closable
+from kopitra.domain.attribution import closable, still_too_much
 from kopitra.domain.book import ChildOrder, root_of
 from kopitra.domain.case import blocked
 from kopitra.domain.flattening import LEFT_TO_FLATTEN, is_flattening
@@ -203,13 +203,17 @@ class LastLook:
         )
 
     def _cap(self, place: Place, child: ChildOrder) -> str | None:
-        """Exits never exceed the holding, nor what a read has shown of it: cut the quantity, or drop the order when
-        nothing is left."""
+        """Exits together never exceed the holding, nor what a read has shown of it: cut the quantity, or drop the
+        order when nothing is left."""
         intent = place.intent
         if intent.role != "exit" or intent.leader == "":
             return None
-        here = closable(self._state.book, intent.account_id, intent.symbol, intent.leader)
+        book = self._state.book
+        here = closable(book, intent.account_id, intent.symbol, intent.leader)
         qty = max(ZERO, -here * sign(intent.side))
+        # What waited together was sized each for itself, and other orders may have filled meanwhile.
+        if qty < intent.qty or len(book.open[intent.account_id, intent.leader]) > 1:
+            qty = min(qty, still_too_much(book, child, qty))
         if qty == 0:
             return "nothing_held"
         if qty < intent.qty:

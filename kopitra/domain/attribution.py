@@ -7,8 +7,9 @@ must go. What is attributed never exceeds what is there.
 from collections.abc import Mapping
 from decimal import Decimal
 
-from kopitra.domain.book import Book, root_of
+from kopitra.domain.book import Book, ChildOrder, root_of
 from kopitra.domain.orders import ZERO
+from kopitra.domain.signals import opposite, sign
 
 
 def attributed(book: Book, account_id: str, contract: str) -> dict[str, Decimal]:
@@ -60,6 +61,54 @@ def closable(book: Book, account_id: str, contract: str, leader: str) -> Decimal
     if position is None:
         return ZERO
     return position.qty - missing(book, account_id, contract).get(leader, ZERO)
+
+
+def still_too_much(book: Book, close: ChildOrder, here: Decimal) -> Decimal:
+    """Contracts that a close may still take of the `here` that it can shrink, where other orders of ours may fill too:
+    without what closes before it and stops that have begun to fill will take (I-09), and without what is to stay."""
+    intent = close.intent
+    before = True
+    for order in book.open_children(intent.account_id, intent.leader):
+        other = order.intent
+        if order is close:
+            before = False
+        elif (other.symbol, other.side) == (intent.symbol, intent.side) and _takes(order, before):
+            here -= order.leaves_qty
+    return max(ZERO, here - to_stay(book, close))
+
+
+def _takes(order: ChildOrder, before: bool) -> bool:
+    """It may close a part first. One that is held is sized when it is let go."""
+    if order.intent.role == "exit":
+        return not order.unsent or (before and order.state != "planned")
+    return order.intent.role == "stop" and order.is_triggered
+
+
+def to_stay(book: Book, close: ChildOrder) -> Decimal:
+    """Contracts on the side that a close shrinks which its leader wants by now: of the target, what neither other
+    contracts of the product nor open entries bring. Only what followed from an act of the leader is held to that: a
+    repair knows better than the target."""
+    if close.acted_at is None:
+        return ZERO
+    intent = close.intent
+    account_id, leader, root = intent.account_id, intent.leader, root_of(intent.symbol)
+    side = opposite(intent.side)
+    episode = book.episodes.get((leader, account_id, root))
+    stays = ZERO if episode is None else episode.target * sign(side)
+    if stays <= 0:
+        return ZERO
+    for contract, position in book.held(account_id, leader).items():
+        if contract != intent.symbol and root_of(contract) == root:
+            stays -= max(ZERO, position.qty * sign(side))
+    for order in book.open_children(account_id, leader):
+        other = order.intent
+        if (
+            other.role == "entry"
+            and order.cancel is None
+            and (root_of(other.symbol), other.side) == (root, side)
+        ):
+            stays -= order.coming()
+    return max(ZERO, stays)
 
 
 def missing(book: Book, account_id: str, contract: str) -> dict[str, Decimal]:

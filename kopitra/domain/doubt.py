@@ -9,6 +9,7 @@ never found by symbol, side and quantity: only its own id, or the broker's, name
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
+from kopitra.domain.attribution import still_too_much, to_stay
 from kopitra.domain.book import Book, ChildOrder
 from kopitra.domain.journal import FollowUp
 from kopitra.domain.orders import ZERO, OrderIntent
@@ -130,8 +131,9 @@ def renewed_close(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp |
     """The close that stands in for an exit that cannot be found, sized by what the broker shows now (R-012).
 
     `net_qty` is the broker's signed position. What it has changed beside our book in the exit's direction counts as
-    done, and no more is closed than is there, without what a stop is closing already, so that a close never opens.
-    The old exit counts no more; None when nothing is left to close, or when it was replaced before.
+    done, and no more is closed than is there and than the leader wants gone by now, without what a stop is closing
+    already, so that a close never opens. The old exit counts no more; None when nothing is left to close, or when it
+    was replaced before.
     """
     intent = order.intent
     if order.superseded or intent.after or intent.role != "exit" or not intent.leader:
@@ -139,7 +141,10 @@ def renewed_close(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp |
     counted = book.positions.get((intent.account_id, intent.symbol))
     closing = sign(intent.side)
     done = max(ZERO, (net_qty - (counted.qty if counted is not None else ZERO)) * closing)
-    qty = min(order.qty - order.cum_qty - done, max(ZERO, -net_qty * closing - _stopping(book, intent)))
+    held = book.held(intent.account_id, intent.leader).get(intent.symbol)
+    ours = ZERO if held is None else -held.qty * closing
+    there = max(ZERO, -net_qty * closing - _stopping(book, intent))
+    qty = min(order.qty - order.cum_qty - done, there, still_too_much(book, order, ours - done))
     if qty <= 0:
         return None
     close = close_of(book, intent, intent.side, qty)
@@ -157,15 +162,15 @@ def _stopping(book: Book, exit_: OrderIntent) -> Decimal:
 
 def given_up(book: Book, order: ChildOrder, net_qty: Decimal) -> FollowUp | None:
     """An exit that cannot be found and has nothing left to close counts no more: it would be taken for the close of
-    what is opened later (R-012). None while something it would close is held, or the broker's position differs from
-    the book's, which the exit may have done.
+    what is opened later (R-012). None while something it would close is held that is not to stay, or the broker's
+    position differs from the book's, which the exit may have done.
     """
     intent = order.intent
     if order.superseded or intent.after or intent.role != "exit" or not intent.leader:
         return None
     counted = book.positions.get((intent.account_id, intent.symbol))
     held = book.held(intent.account_id, intent.leader).get(intent.symbol)
-    is_due = held is not None and held.qty * sign(intent.side) < 0
+    is_due = held is not None and -held.qty * sign(intent.side) > to_stay(book, order)
     if is_due or net_qty != (counted.qty if counted is not None else ZERO):
         return None
     return FollowUp(intent.cl_ord_id, intent.account_id, renewed=intent.cl_ord_id)

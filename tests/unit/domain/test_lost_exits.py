@@ -131,4 +131,35 @@ def test_what_a_stop_is_closing_is_not_closed_again_r_012() -> None:
     world.end(stop)
     follow = renewed_close(world.book, lost, d(2))
     assert follow is not None
-    assert follow.released[0].qty == 2
+    assert follow.released[0].qty == 1, "one is what the leader has"
+
+
+def test_a_lost_exit_that_a_stop_did_instead_is_given_up_r_012() -> None:
+    """I-09: the follower has what its leader has; the exit that nobody finds is not taken for the next close."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(3), stop_loss=StopLoss(offset=d(10)))
+    world.settle()
+    (stop,) = world.working("stop")
+    world.say("reduce", quantity=d(2))
+    lost = world.child("exit")
+    world.fill(stop, d(1))
+    assert given_up(world.book, lost, d(2)) is None
+    world.fill(stop, d(1))
+    world.end(stop)
+    assert renewed_close(world.book, lost, d(1)) is None
+    follow = given_up(world.book, lost, d(1))
+    assert follow is not None
+    world.note(follow)
+    world.say("exit")
+    world.settle_closes_of(lost)
+    assert world.ledger["a1", ESZ6] == world.held() == 0
+
+
+def test_a_lost_exit_is_renewed_for_what_its_own_leader_has_there_r_012() -> None:
+    """Another leader's long stands in the same account: it is none of this exit's."""
+    world, exit_ = leaving()
+    world.book.holdings["a1", "L"][ESZ6].qty = d(1)
+    world.book.positions["a1", ESZ6].qty = d(6)
+    follow = renewed_close(world.book, exit_, d(6))
+    assert follow is not None
+    assert follow.released[0].qty == 1
