@@ -239,8 +239,10 @@ class LeaderFeed:
     def _follow_unread(self, tracker: LeaderTracker, report: ExecutionReport) -> None:
         if self._is_ours(report):
             return  # known to be by now
-        known = self._known(tracker.leader, root_of(report.symbol))
-        signal = tracker.shrinking(report, known, self._state.clock.now())
+        root = root_of(report.symbol)
+        told = self._state.book.leader(tracker.leader, root)
+        known, resting = self._known(tracker.leader, root), told.exposure - told.qty
+        signal = tracker.shrinking(report, known, resting, self._state.clock.now())
         if signal is not None:
             self._take(signal, report.received_ns)
 

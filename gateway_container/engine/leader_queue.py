@@ -191,8 +191,8 @@ class LeaderQueue:
     def _current(self, told: Told) -> Told | None:
         """A resting order that moved or ended while its signal waited is told of as it is now, or not at all."""
         signal = told.signal
-        if signal.is_fill or signal.action == "cancel":
-            return told
+        if signal.is_fill or signal.ord_type == "market":
+            return told  # a fill, an end, or a leader that is out
         try:
             now = self._at_rest(signal)
         except Exception as error:  # noqa: BLE001 - told; the acts behind it go on

@@ -130,22 +130,32 @@ class LeaderTracker:
             ),
         )
 
-    def shrinking(self, report: ExecutionReport, known: Decimal, received_at: datetime) -> Signal | None:
-        """The signal of a fill while no read has said what the account holds; `known`: contracts of its root by what
-        followers were told. None where it does not shrink them, and it never turns anybody.
+    def shrinking(
+        self, report: ExecutionReport, known: Decimal, resting: Decimal, received_at: datetime
+    ) -> Signal | None:
+        """The signal of a fill while no read has said what the account holds; by what followers were told, of its
+        root: `known` contracts, and `resting` entries that they mirror. None where it shrinks neither, and it never
+        turns anybody.
+
+        More than is known can be closed only of what rested and filled unheard: how much that was nobody knows, so the
+        leader is out, as at an exit that is no fill.
 
         The id is that of the same fill in `signals`, and nothing is counted here: a read and its list of executions
         come later, and make no second signal of it.
         """
         exec_id, qty = report.exec_id, report.last_qty
-        if exec_id is None or qty is None or known * sign(report.side) >= 0:
+        if exec_id is None or qty is None or known * sign(report.side) > 0:
             return None
-        closed = min(qty, abs(known))
+        closed, name = min(qty, abs(known)), self._id("fill", exec_id)
+        if closed < qty and resting * sign(report.side) < 0:
+            return self._signal(report, received_at, name, "exit", price=report.last_px)
+        if not closed:
+            return None
         left = known + closed * sign(report.side)
         return self._signal(
             report,
             received_at,
-            self._id("fill", exec_id),
+            name,
             "reduce" if left else "exit",
             quantity=closed,
             price=report.last_px,

@@ -247,3 +247,16 @@ async def test_a_resting_order_that_cannot_be_told_again_takes_no_other_act_with
     await doors.emptied()
     assert doors.passed == ["in"]
     assert doors.alerts == ["leader-signal-lost"]
+
+
+async def test_a_leader_that_is_out_is_not_taken_for_an_order_that_is_over(doors: Doors) -> None:
+    """The exit of a leader that no read explains is no fill, and its order rests nowhere: it waits all the same."""
+    sold = ExecutionReport("boss", "o9", "trade", "filled", ESZ6, "sell", NOW, exec_id="x9", last_qty=d(2))
+    out = LeaderTracker("w", "L", "boss").shrinking(sold, d(0), d(2), NOW)
+    assert out is not None
+    doors.shut()
+    doors.feed._take(out, 1)
+    assert doors.waiting() == ["o9"]
+    doors.open()
+    await doors.emptied()
+    assert doors.passed == ["o9"]

@@ -15,12 +15,14 @@ from gateway_container.engine.intake import Intake
 from gateway_container.engine.leader_feed import LeaderFeed
 from gateway_container.engine.leader_unread import UNREAD_S
 from gateway_container.engine.state import State
-from kopitra.domain.book import LeaderPosition
+from kopitra.domain.acts import leader_acts
+from kopitra.domain.book import LeaderOrder, LeaderPosition
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport, PositionReport
+from kopitra.domain.fold_leader import leader_moved
 from kopitra.domain.leader_snapshot import LeaderSnapshot
 from kopitra.domain.signals import Side, Signal
 from tests.faults.virtual_loop import VirtualClock, VirtualLoop
-from tests.unit.domain.copy_world import ESZ6, d
+from tests.unit.domain.copy_world import ESZ6, World, d, rule
 
 START = datetime(2026, 11, 20, 15, tzinfo=UTC)
 NOTHING = AccountSnapshot("boss", None, None, None, None, 1)
@@ -48,8 +50,8 @@ class Blind:
 
     def _take(self, signal: Signal, _received_ns: int) -> None:
         self.taken.append(signal)
-        if signal.leader_position is not None:
-            self.state.book.leaders["L", "ES"].qty = signal.leader_position
+        (act,) = leader_acts(signal, self.state.book)
+        leader_moved(self.state.book, signal, act)
 
     @property
     def acts(self) -> list[tuple[str, int]]:
@@ -115,6 +117,65 @@ def test_what_grows_or_opens_makes_no_signal() -> None:
         blind = Blind(known)
         blind.play(blind.told(blind.fill("x1", "buy")), UNREAD_S + 1, blind.told(blind.fill("x2", "buy")))
         assert (blind.alerts, blind.taken) == (["leader-not-read"], [])
+
+
+def resting(known: int = 0, leaves: int = 2) -> Blind:
+    """Followers mirror an order of the leader that rests."""
+    blind = Blind(known)
+    blind.state.book.leaders["L", "ES"].working["o1"] = LeaderOrder("buy", d(leaves), counts=True)
+    return blind
+
+
+def of_the_resting(bought: ExecutionReport) -> ExecutionReport:
+    """The fill of the order that rests."""
+    return bought._replace(order_id="o1")
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_leader_whose_resting_order_filled_unread_takes_its_followers_out(is_heard: bool) -> None:
+    """The copies of the order filled, the leader left, and its followers stayed in."""
+    blind = resting()
+    bought = (of_the_resting(blind.fill("x1", "buy", 2)),) if is_heard else ()
+    blind.play(blind.told(*bought), UNREAD_S + 1, blind.told(blind.fill("x2", "sell", 2)), UNREAD_S + 1)
+    (out,) = blind.taken
+    assert (out.action, out.is_fill, out.quantity, out.leader_position) == ("exit", False, None, None)
+    book = blind.state.book.leaders["L", "ES"]
+    assert (book.qty, book.working) == (0, {})
+    blind.play(blind.told(blind.fill("x3", "sell")))
+    assert len(blind.taken) == 1
+
+
+def test_more_is_closed_than_was_known_only_where_something_rested() -> None:
+    blind = resting(known=1)
+    blind.play(blind.told(blind.fill("x1", "sell", 1)), UNREAD_S + 1)
+    assert blind.acts == [("exit", 0)]
+    assert blind.state.book.leaders["L", "ES"].working["o1"].leaves == 2
+    blind.play(blind.told(blind.fill("x2", "sell", 1)))
+    assert [signal.is_fill for signal in blind.taken] == [True, False]
+    blind = resting(known=1)
+    blind.play(blind.told(blind.fill("x1", "sell", 3)), UNREAD_S + 1)
+    assert [signal.is_fill for signal in blind.taken] == [False]
+
+
+@pytest.mark.parametrize("filled", [0, 1, 2])
+def test_whatever_the_copies_had_filled_the_follower_ends_flat(filled: int) -> None:
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(2), ord_type="limit", price=d(4990), leader_order_id="o1")
+    copy = world.child()
+    world.accept(copy)
+    if filled:
+        world.fill(copy, d(filled))
+    blind = Blind(0)
+    blind.state.book = world.book
+    blind.feed._take = lambda signal, _received_ns: blind.taken.append(signal)
+    blind.play(blind.told(blind.fill("x1", "sell", 2)), UNREAD_S + 1)
+    (out,) = blind.taken
+    world.say(
+        out.action, side=out.side, quantity=out.quantity, contract=out.contract, is_fill=out.is_fill,
+        leader_order_id=out.leader_order_id, leader_position=out.leader_position, source=out.source,
+    )  # fmt: skip
+    world.settle()
+    assert (world.held(), world.open()) == (0, [])
 
 
 def test_a_read_in_time_makes_everything_as_before() -> None:
