@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import psycopg
+
 from kopitra.domain.errors import Conflict, LeaseLost, Unavailable
 from kopitra.ports import Clock
 from kopitra.store.ending import ended
@@ -21,6 +23,8 @@ _NS: Final = 1_000_000_000
 RELEASE_TRIES: Final = 3
 #: the note of a holder that hands over while its local exit file holds what the journal does not
 EXITS_LEFT: Final = "stopped; exits wait in its local file"
+#: what is tried again until the deadline: a database that is away, or that answers with an error of its own
+_FAILED: Final = (Unavailable, TimeoutError, psycopg.Error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class Lease:
         was_held = self.valid_until_ns
         self._end()
         for _ in range(RELEASE_TRIES if was_held else 0):
-            with contextlib.suppress(Unavailable):  # a pool's connections of before a restart
+            with contextlib.suppress(*_FAILED):  # a pool's connections of before a restart
                 await self._table.release_lease(self.shard, self.epoch, self.holder, note)
                 return
 
@@ -173,12 +177,17 @@ class Lease:
                 await asyncio.sleep(self._settings.renew_s)
                 await self._renew_until_deadline()
         except LeaseLost as lost:
-            self._end()
-            self._lost = lost.message
-            self._on_lost(lost.message)
+            self._lose(lost.message)
+        except Exception as error:  # noqa: BLE001 - a task that ended silently would renew no more and tell nobody
+            self._lose(f"the lease could not be renewed: {error!r}")
+
+    def _lose(self, reason: str) -> None:
+        self._end()
+        self._lost = reason
+        self._on_lost(reason)
 
     async def _renew_until_deadline(self) -> None:
-        """Renew once; while the database is away, try again until the exit grace is over.
+        """Renew once; while the database is away or refuses, try again until the exit grace is over.
 
         A renewal past the local deadline is good as long as nobody else has taken the row.
         """
@@ -187,7 +196,7 @@ class Lease:
             left_s = (self.exits_until_ns - started_ns) / _NS
             if left_s <= 0:
                 raise LeaseLost("the lease ran out before it could be renewed")
-            with contextlib.suppress(Unavailable, TimeoutError):
+            with contextlib.suppress(*_FAILED):
                 async with asyncio.timeout(left_s):
                     await self._renew(started_ns)
                 return
