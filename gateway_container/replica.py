@@ -222,6 +222,7 @@ class Replica:
                 standby.surrender(),
             )  # fmt: skip
         except Conflict as busy:  # nothing has happened: another one is the holder, or this build must not be
+            standby.keep()
             if busy.code != Conflict.code:
                 await self._unfit(busy.message)
             return False
@@ -229,6 +230,7 @@ class Replica:
             standby.forget()
             await self._unfit(error.message if isinstance(error, KopitraError) else str(error))
             return False
+        standby.state.book = self.machine.state.book  # its own where the standby had none yet
         self._note = ""
         return True
 

@@ -40,6 +40,8 @@ class Standby:
         self.lease: LeaseRow | None = None
         #: why this replica cannot take over; "" when it could
         self.unfit = ""
+        #: the book belongs to a machine, or to one that is being started: only it folds
+        self.surrendered = False
         self._clock = supplies.clock
         self._shelf = supplies.shelf
         self._broadcast = broadcast
@@ -54,14 +56,20 @@ class Standby:
         self.switches = switches
 
     async def follow(self) -> None:
-        """Fold what the journal has got since the last time. Raises Unavailable.
+        """Fold what the journal has got since the last time; nothing once the book was surrendered: the machine folds
+        each row itself, and twice would double it. Raises Unavailable.
 
         A row that does not read back was written by a newer build: the book stays where it is and the replica is
         unfit, because whoever takes the shard must understand all of it (R-089).
         """
         async with self._reading:
+            if self.surrendered:
+                return
             if not self.state.book.seq:
-                self.state.book = await saved_book(self._shelf, self.identity.shard)
+                book, saved = self.state.book, await saved_book(self._shelf, self.identity.shard)
+                if not self._is_ours(book):
+                    return
+                self.state.book = saved
             try:
                 await self._fold()
             except Corrupt as error:
@@ -71,10 +79,16 @@ class Standby:
     async def _fold(self) -> None:
         book = self.state.book
         while page := await self._shelf.page(self.identity.shard, book.seq, PAGE_ROWS_MAX):
+            if not self._is_ours(book):
+                return
             for row in page:
                 take(book, row)
             self._broadcast.committed(page)
             await asyncio.sleep(0)  # a long journal must not hold up the door
+
+    def _is_ours(self, book: Book) -> bool:
+        """It was not surrendered while we read."""
+        return not self.surrendered and self.state.book is book
 
     async def look(self) -> bool:
         """Follow, and see whether the shard is free for us. Raises Unavailable."""
@@ -91,12 +105,18 @@ class Standby:
         return self.lease is not None and not self.lease.released and self.lease.left_s > 0
 
     def surrender(self) -> Warm:
-        """What the machine starts with."""
+        """What the machine starts with. The book is its own from now on; what is shown is the machine's."""
+        self.surrendered = True
         return Warm(self.state.book if self.state.book.seq else None, self.switches)
+
+    def keep(self) -> None:
+        """No machine was started: the book is as it was, and ours."""
+        self.surrendered = False
 
     def forget(self) -> None:
         """A machine that did not come up may have changed the book: begin anew."""
         self.state.book = Book()
+        self.surrendered = False
 
     def _ready(self) -> tuple[bool, bool]:
         fresh = self._clock.monotonic_ns() - self._read_ns < FRESH_S * _NS

@@ -320,3 +320,49 @@ async def test_a_standby_without_a_database_says_so_and_takes_nothing(dsn: str, 
         assert health.status_code == 503
         async with Database(dsn) as other:
             assert await waiting(other, "main") == []
+
+
+async def test_a_switch_set_during_a_take_over_folds_nothing_twice(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-082, R-091, I-01: the book is the machine's from the moment it is handed over; a request that began at a
+    standby's door looks at it and folds nothing."""
+    monkeypatch.setattr("gateway_container.replica.TAKE_OVER_WAIT_S", CALM_S)  # a slow machine ends no wait
+    grant, token = make_operator(WORKSPACE, "ann", "admin", datetime.now(UTC))
+    add_operator(tmp_path / "operators.json", grant)
+    async with fleet(dsn, tmp_path) as one, AsyncExitStack() as stack:
+        holder, heir = await two(stack, one)
+        slow = one.house.on.sim("b")
+        await slow.settings(stream_down=True)  # its session holds the take-over up
+        lead(one, heir)
+        assert await holder.stopped() == 0
+        told = await one.send(action="enter", side="buy", quantity=1)
+        await until(lambda: heir.replica.machine is not None, "the machine")
+        assert not heir.leads
+
+        switch = {"scope": "account", "scopeId": "b", "state": "halted", "reason": "test"}
+        answer = await heir.http.post(
+            "/ops/v1/kill-switches", json=switch, headers={"Authorization": f"Bearer {token}"}
+        )
+
+        assert answer.status_code == 200, answer.text
+        assert not heir.leads
+        machine = heir.replica.machine
+        assert machine is not None
+        assert machine.state.book.switches.epoch("account", "b") == answer.json()["epoch"]
+        await slow.settings(stream_down=False)
+        await until(lambda: heir.leads, "the take-over")
+        book = machine.state.book
+        await until(lambda: ("a", one.house.on.contract) in book.positions, "the fill")
+        await one.settled()
+        await heir.replica.standby.look()  # as a request does that came before the doors led to the machine
+
+        (child,) = [c for c in await one.children(told.signal_id) if c.intent.account_id == "a"]
+        live = machine.state.book.orders[child.intent.cl_ord_id]
+        assert (live.state, live.cum_qty) == (child.state, child.cum_qty) == ("filled", 1)
+        durable = await one.book()
+        assert {k: (c.state, c.cum_qty) for k, c in machine.state.book.orders.items()} == {
+            k: (c.state, c.cum_qty) for k, c in durable.orders.items()
+        }
+        assert machine.state.book.positions == durable.positions
+        await one.nothing_is_doubled_or_lost()
