@@ -24,7 +24,7 @@ from gateway_container.config_source import Grants, config_digest, gateway_confi
 from gateway_container.engine.broadcast import Broadcast
 from gateway_container.engine.machine import Identity, Supplies
 from gateway_container.exit_writer import LocalExitFile
-from gateway_container.operators import load_operators
+from gateway_container.operators import OperatorsFile
 from gateway_container.replica import Parts, Replica
 from gateway_container.snapshot_process import SnapshotProcess, environment_of
 from kopitra.clock import SystemClock
@@ -79,13 +79,13 @@ class Stores:
     settings: Settings
     dsn: str
     db: Database
+    operators: OperatorsFile
 
     async def read(self) -> tuple[ConfigSnapshot, Sealer, Grants]:
         """Snapshot, opened keys, grants."""
         sealer = await load_sealer(self.db, FileMasterKey(self.settings.key_path))
         snapshot = await load_config(self.db)
-        operators = load_operators(self.settings.data_dir / "operators.json")
-        return snapshot, sealer, load_grants(snapshot, sealer, operators)
+        return snapshot, sealer, load_grants(snapshot, sealer, self.operators.read())
 
 
 async def serve(settings: Settings, dsn: str, ready: Callable[[str, int, int], None]) -> int:
@@ -157,7 +157,7 @@ async def _replica(settings: Settings, dsn: str, db: Database) -> AsyncGenerator
     )
     identity = Identity(settings.shard, holder, settings.build)
     replica = Replica(Parts(identity, supplies, db, broadcast, settings.drain_s))
-    stores = Stores(settings, dsn, db)
+    stores = Stores(settings, dsn, db, OperatorsFile(settings.data_dir / "operators.json"))
     read_ns = clock.monotonic_ns()
     snapshot, sealer, grants = await stores.read()
     await replica.reconfigure(gateway_config(snapshot, sealer), snapshot.switches, config_digest(snapshot))
@@ -188,7 +188,13 @@ async def _replica(settings: Settings, dsn: str, db: Database) -> AsyncGenerator
 
 async def follow_config(stores: Stores, replica: Replica, live: LiveGrants, clock: Clock) -> None:
     """Take every change of the configuration."""
-    watch = ConfigWatch(stores.dsn, clock, on_current=replica.switches_read)
+
+    def current(read_ns: int) -> None:
+        replica.switches_read(read_ns)
+        if stores.operators.mended():
+            watch.again()
+
+    watch = ConfigWatch(stores.dsn, clock, on_current=current)
     try:
         while True:
             try:

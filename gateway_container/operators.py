@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
+import structlog
 
 from gateway_container.api.doors import OperatorGrant, Role
 from kopitra.domain.errors import Corrupt
@@ -22,6 +23,8 @@ from kopitra.domain.errors import Corrupt
 OPERATORS_MAX: Final = 1_000
 #: days that a key lives
 LIFETIME_DAYS: Final = 90
+
+_log = structlog.get_logger("kopitra.operators")
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,6 +54,33 @@ def load_operators(path: Path) -> tuple[OperatorGrant, ...]:
         raise Corrupt(
             f"{path} cannot be read ({error}): restore it, or delete it and create operators anew."
         ) from error
+
+
+class OperatorsFile:
+    """The operators of a file as it was read last: one that cannot be read stops neither exits nor switches (P5)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: tuple[OperatorGrant, ...] = ()
+        self._wrong = ""  # why the last read failed; told once
+
+    def read(self) -> tuple[OperatorGrant, ...]:
+        """Everyone in the file; those read last (nobody at the start) while it cannot be read."""
+        try:
+            self._known, self._wrong = load_operators(self._path), ""
+        except (Corrupt, OSError) as error:
+            wrong = error.message if isinstance(error, Corrupt) else str(error)
+            if wrong != self._wrong:
+                _log.error("operators_not_read", error=wrong, kept=len(self._known))
+            self._wrong = wrong
+        return self._known
+
+    def mended(self) -> bool:
+        """The last read failed, and one does not now: nobody else tells of a file that was repaired."""
+        if not self._wrong:
+            return False
+        self.read()
+        return not self._wrong
 
 
 def make_operator(workspace: str, name: str, role: Role, now: datetime) -> tuple[OperatorGrant, str]:
