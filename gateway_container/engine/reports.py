@@ -34,7 +34,7 @@ from kopitra.domain.journal import (
 from kopitra.domain.moving import MOVES_OF_ONE_MAX
 from kopitra.domain.orders import TERMINAL, ChildOrder, OrderIntent
 from kopitra.domain.protecting import unmirrored
-from kopitra.domain.react import overdue, react, unfollowing, waiting_closes
+from kopitra.domain.react import PROCESS_ENDED, overdue, react, unfollowing, waiting_closes
 from kopitra.ports import (
     BrokerTime,
     LoginNotice,
@@ -51,8 +51,6 @@ from kopitra.ports import (
 CLOSE_WAIT_S: Final = 1.0
 #: nothing is missing: we took it back ourselves, nothing was left to close, or a flatten closes it
 _EXPECTED: Final = frozenset({"canceled_before_send", "nothing_held", "withdrawn", LEFT_TO_FLATTEN})
-#: this process ends: its successor goes on from the journal
-_ENDING: Final = frozenset({"stopping", "lease_lost"})
 #: reports that tell of a request's fate without moving the order
 _ANSWERS: Final = frozenset({"replaced", "replace_rejected", "cancel_rejected"})
 #: the broker answered a cancel or move
@@ -230,7 +228,7 @@ class Reports:
             self.on_crowded(intent)
         elif intent.reduce_only and reason not in _EXPECTED:
             self._protection_missing(intent, reason, detail)
-        if intent.leader and reason not in _ENDING:
+        if intent.leader and reason not in PROCESS_ENDED:
             asyncio.get_running_loop().call_soon(self.react_to, intent.cl_ord_id)
 
     def react_to(self, cl_ord_id: str) -> None:
@@ -244,6 +242,8 @@ class Reports:
         remedy = (
             "lift the switch or flatten" if reason == "kill_switch" else "place it or close at the broker"
         )
+        if reason in PROCESS_ENDED and intent.role == "exit":
+            remedy = "the next start closes what is too much then"
         text = f"the {intent.role} of {intent.qty} {intent.symbol} is missing ({why}); {remedy}"
         self.alert("protection-missing", text, intent.account_id, intent.cl_ord_id)
 

@@ -22,6 +22,9 @@ from kopitra.domain.signals import Side, sign
 #: cancels that may fail before a child that will not go is asked only when a read shows it again
 CANCELS_OF_ONE_MAX: Final = 4
 
+#: why orders came to nothing because their process ended: its successor goes on from the journal
+PROCESS_ENDED: Final = frozenset({"stopping", "lease_lost"})
+
 _NOTHING: Final = FollowUp("", "")
 _PROTECTIVE: Final = frozenset[Role]({"stop", "target"})
 
@@ -240,7 +243,8 @@ class _Made:
             return True  # nobody takes a close now: it is tried again at its own pace
         if state == "rejected":
             return intent.leg.startswith("g")
-        return state == "skipped" and intent.role == "exit"
+        # What waited when its process ended was refused by nobody: the next process closes what is still too much.
+        return state == "skipped" and intent.role == "exit" and self._order.reason not in PROCESS_ENDED
 
     def withdraw(self, again: bool = False) -> None:
         """An order outlived its purpose (its cancel was refused or lost): ask again, a few times.

@@ -9,7 +9,7 @@ import pytest
 from gateway_container.engine.recovery import read_book
 from kopitra.domain.book import Book
 from kopitra.domain.errors import Conflict, LeaseLost
-from kopitra.domain.journal import Doubted, SignalPlanned
+from kopitra.domain.journal import Doubted, FollowUp, SignalPlanned
 from kopitra.store.lease import LeaseSettings
 from kopitra.store.postgres_shelf import PostgresShelf
 from tests.integration.gateway.world import FIRST, LEADER, SECOND, Follower, Street, engine, street
@@ -47,6 +47,33 @@ async def test_a_restart_finds_the_same_book_and_sends_nothing_again(dsn: str) -
             await world.holds(a=0, b=0)
             for account in ONE_EACH:
                 assert len(await world.sim(account).ledger("execution")) == 3
+            await world.no_order_is_doubled()
+
+
+async def test_an_exit_that_waited_for_its_session_when_the_gateway_stopped_leaves_after_the_next_start(
+    dsn: str,
+) -> None:
+    """R-018, R-019: the stop told it unsent, and only the comparison with the broker closed the position, late."""
+    async with street({"b": Follower(SECOND)}) as on:
+        async with engine(dsn, on) as world:
+            await world.send(side="buy", quantity=2)
+            await world.holds(b=2)
+            await world.sim("b").settings(stream_down=True)
+            await world.sim("b").control("drop-streams")
+            session = world.machine.sessions.of("b")
+            assert session is not None
+            await world.until(lambda: session.state != "live", "a session that is down")
+            (waited,) = await world.send(action="exit")
+            assert world.machine.fanout.waiting == 1
+        assert (waited.state, waited.reason) == ("skipped", "stopping")
+        await on.sim("b").settings(stream_down=False)
+        async with engine(dsn, on) as world:
+            await world.holds(b=0)
+            assert len(await world.sim("b").placements("b")) == 2
+            (follow,) = [
+                e for e in await world.journal() if isinstance(e, FollowUp)
+            ]  # no repair, seconds later
+            assert follow.cause == waited.intent.cl_ord_id
             await world.no_order_is_doubled()
 
 

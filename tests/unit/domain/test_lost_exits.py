@@ -4,11 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kopitra.domain.catch_up import unfollowed
 from kopitra.domain.doubt import given_up, renewed_close
-from kopitra.domain.journal import FollowUp
+from kopitra.domain.journal import FollowUp, OrderNotSent, SignalPlanned
 from kopitra.domain.orders import ZERO, ChildOrder
+from kopitra.domain.plan import plan
+from kopitra.domain.react import PROCESS_ENDED, react
 from kopitra.domain.signals import StopLoss
-from tests.unit.domain.copy_world import ESZ6, World, d, rule
+from tests.unit.domain.copy_world import ESZ6, World, d, rule, signal
 from tests.unit.domain.test_doubt import leaving
 
 
@@ -163,3 +166,37 @@ def test_a_lost_exit_is_renewed_for_what_its_own_leader_has_there_r_012() -> Non
     follow = renewed_close(world.book, exit_, d(6))
     assert follow is not None
     assert follow.released[0].qty == 1
+
+
+# what waited when its process ended ------------------------------------------------------------------------
+
+
+def left_waiting(reason: str) -> tuple[World, ChildOrder]:
+    """A follower of two contracts whose close came to nothing for this reason; nothing has followed yet."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(2))
+    world.fill(world.child())
+    act = signal("exit", "out")
+    made = plan(act, world.book, world.rules, world.inputs())
+    world.note(SignalPlanned(act, made))
+    exit_ = world.book.orders[made.legs[0].orders[0].intent.cl_ord_id]
+    world.note(OrderNotSent(exit_.intent.cl_ord_id, "a1", reason))
+    return world, exit_
+
+
+@pytest.mark.parametrize("reason", sorted(PROCESS_ENDED))
+def test_a_close_that_waited_when_its_process_ended_is_closed_by_the_next_r_019_i_09(reason: str) -> None:
+    """Nobody refused it; what the next start asks for is the newest order of each place (R-018)."""
+    world, exit_ = left_waiting(reason)
+    assert unfollowed(world.book) == [exit_.intent.cl_ord_id]
+    follow = react(world.book, exit_)
+    assert [(i.role, i.side, i.qty) for i in follow.released] == [("exit", "sell", d(2))]
+    world.follow(follow)
+    assert react(world.book, exit_).is_empty  # a second start adds nothing
+    world.settle()
+    assert world.held() == world.ledger["a1", ESZ6] == 0
+
+
+def test_a_close_that_something_else_stopped_is_left_to_a_person() -> None:
+    world, exit_ = left_waiting("kill_switch")
+    assert react(world.book, exit_).is_empty
