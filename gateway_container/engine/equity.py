@@ -2,7 +2,8 @@
 
 Beside the signals: every price, fill, balance and position of an account with limits is looked at, and all of them four
 times a second. What comes out is one value per account (`State.standings`), which plan and last look compare. What is
-relied on is in the journal before it is acted upon: a new highest value before the lock that it leads to.
+relied on is in the journal before it is acted upon: a new highest value before the lock that it leads to. While the
+journal is away both go into the local exit file, so that the next process knows them too.
 """
 
 import asyncio
@@ -208,7 +209,7 @@ class Equity:
         if measure is not known:
             who, reason = (asked.who, asked.reason) if asked is not None else ("", "")
             mark = EquityMarked(account_id, measure, reading.balance, reading.equity, now, who, reason)
-            self._log.note(account.workspace, mark)
+            self._log.secure(account.workspace, mark)
             measure = self._state.book.measures[account_id]
         found = uses(limits, measure, reading)
         standing = stands(limits, measure, found, before)
@@ -216,7 +217,7 @@ class Equity:
         watched.quiet = Quiet(measure, before, limits, watched.today.day, reading.balance, low, high)
         if standing == before or (before is None and standing.rung == "clear"):
             return
-        self._log.note(
+        self._log.secure(
             account.workspace, LimitRung(account_id, standing, reading.equity, limits.version, now)
         )
         watched.quiet = watched.quiet._replace(standing=book.standings[account_id])

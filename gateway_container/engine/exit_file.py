@@ -1,8 +1,9 @@
 """Exits without a database: written to a local file first, then sent, then taken into the journal (R-072, R-073).
 
-Only what shrinks, cancels, protects or stops goes this way, and only while the lease is valid by the local clock or
-within its `exit_grace`. Each record has a name for ever (shard, epoch, number), so the journal takes it once, from
-this process when the database is back or from the next one that can read the file.
+Only what shrinks, cancels, protects or stops goes this way, the marks and locks of loss limits included, and only
+while the lease is valid by the local clock or within its `exit_grace`. Each record has a name for ever (shard, epoch,
+number), so the journal takes it once, from this process when the database is back or from the next one that can read
+the file.
 """
 
 import asyncio

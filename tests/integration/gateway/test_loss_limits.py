@@ -3,15 +3,20 @@
 import asyncio
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 import pytest
 
 from gateway_container.engine.containment import ACCOUNT_FAILED, TASK_DEAD
+from gateway_container.exit_writer import LocalExitFile
 from kopitra.domain.journal import EquityMarked, FlattenNoted, LimitRung
 from kopitra.domain.loss_ladder import Use, uses
 from kopitra.domain.measuring import Measure, NewStart, Reading
 from kopitra.domain.prop_limits import DailyLoss, MaxLoss, PropLimits
 from kopitra.store.lease import LeaseSettings
+from kopitra.store.pool import Database
+from tests.integration.faulty_line import FaultyLine
+from tests.integration.gateway.test_exits_without_database import QUICK
 from tests.integration.gateway.test_restart import SHORT
 from tests.integration.gateway.world import (
     FIRST,
@@ -160,6 +165,45 @@ async def test_a_kill_at_the_peak_does_not_lower_it_and_a_lock_outlives_a_restar
             await ready(world)  # the first reading of the new start may have stood between
             await world.send(side="buy", quantity=1)
             await world.holds(a=1)
+
+
+async def test_a_peak_and_a_lock_without_the_database_outlive_a_kill(
+    faulty_dsn: str, line: FaultyLine, tmp_path: Path
+) -> None:
+    """R-101, R-104, I-19: both are in the local exit file before the lock is acted upon."""
+    async with street({"a": Follower(FIRST, prop=(TRAILING,))}) as on:
+        file = LocalExitFile(tmp_path, "main")
+        async with engine(faulty_dsn, on, lease=QUICK, exits=file, stop=False) as world:
+            await ready(world)
+            await world.send(side="buy", quantity=1)
+            await world.holds(a=1)
+            await world.until(lambda: world.machine.log.is_quiet, "the fill in the journal")
+            await line.down()
+            await reaches(world, 6830, 51_000)
+            book = world.machine.state.book
+            reached = book.measures["a"].peak
+            await market(world, 6791, "limit_max_loss")
+            await world.until(lambda: book.standings["a"].rung == "locked", "the lock")
+            await world.until(lambda: world.held("a") == 0, "the close")
+            await world.crash()
+        await on.price("6800", "6800.25")
+        await line.up()
+        async with Database(faulty_dsn) as db:
+            await db.run("update lease set expires_at = clock_timestamp()")
+        async with engine(faulty_dsn, on, lease=QUICK, exits=LocalExitFile(tmp_path, "main")) as world:
+            book = world.machine.state.book
+            assert book.measures["a"].peak >= reached
+            assert book.standings["a"].rung == "locked"
+            pending = world.machine.intake.accept(world.signal(side="buy", quantity=1), None)
+            await pending.committed
+            assert not pending.plan.legs[0].orders
+            assert stop_of(world) == "limit_max_loss"
+            entries = await world.journal()
+            (lock,) = [
+                n for n, e in enumerate(entries) if isinstance(e, LimitRung) and e.standing.rung == "locked"
+            ]
+            assert any(isinstance(e, EquityMarked) and e.measure.peak == reached for e in entries[:lock])
+            assert world.held("a") == await world.sim("a").net("a") == 0
 
 
 async def test_equity_that_gets_old_stops_entries_while_something_is_held(dsn: str) -> None:

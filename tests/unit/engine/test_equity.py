@@ -68,8 +68,8 @@ class House:
         self.state.config = GatewayConfig(1, {"a": account}, {}, {}, {})
         self.equity.configure()
 
-    def note(self, _workspace: str, entry: Entry) -> None:
-        """The log."""
+    def secure(self, _workspace: str, entry: Entry) -> None:
+        """The log: what is measured must outlive this process, also while the journal is away (R-101, I-19)."""
         self.journal.append(entry)
         fold(self.state.book, entry)
 
@@ -129,7 +129,7 @@ def rests(house: House) -> None:
     intent = OrderIntent(
         "c1", "l", "a", "lead", "e", "entry", "ESZ6", "buy", Decimal(1), ord_type="limit", price=Decimal(6000)
     )
-    house.note("w", FollowUp("test", "a", released=(intent,)))
+    house.secure("w", FollowUp("test", "a", released=(intent,)))
     now, one = house.clock.now(), Decimal(1)
     report = ExecutionReport(
         "a",
@@ -147,7 +147,7 @@ def rests(house: House) -> None:
         Decimal(6000),
         leaves_qty=one,
     )
-    house.note("w", Reported(report))
+    house.secure("w", Reported(report))
 
 
 def test_entries_that_rest_are_withdrawn_while_equity_is_too_old() -> None:
