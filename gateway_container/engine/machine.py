@@ -54,6 +54,7 @@ from gateway_container.engine.sessions import Sessions
 from gateway_container.engine.snapshots import Make, Snapshots, save_book
 from gateway_container.engine.spending import spent_lately
 from gateway_container.engine.state import State
+from gateway_container.engine.succession import Succession, undone
 from gateway_container.engine.unmanaged import Strays
 from gateway_container.engine.upkeep import Upkeep
 from gateway_container.engine.views import Views
@@ -68,14 +69,13 @@ from kopitra.ports import BrokerAdapter, Clock
 from kopitra.store.drafts import JournalRow
 from kopitra.store.ending import ended
 from kopitra.store.journal import JournalWriter, OnRows
-from kopitra.store.lease import EXITS_LEFT, Lease, LeaseSettings
+from kopitra.store.lease import Lease, LeaseSettings
 from kopitra.store.shelf import Shelf
 from kopitra.store.switches import SwitchRow
 from kopitra.telemetry import Metrics
 
 #: seconds between two looks while draining
 WAIT_STEP_S: Final = 0.02
-_NS: Final = 1_000_000_000
 
 _log = structlog.get_logger("kopitra.machine")
 T = TypeVar("T")
@@ -131,13 +131,12 @@ class Machine:
     """A running engine. Made by `Machine.start`."""
 
     def __init__(self, identity: Identity, supplies: Supplies, lease: Lease, writer: JournalWriter) -> None:
-        self.identity = identity
-        self.supplies = supplies
-        self.lease = lease
-        self.writer = writer
+        self.identity, self.supplies = identity, supplies
+        self.lease, self.writer = lease, writer
         self.state = state = State(supplies.clock)
         self.refold = Refold(state, supplies.shelf, identity.shard, self._knows, self._take_up)
         self.exits = ExitLog(supplies.exits, Owner(identity.shard, lease.epoch), supplies.clock, lease)
+        self.succession = Succession(lease, self.exits, supplies.clock, supplies.lease_settings)
         self.log = log = Log(state, writer, self.exits, self.refold.request)
         self.refold.attach(log)
         self.sessions = Sessions(state, supplies.adapters, self._heard)
@@ -239,8 +238,7 @@ class Machine:
         try:
             return await cls._start(identity, supplies, config, broadcast, lease, [on_lost], lost, warm)
         except BaseException:
-            # After a dirty take-over the next one must wait too, so it must not find a clean hand-over.
-            await (lease.abandon() if lease.taken.dirty else lease.release("the start failed"))
+            await undone(lease)
             raise
 
     @classmethod
@@ -294,19 +292,13 @@ class Machine:
         if self.lease.taken.may_miss_exits:
             in_doubt += doubt_held(state, self.log)
             self.sessions.take_over(supplies.lease_settings.margin_s if self.lease.taken.dirty else 0.0)
-        if self.lease.taken.dirty:
-            # A predecessor that was cut off, not dead, may still send exits until its grace is over (R-073); its
-            # lease has run out already, else it could not have been taken.
-            wait_ns = int(supplies.lease_settings.exit_grace_s * _NS)
-            self.fanout.look.entries_from_ns = supplies.clock.monotonic_ns() + wait_ns
-            _log.warning(
-                "dirty_take_over", entries_wait_s=wait_ns / _NS, previous=self.lease.taken.previous_holder
-            )
+        self.fanout.look.entries_from_ns = self.succession.begin()
         self.control.adopt(warm.switches)
         await self.open(config)
         for text in left_behind:
             self.reports.alert("exit-file", text, "")
         self.log.note("", Heartbeat(self.identity.build, "recovered", supplies.clock.now()))
+        self.succession.recovered()
         _log.info("recovered", rows=state.book.seq, in_doubt=in_doubt, epoch=self.lease.epoch)
 
     async def open(self, config: GatewayConfig) -> None:
@@ -381,7 +373,7 @@ class Machine:
         await ended(self._tasks)
         await self.writer.close()
         await self.projector.flush()
-        await self.lease.release(EXITS_LEFT if self.exits.waiting else "stopped")
+        await self.succession.end()
         await self.snapshots.at_stop()
 
     async def _drained(self, drain_s: float) -> None:

@@ -114,10 +114,10 @@ async def test_a_crash_without_the_database_loses_no_exit_and_doubles_none(
             kept = await file.load()
             await world.crash()
         await line.up()
-        async with Database(faulty_dsn) as db:
-            await db.run("update lease set expires_at = clock_timestamp()")
         # The second start finds the same file: as if the first had died before it was cleared.
         for _ in range(2):
+            async with Database(faulty_dsn) as db:
+                await db.run("update lease set expires_at = clock_timestamp()")
             (tmp_path / "exits-main.bin").write_bytes(kept)
             async with engine(faulty_dsn, on, lease=QUICK, exits=LocalExitFile(tmp_path, "main")) as world:
                 await world.holds(a=0, b=0)
