@@ -74,7 +74,7 @@ class House:
         sealer = await load_sealer(db, master)
         await create_leader(db, LeaderRow(WORKSPACE, LEADER, "leader", b"{}"))
         issued = await issue_key(db, sealer, KeyRequest(WORKSPACE, LEADER, ACCOUNT, "key"), now)
-        canaries = [issued.token.rpartition("_")[2], issued.signing_secret]
+        canaries = [issued.token.split("_", 2)[2], issued.signing_secret]
         return cls(db, on, sealer, issued.token, canaries)
 
     async def follow(self, account_id: str, limits: RiskLimits | None = None) -> RuleRow:
