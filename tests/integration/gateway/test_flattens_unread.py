@@ -1,5 +1,6 @@
 """A flatten where the broker's list of orders does not read: what is held is closed all the same (P9, R-094)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +11,7 @@ from brokers import registry
 from gateway_container.engine import flatten_run
 from kopitra.domain.executions import AccountSnapshot
 from kopitra.ports import BrokerSession, ReadLane
+from kopitra.wire.views import FlattenAccountView
 from tests.integration.gateway.flattens import begun, closes
 from tests.integration.gateway.test_flattens_at_work import BOTH, traded
 from tests.integration.gateway.world import Follower, World, house
@@ -46,6 +48,22 @@ def unread(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return reads
 
 
+async def held_unread(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Two contracts are held, and from now on no read tells orders."""
+    await world.send(side="buy", quantity=2)
+    await world.holds(a=2)
+    return unread(world, monkeypatch)
+
+
+async def flat_once_read(
+    world: World, asked: Callable[[], FlattenAccountView], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list reads again, and what was bought was sold once."""
+    monkeypatch.undo()
+    await world.until(lambda: asked().state == "flat_confirmed", "flat once the list reads")
+    assert await traded(world) == [("buy", 2), ("sell", 2)]
+
+
 @BOTH
 async def test_what_is_held_is_closed_and_the_account_is_not_called_flat(
     dsn: str, broker: str, monkeypatch: pytest.MonkeyPatch
@@ -73,9 +91,7 @@ async def test_r094_a_close_without_an_answer_is_not_followed_by_another_one(
 ) -> None:
     """R-012, R-094, R-095: it may live at a broker that would turn the position, and no list speaks against it."""
     async with house(dsn, {"a": Follower(PLAIN)}) as world:
-        await world.send(side="buy", quantity=2)
-        await world.holds(a=2)
-        reads = unread(world, monkeypatch)
+        reads = await held_unread(world, monkeypatch)
         await world.sim("a").settings(stream_silent=True, drop_answer_ratio=1.0, fill_delay_ms=3_000)
         asked = await begun(world)
         await world.until(lambda: closes(world), "a close on its way")
@@ -87,9 +103,7 @@ async def test_r094_a_close_without_an_answer_is_not_followed_by_another_one(
         assert await world.sim("a").net("a") == 0
         assert asked().state == "pending"
         await world.sim("a").settings(stream_silent=False, drop_answer_ratio=0.0, fill_delay_ms=0)
-        monkeypatch.undo()
-        await world.until(lambda: asked().state == "flat_confirmed", "flat once the list reads")
-        assert await traded(world) == [("buy", 2), ("sell", 2)]
+        await flat_once_read(world, asked, monkeypatch)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -99,9 +113,7 @@ async def test_r012_a_leaders_exit_without_an_answer_is_waited_for(
 ) -> None:
     """R-012, R-095: also where a flatten closes natively, because a copied exit does not."""
     async with house(dsn, {"a": Follower(broker)}) as world:
-        await world.send(side="buy", quantity=2)
-        await world.holds(a=2)
-        reads = unread(world, monkeypatch)
+        reads = await held_unread(world, monkeypatch)
         await world.sim("a").settings(drop_request_ratio=1.0)
         (exit_,) = await world.send(action="exit")
         await world.until(lambda: exit_.hops, "its write")
@@ -110,9 +122,7 @@ async def test_r012_a_leaders_exit_without_an_answer_is_waited_for(
         await world.until(lambda: len(reads) > 3, "reads")
         assert not closes(world)
         await world.sim("a").settings(drop_request_ratio=0.0)
-        monkeypatch.undo()
-        await world.until(lambda: asked().state == "flat_confirmed", "flat once the list reads")
-        assert await traded(world) == [("buy", 2), ("sell", 2)]
+        await flat_once_read(world, asked, monkeypatch)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -121,9 +131,7 @@ async def test_r094_a_native_close_without_an_answer_is_followed_by_another_one(
 ) -> None:
     """R-094: the broker itself closes no more than there is."""
     async with house(dsn, {"a": Follower(NATIVE)}) as world:
-        await world.send(side="buy", quantity=2)
-        await world.holds(a=2)
-        unread(world, monkeypatch)
+        await held_unread(world, monkeypatch)
         await world.sim("a").settings(drop_request_ratio=1.0)
         await begun(world)
         await world.until(lambda: len(closes(world)) > 1, "another close")
@@ -139,9 +147,7 @@ async def test_r094_a_close_that_was_too_slow_is_followed_only_when_its_end_is_k
 ) -> None:
     """R-094: the book stands in for the list, also when the broker has canceled and the event of it is lost."""
     async with house(dsn, {"a": Follower(broker)}) as world:
-        await world.send(side="buy", quantity=2)
-        await world.holds(a=2)
-        sim, reads = world.sim("a"), unread(world, monkeypatch)
+        sim, reads = world.sim("a"), await held_unread(world, monkeypatch)
         await sim.settings(fill_delay_ms=60_000, stream_silent=True)
         asked = await begun(world)
         await world.until(lambda: closes(world) and closes(world)[0].order_id, "a close at work")
@@ -150,6 +156,4 @@ async def test_r094_a_close_that_was_too_slow_is_followed_only_when_its_end_is_k
         assert [order.order_id is not None for order in closes(world)] == [True]
         assert [row.outcome for row in await sim.ledger("cancel")][:1] == ["accepted"]
         await sim.settings(fill_delay_ms=0, stream_silent=False)
-        monkeypatch.undo()
-        await world.until(lambda: asked().state == "flat_confirmed", "flat once the list reads")
-        assert await traded(world) == [("buy", 2), ("sell", 2)]
+        await flat_once_read(world, asked, monkeypatch)

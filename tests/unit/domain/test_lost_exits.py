@@ -10,9 +10,9 @@ from kopitra.domain.journal import FollowUp, OrderNotSent, SignalPlanned
 from kopitra.domain.orders import ZERO, ChildOrder
 from kopitra.domain.plan import plan
 from kopitra.domain.react import PROCESS_ENDED, react
-from kopitra.domain.signals import StopLoss
 from tests.unit.domain.copy_world import ESZ6, World, d, rule, signal
 from tests.unit.domain.test_doubt import leaving
+from tests.unit.domain.test_partial_fills import stop_begins
 
 
 @pytest.mark.parametrize(
@@ -123,13 +123,8 @@ def test_an_exit_that_was_replaced_and_works_after_all_is_canceled_r_012() -> No
 
 def test_what_a_stop_is_closing_is_not_closed_again_r_012() -> None:
     """I-09: the stop filled in parts, and the close that stood in for the lost exit turned the follower."""
-    world = World([rule()])
-    world.say("enter", side="buy", quantity=d(3), stop_loss=StopLoss(offset=d(10)))
-    world.settle()
-    (stop,) = world.working("stop")
-    world.say("reduce", quantity=d(2))
+    world, stop = stop_begins(3, reduced=2)
     lost = world.child("exit")
-    world.fill(stop, d(1))
     assert renewed_close(world.book, lost, d(2)) is None
     world.end(stop)
     follow = renewed_close(world.book, lost, d(2))
@@ -139,13 +134,8 @@ def test_what_a_stop_is_closing_is_not_closed_again_r_012() -> None:
 
 def test_a_lost_exit_that_a_stop_did_instead_is_given_up_r_012() -> None:
     """I-09: the follower has what its leader has; the exit that nobody finds is not taken for the next close."""
-    world = World([rule()])
-    world.say("enter", side="buy", quantity=d(3), stop_loss=StopLoss(offset=d(10)))
-    world.settle()
-    (stop,) = world.working("stop")
-    world.say("reduce", quantity=d(2))
+    world, stop = stop_begins(3, reduced=2)
     lost = world.child("exit")
-    world.fill(stop, d(1))
     assert given_up(world.book, lost, d(2)) is None
     world.fill(stop, d(1))
     world.end(stop)

@@ -158,17 +158,24 @@ def test_r040_a_report_after_the_end_is_legal_and_moves_the_position() -> None:
     assert sign(world.child().intent.side) * world.held() == 1
 
 
+def stop_begins(qty: int, *, reduced: int = 0) -> tuple[World, ChildOrder]:
+    """A follower whose stop has filled one contract of `qty`, after the leader asked for less."""
+    world = World([rule()])
+    world.say("enter", side="buy", quantity=d(qty), stop_loss=StopLoss(offset=d(10)))
+    world.settle()
+    (stop,) = world.working("stop")
+    if reduced:
+        world.say("reduce", quantity=d(reduced))
+    world.fill(stop, d(1))
+    return world, stop
+
+
 @pytest.mark.parametrize("rest", ["fills", "is canceled"])
 def test_r038_a_stop_that_has_begun_to_fill_is_a_close_on_its_way(rest: str) -> None:
     """I-09: the exit was lost; by then the stop was filling in parts, and the close that was to follow the lost one
     turned the follower."""
-    world = World([rule()])
-    world.say("enter", side="buy", quantity=d(3), stop_loss=StopLoss(offset=d(10)))
-    world.settle()
-    (stop,) = world.working("stop")
-    world.say("reduce", quantity=d(2))
+    world, stop = stop_begins(3, reduced=2)
     lost = world.child("exit")
-    world.fill(stop, d(1))
     world.end(lost, "rejected")
     assert world.open() == [stop]
     if rest == "fills":
@@ -181,20 +188,10 @@ def test_r038_a_stop_that_has_begun_to_fill_is_a_close_on_its_way(rest: str) -> 
     assert world.ledger["a1", ESZ6] == world.held()
 
 
-def _stop_begins(qty: int) -> tuple[World, ChildOrder]:
-    """A follower whose stop has filled one contract of `qty`."""
-    world = World([rule()])
-    world.say("enter", side="buy", quantity=d(qty), stop_loss=StopLoss(offset=d(10)))
-    world.settle()
-    (stop,) = world.working("stop")
-    world.fill(stop, d(1))
-    return world, stop
-
-
 @pytest.mark.parametrize("act", ["exit", "reverse"])
 def test_r038_a_stop_that_stands_still_between_fills_keeps_nobody_in(act: str) -> None:
     """R-037: the cancel of the stop was lost, and three contracts waited behind an order that filled no more."""
-    world, stop = _stop_begins(4)
+    world, stop = stop_begins(4)
     world.say(act, side="sell")
     for _ in range(2):
         assert stop.cancel is not None
@@ -207,7 +204,7 @@ def test_r038_a_stop_that_stands_still_between_fills_keeps_nobody_in(act: str) -
 
 def test_r038_a_stop_that_is_larger_than_what_is_left_is_to_go_not_to_shrink() -> None:
     """I-09: the leader is out, somebody closed a part by hand, and the cancel of the stop was lost."""
-    world, stop = _stop_begins(4)
+    world, stop = stop_begins(4)
     world.say("exit")
     close_by_hand(world.book, "a1", ESZ6, "L", d(1))
     world.ledger["a1", ESZ6] -= 1
@@ -220,7 +217,7 @@ def test_r038_a_stop_that_is_larger_than_what_is_left_is_to_go_not_to_shrink() -
 @pytest.mark.parametrize("rest", ["fills", "is canceled"])
 def test_r038_what_a_stop_is_closing_is_not_closed_beside_it(rest: str) -> None:
     """I-09: the leader reduced while the stop was filling in parts, and the follower turned."""
-    world, stop = _stop_begins(4)
+    world, stop = stop_begins(4)
     world.say("reduce", quantity=d(3))
     assert world.open() == [stop]
     if rest == "fills":
@@ -233,7 +230,7 @@ def test_r038_what_a_stop_is_closing_is_not_closed_beside_it(rest: str) -> None:
 
 def test_r038_a_stop_that_is_closing_a_part_leaves_the_rest_to_be_closed() -> None:
     """I-09: the stop covers two of what is held; only what is to go beside them is closed."""
-    world, stop = _stop_begins(3)
+    world, stop = stop_begins(3)
     world.say("add", side="buy", quantity=d(4), leader_position=d(6))
     world.fill(world.child())
     assert (world.held(), stop.leaves_qty) == (5, 2)
