@@ -17,6 +17,7 @@ from kopitra.store.lease_table import read_lease, renew_lease
 from kopitra.store.pool import POOL_CONNECTIONS_MAX, POOL_WAITING_MAX, Database
 from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.switches import list_switches
+from tests.unit.store.told import Told
 
 #: seconds; short enough to wait for, long enough for a busy machine
 QUICK = LeaseSettings(ttl_s=1.2, renew_s=0.3, margin_s=0.4, exit_grace_s=0.4)
@@ -25,18 +26,6 @@ QUICK = LeaseSettings(ttl_s=1.2, renew_s=0.3, margin_s=0.4, exit_grace_s=0.4)
 @dataclass(frozen=True, slots=True)
 class _Pid:
     pid: int
-
-
-class Told:
-    """What a holder was told, and when it was."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-        self.event = asyncio.Event()
-
-    def __call__(self, reason: str) -> None:
-        self.reasons.append(reason)
-        self.event.set()
 
 
 async def take(db: Database, clock: Clock, holder: str, told: Callable[[str], None]) -> Lease:

@@ -9,6 +9,7 @@ import pytest
 from kopitra.clock import SystemClock
 from kopitra.store.lease import Lease, LeaseSettings
 from kopitra.store.shelf import LeaseRow, TakeTry
+from tests.unit.store.told import Told
 
 #: seconds; a renewal is due at once
 QUICK = LeaseSettings(ttl_s=2.0, renew_s=0.01, margin_s=0.5, exit_grace_s=0.1)
@@ -40,18 +41,6 @@ class Table:
 
     async def read_lease(self, shard: str) -> LeaseRow | None:
         return None
-
-
-class Told:
-    """What the holder was told."""
-
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-        self.event = asyncio.Event()
-
-    def __call__(self, reason: str) -> None:
-        self.reasons.append(reason)
-        self.event.set()
 
 
 async def take(table: Table, told: Told, settings: LeaseSettings) -> Lease:
