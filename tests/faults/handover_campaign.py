@@ -150,6 +150,10 @@ class Campaign:
             self._trading.cancel()
             await asyncio.wait([self._trading])
 
+    async def settled(self) -> None:
+        """Wait until every order that was sent has a known end, or rests."""
+        await self.one.settled(self._tend)
+
     async def end(self) -> None:
         """Stop trading, then everybody."""
         await self.rest()

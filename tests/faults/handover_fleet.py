@@ -10,7 +10,7 @@ import functools
 import gc
 import itertools
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -202,11 +202,29 @@ class Fleet:
         """How often each signal was planned."""
         return Counter(e.signal.signal_id for e in await self.journal() if isinstance(e, SignalPlanned))
 
-    async def settled(self, within_s: float = 60.0) -> None:
-        """Wait until no order is under way or in doubt."""
-        async with asyncio.timeout(within_s):
-            while any(c.state in ("claimed", "in_doubt") for c in (await self.book()).orders.values()):
-                await asyncio.sleep(0.1)
+    async def settled(
+        self, tend: Callable[[], Awaitable[None]] | None = None, within_s: float = 60.0
+    ) -> None:
+        """Wait until no order is under way or in doubt; `tend` keeps somebody there to find out."""
+        deadline = asyncio.get_running_loop().time() + within_s
+        while unclear := [
+            o for o in (await self.book()).orders.values() if o.state in ("claimed", "in_doubt")
+        ]:
+            assert asyncio.get_running_loop().time() < deadline, [
+                (
+                    o.intent.cl_ord_id,
+                    o.intent.account_id,
+                    o.intent.role,
+                    o.intent.side,
+                    o.state,
+                    o.reason,
+                    o.asked,
+                )
+                for o in unclear
+            ]
+            if tend is not None:
+                await tend()
+            await asyncio.sleep(0.1)
 
     async def ends(self) -> Ends:
         """What became of everything, by the brokers' ledgers and the journal."""

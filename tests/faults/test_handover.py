@@ -89,7 +89,7 @@ async def test_hand_overs_in_one_process_double_and_lose_nothing(
             force: Force = IN_PROCESS[number] if number < 3 else made.chance.choices(IN_PROCESS, (7, 3, 1))[0]
             await made.force(force)
         await made.rest()
-        await made.one.settled()
+        await made.settled()
         if path := os.environ.get("HANDOVER_FIGURES"):
             await made.publish(Path(path))
         bounded(made)
@@ -116,7 +116,7 @@ async def test_processes_that_are_killed_or_frozen_double_and_lose_nothing(
             force: Force = "freeze" if len(made.forces) % 2 else "kill"
             await made.force(force)
         await made.rest()
-        await made.one.settled()
+        await made.settled()
         if path := os.environ.get("HANDOVER_FIGURES"):
             await made.publish(Path(path).with_suffix(".processes.json"))
         bounded(made)
