@@ -6,9 +6,17 @@ from gateway_container.engine import flatten
 from gateway_container.engine.repair_desk import FlattenUnderWay
 from kopitra.domain.journal import EntriesBlocked
 from tests.integration.gateway.flattens import EVERYTHING, begun, closes
-from tests.integration.gateway.test_loss_limits import successor
-from tests.integration.gateway.test_restart import SHORT
-from tests.integration.gateway.world import FIRST, SECOND, WORKSPACE, Follower, World, engine, house, street
+from tests.integration.gateway.world import (
+    FIRST,
+    SECOND,
+    SHORT_GRACE,
+    WORKSPACE,
+    Follower,
+    World,
+    engine,
+    house,
+    street,
+)
 
 BOTH = pytest.mark.parametrize("broker", [FIRST, SECOND])
 FAULT = "the broker canceled trade 77: compare the account with the broker, then lift the block"
@@ -168,7 +176,7 @@ async def test_a_flatten_lifts_no_block_but_its_own(dsn: str, broker: str) -> No
 async def test_a_flatten_outlives_a_crash_beside_another_block(dsn: str, broker: str) -> None:
     """R-094, R-102, R-020: the mark is journalled, whatever else stops the account; its requester finds it again."""
     async with street({"a": Follower(broker)}) as on:
-        async with engine(dsn, on, lease=SHORT, stop=False) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE, stop=False) as world:
             await world.send(side="buy", quantity=2)
             await world.holds(a=2)
             sim = world.sim("a")
@@ -179,7 +187,7 @@ async def test_a_flatten_outlives_a_crash_beside_another_block(dsn: str, broker:
             await world.journalled(lambda e: isinstance(e, EntriesBlocked), "the block")
             await world.crash()
         await sim.settings(halted_symbols=[])
-        async with successor(dsn, on) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE) as world:
             control = world.machine.control
 
             def is_flat() -> bool:

@@ -8,12 +8,18 @@ import pytest
 from gateway_container.engine import flatten
 from kopitra.domain.executions import AccountSnapshot
 from kopitra.ports import ReadLane
-from kopitra.store.pool import Database
 from tests.integration.gateway.flattens import EVERYTHING, begun, closes
 from tests.integration.gateway.test_flattens_at_work import BOTH
-from tests.integration.gateway.test_loss_limits import successor
-from tests.integration.gateway.test_restart import SHORT
-from tests.integration.gateway.world import FIRST, WORKSPACE, Follower, World, engine, house, street
+from tests.integration.gateway.world import (
+    FIRST,
+    SHORT_GRACE,
+    WORKSPACE,
+    Follower,
+    World,
+    engine,
+    house,
+    street,
+)
 
 
 def fates(world: World) -> list[str]:
@@ -93,7 +99,7 @@ async def test_r094_a_cancel_that_falls_over_ends_no_flatten(
 async def test_r094_a_mark_whose_login_comes_back_later_gets_its_run(dsn: str) -> None:
     """R-094, R-012: until somebody is at it the mark would hold back every exit of a leader."""
     async with street({"a": Follower(FIRST)}) as on:
-        async with engine(dsn, on, lease=SHORT, stop=False) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE, stop=False) as world:
             await world.send(side="buy", quantity=2)
             await world.holds(a=2)
             await world.sim("a").settings(halted_symbols=[world.contract])
@@ -102,9 +108,7 @@ async def test_r094_a_mark_whose_login_comes_back_later_gets_its_run(dsn: str) -
         await on.sim("a").settings(halted_symbols=[])
         full = on.config
         on.config = replace(full, version=2, logins={})
-        async with Database(dsn) as db:
-            await db.run("update lease set expires_at = clock_timestamp()")
-        async with engine(dsn, on, lease=SHORT, live=()) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE, live=()) as world:
             machine = world.machine
             assert "a" in machine.state.book.flattens
             assert not machine.flattener.is_at_work("a")
@@ -119,11 +123,11 @@ async def test_r094_a_shadow_without_a_login_is_flattened_on_after_a_crash(dsn: 
     async with street({"a": Follower(FIRST)}) as on:
         alone = replace(on.config.accounts["a"], shadow=True, login_id="")
         on.config = replace(on.config, accounts={"a": alone}, logins={})
-        async with engine(dsn, on, lease=SHORT, live=(), stop=False) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE, live=(), stop=False) as world:
             kept = world.machine.flattener.start(WORKSPACE, ["a"], "ann", "1").kept
             assert await kept[0]
             await world.crash()
-        async with successor(dsn, on) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE) as world:
             await world.until(lambda: not world.machine.state.book.flattens, "flat")
 
 
@@ -133,7 +137,7 @@ async def test_r094_a_close_that_outlived_its_lifted_flatten_and_a_crash_is_canc
     """R-094, R-095: no mark names it any more."""
     monkeypatch.setattr(flatten, "GIVE_UP_S", 0.8)
     async with street({"a": Follower(FIRST)}) as on:
-        async with engine(dsn, on, lease=SHORT, stop=False) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE, stop=False) as world:
             await world.send(side="buy", quantity=1)
             await world.holds(a=1)
             await world.sim("a").settings(fill_delay_ms=60_000)
@@ -144,7 +148,7 @@ async def test_r094_a_close_that_outlived_its_lifted_flatten_and_a_crash_is_canc
                 world.machine.repair_desk.lift(WORKSPACE, "a", "", "ann")
                 await world.journalled(lambda e: "EntriesBlocked" in type(e).__name__, "the lift")
                 await world.crash()
-        async with successor(dsn, on) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE) as world:
             assert not world.machine.state.book.flattens
             await world.until(lambda: fates(world) == ["canceled"], "the end of its close")
             assert await world.sim("a").live("a") == []

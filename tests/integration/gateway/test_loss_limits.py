@@ -13,17 +13,15 @@ from kopitra.domain.journal import EquityMarked, FlattenNoted, LimitRung
 from kopitra.domain.loss_ladder import Use, uses
 from kopitra.domain.measuring import Measure, NewStart, Reading
 from kopitra.domain.prop_limits import DailyLoss, MaxLoss, PropLimits
-from kopitra.store.lease import LeaseSettings
 from kopitra.store.pool import Database
 from tests.integration.faulty_line import FaultyLine
 from tests.integration.gateway.test_exits_without_database import QUICK
-from tests.integration.gateway.test_restart import SHORT
 from tests.integration.gateway.world import (
     FIRST,
     SECOND,
+    SHORT_GRACE,
     WORKSPACE,
     Follower,
-    Street,
     World,
     engine,
     house,
@@ -129,7 +127,7 @@ async def test_a_kill_at_the_peak_does_not_lower_it_and_a_lock_outlives_a_restar
 ) -> None:
     """R-101 and R-104."""
     async with street({"a": Follower(broker, prop=(TRAILING,))}) as on:
-        async with engine(dsn, on, lease=SHORT, stop=False) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE, stop=False) as world:
             await ready(world)
             await world.send(side="buy", quantity=1)
             await world.holds(a=1)
@@ -140,7 +138,7 @@ async def test_a_kill_at_the_peak_does_not_lower_it_and_a_lock_outlives_a_restar
             )
             await world.crash()
         await on.price("6800", "6800.25")
-        async with successor(dsn, on) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE) as world:
             await world.until(lambda: stop_of(world) != "limit_equity_unknown", "a reading")
             measure = world.machine.state.book.measures["a"]
             assert measure.peak >= reached
@@ -327,23 +325,3 @@ async def test_a_rung_is_journalled_behind_the_mark_that_it_relies_on(dsn: str) 
         marks = [n for n, e in enumerate(entries) if isinstance(e, EquityMarked)]
         locks = [n for n, e in enumerate(entries) if isinstance(e, LimitRung) and e.standing.rung == "locked"]
         assert marks[-1] < locks[0]
-
-
-class successor:  # noqa: N801 - reads like the context manager that it is
-    """The next engine after a crash: tries again while the dead one's lease lives."""
-
-    def __init__(self, dsn: str, on: Street) -> None:
-        self._dsn, self._on = dsn, on
-
-    async def __aenter__(self) -> World:
-        from kopitra.domain.errors import Conflict
-
-        while True:
-            self._engine = engine(self._dsn, self._on, lease=LeaseSettings(1.0, 0.3, 0.3, 0.1))
-            try:
-                return await self._engine.__aenter__()
-            except Conflict:
-                await asyncio.sleep(0.1)
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._engine.__aexit__(None, None, None)

@@ -18,10 +18,11 @@ from kopitra.domain.journal import OrderNotSent, OrderParked, PositionDiffers, S
 from kopitra.domain.orders import ChildOrder
 from kopitra.store.pool import Database
 from kopitra.store.postgres_shelf import PostgresShelf
-from tests.integration.gateway.test_restart import SHORT, facts
+from tests.integration.gateway.test_restart import facts
 from tests.integration.gateway.world import (
     FIRST,
     SECOND,
+    SHORT_GRACE,
     Follower,
     Street,
     World,
@@ -124,7 +125,7 @@ def brief(account_id: str) -> CopyRule:
 
 async def test_an_entry_that_waited_for_a_close_is_not_sent_late_after_a_restart_r_019(dsn: str) -> None:
     async with street({"a": Follower(FIRST, brief)}) as on:
-        async with engine(dsn, on, lease=SHORT, stop=False) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE, stop=False) as world:
             await world.send(side="buy", quantity=1, stop_loss={"offset": Decimal(10)})
             await world.holds(a=1)
             await world.working("a", 1)
@@ -137,7 +138,7 @@ async def test_an_entry_that_waited_for_a_close_is_not_sent_late_after_a_restart
             await world.until(lambda: world.machine.state.clock.now() > too_old, "the rule's maximum age")
             await world.db.run("update lease set released = true")
         await on.sim("a").settings(ack_delay_ms=0, stream_silent=False)
-        async with engine(dsn, on, lease=SHORT) as world:
+        async with engine(dsn, on, lease=SHORT_GRACE) as world:
             await world.holds(a=0)
             late = [e for e in await world.journal() if isinstance(e, OrderNotSent) and e.cl_ord_id in held]
             assert {e.reason for e in late} == {"stale_after_restart"}
