@@ -81,7 +81,7 @@ async def restarted(made: Campaign, pace: Pace) -> DatabaseRuns:
         await made.healthy()
         found.dark_max_s = max(found.dark_max_s, round(loop.time() - begun_s, 3))
     await made.rest()
-    await made.one.settled()
+    await made.settled()
     ends = await made.one.ends()
     found.signals = len(made.one.told)
     found.retried = sum(len(told.refusals) for told in made.one.told)
