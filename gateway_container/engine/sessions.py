@@ -44,6 +44,7 @@ class Sessions:
         #: account -> when the process before this one sent requests there lately (`spending.py`)
         self.spent_ns: Mapping[str, Sequence[int]] = {}
         self._by_account: dict[str, BrokerSession] = {}
+        self._closed = False
 
     def of(self, account_id: str) -> BrokerSession | None:
         """The session that carries an account; None when there is none."""
@@ -55,14 +56,16 @@ class Sessions:
         return self._adapters.get(account.broker) if account is not None else None
 
     async def apply(self, config: GatewayConfig) -> None:
-        """Open what is new, reopen what changed, close what is gone."""
+        """Open what is new, reopen what changed, close what is gone; nothing once all were told to close."""
         wanted = {login_id: _accounts_of(config, login_id) for login_id in config.logins}
         for login_id in list(self._sessions):
             unchanged = self._opened.get(login_id) == config.logins.get(login_id) and self._accounts.get(
                 login_id
             ) == wanted.get(login_id)
-            if not unchanged:
+            if not unchanged and login_id in self._sessions:  # the last close may have been the last of all
                 await self._close(login_id)
+        if self._closed:
+            return  # a process that has lost its shard must not log in any more: it would throw its successor out
         for login_id, login in config.logins.items():
             if login_id not in self._sessions and wanted[login_id]:
                 self._open(config, login)
@@ -130,20 +133,20 @@ class Sessions:
         )
 
     async def _close(self, login_id: str, drain_s: float = DRAIN_S) -> None:
-        session = self._sessions.pop(login_id)
+        session, task = self._sessions.pop(login_id), self._tasks.pop(login_id)
         self._opened.pop(login_id, None)
         for account_id, _ in self._accounts.pop(login_id, frozenset()):
             self._by_account.pop(account_id, None)
             self.shadows.close(account_id)
         await session.close(drain_s=drain_s)
-        task = self._tasks.pop(login_id)
         # `run` gives its connections back before it ends: only one that hangs is cut off.
         _, hanging = await asyncio.wait([task], timeout=RELEASE_S)
         if hanging:
             await ended([task])
 
     async def close(self, drain_s: float = DRAIN_S) -> None:
-        """Close all, CLOSE_S at most; cancels may still pass for `drain_s`."""
+        """Close all for ever, CLOSE_S at most; cancels may still pass for `drain_s`."""
+        self._closed = True
         names = list(self._sessions)
         if names:
             closing = [asyncio.get_running_loop().create_task(self._close(name, drain_s)) for name in names]

@@ -9,6 +9,7 @@ A member is a replica: in this process with its own way to the database, or a pr
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -38,17 +39,14 @@ from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.shelf import LeaseRow
 from tests.faults.handover_fleet import BASE, GRACE_S, PATIENCE_S, STEP_S, TTL_S, Fleet, gateway
 from tests.faults.handover_member import PROCESS_S, Member
+from tests.faults.handover_trader import Trader
 from tests.faults.runs import commit
 from tests.integration.faulty_line import FaultyLine
 
 Force = Literal["stop", "partition", "database", "kill", "freeze"]
 IN_PROCESS: Final[tuple[Force, ...]] = ("stop", "partition", "database")
-#: contracts that the leader keeps, so that there is always something to reduce
-LEADER_MIN: Final = 10
 #: seconds that an EA waits for an answer before it asks the next door (R-034)
 EA_S: Final = 1.0
-#: seconds between two signals
-PACE_S: Final = 0.05
 #: replicas that live at the beginning of a hand-over; one more at every second one
 MEMBERS: Final = 2
 
@@ -83,21 +81,40 @@ class Campaign:
     fell: int = 0
     _forced: str = ""
     _book: Book = field(default_factory=Book)
-    _leader_qty: int = 0
     _doubts: int = 0
-    _trading: asyncio.Task[None] | None = None
+    _trader: Trader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._trader = Trader(self.one, self._book)
+
+    @property
+    def trades(self) -> bool:
+        """The EA is at work. Raises what it fell over."""
+        return self._trader.trades
 
     # members -----------------------------------------------------------------------------------------------
 
     async def join(self) -> Member:
-        """A replica in this process."""
+        """A replica in this process. One that does not get through to the database ends, and is started again."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with contextlib.suppress(Unavailable):
+                    return await self._join()
+
+    async def _join(self) -> Member:
         stack = AsyncExitStack()
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kopitra-line-"))
         socket = f"{conninfo_to_dict(self.dsn)['host']}/.s.PGSQL.5432"
         line = FaultyLine(socket, folder)
         await line.up()
         stack.push_async_callback(line.down)
-        made = await stack.enter_async_context(gateway(make_conninfo(self.dsn, host=folder), self.one.folder))
+        try:
+            made = await stack.enter_async_context(
+                gateway(make_conninfo(self.dsn, host=folder), self.one.folder)
+            )
+        except Unavailable:
+            await stack.aclose()
+            raise
         return self._in(Member(made.name, (made.http, BASE), stack, gateway=made, line=line))
 
     async def join_process(self) -> Member:
@@ -146,9 +163,7 @@ class Campaign:
 
     async def rest(self) -> None:
         """Stop trading."""
-        if self._trading is not None:
-            self._trading.cancel()
-            await asyncio.wait([self._trading])
+        await self._trader.stop()
 
     async def settled(self) -> None:
         """Wait until every order that was sent has a known end, or rests."""
@@ -175,26 +190,14 @@ class Campaign:
 
     def trade(self) -> None:
         """An EA that adds one and takes away two, for ever."""
-        self._trading = asyncio.get_running_loop().create_task(self._trade())
-
-    async def _trade(self) -> None:
-        adding = True
-        while True:
-            if self._leader_qty < LEADER_MIN:
-                await self.one.send(action="add", side="buy", quantity=20)
-                self._leader_qty += 20
-            elif adding:
-                await self.one.send(action="add", side="buy", quantity=1)
-                self._leader_qty += 1
-            else:
-                await self.one.send(action="reduce", quantity=2)
-                self._leader_qty -= 2
-            adding = not adding
-            await asyncio.sleep(PACE_S)
+        self._trader.start()
 
     async def healthy(self) -> None:
-        """Wait until somebody sends entries and exits, and take out who has ended by itself."""
+        """Wait until somebody sends entries and exits, followers being in position, and take out who has ended by
+        itself."""
         await self._sent_under(None, datetime.now(UTC))
+        while not self._trader.is_followed:
+            await self._sent_under(None, datetime.now(UTC))
         await self._tend()
 
     async def _tend(self, forced: str = "") -> None:
@@ -300,8 +303,7 @@ class Campaign:
         end = asyncio.get_running_loop().time() + PROCESS_S
         while len(found) < 2:
             assert asyncio.get_running_loop().time() < end, await self._why()
-            if self._trading is not None and self._trading.done():
-                self._trading.result()
+            assert self.trades
             await self._tend(self._forced)
             for reduces, at in await self._sent(epoch, after):
                 found.setdefault(reduces, at)

@@ -111,7 +111,7 @@ async def test_processes_that_are_killed_or_frozen_double_and_lose_nothing(
             for member in list(made.members):
                 await made.leave(member)
             await made.join_process()
-            if made._trading is None:
+            if not made.trades:
                 made.trade()
             force: Force = "freeze" if len(made.forces) % 2 else "kill"
             await made.force(force)

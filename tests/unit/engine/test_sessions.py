@@ -39,7 +39,7 @@ class Login:
         await self.closing.wait()
 
     async def close(self, *, drain_s: float) -> None:
-        del drain_s
+        await asyncio.sleep(drain_s)
         self.closing.set()
 
     def keep(self, kept: Callable[[], int]) -> None:
@@ -169,6 +169,38 @@ def test_a_session_that_is_closed_while_it_waits_never_speaks() -> None:
 
     house.play(scene())
     assert house.spoke() == {}
+
+
+def test_r058_what_is_configured_while_everything_closes_is_not_opened_any_more() -> None:
+    """R-083: the shard was lost in the middle of a change; a login then would throw the successor's out."""
+    house = House()
+
+    async def scene() -> None:
+        await house.sessions.apply(config({"l1": "prompt"}))
+        falls = asyncio.create_task(house.sessions.close(1.0))
+        await asyncio.sleep(0.5)
+        await house.sessions.apply(config({"l1": "prompt", "l2": "quick"}, 2))
+        await falls
+        await house.sessions.close(0)
+        assert not house.sessions.all
+
+    house.play(scene())
+    assert house.spoke() == {"l1": [0]}
+
+
+def test_r058_a_change_that_waits_for_its_old_session_opens_no_new_one_once_all_close() -> None:
+    house = House()
+
+    async def scene() -> None:
+        await house.sessions.apply(config({"l1": "prompt", "l2": "quick"}))
+        change = asyncio.create_task(house.sessions.apply(config({"l1": "quick", "l2": "slow"}, 2)))
+        await asyncio.sleep(0.5)
+        await house.sessions.close(0)
+        await change
+        assert not house.sessions.all
+
+    house.play(scene())
+    assert house.spoke() == {"l1": [0], "l2": [0]}
 
 
 def test_r059_a_login_is_told_when_its_accounts_sent_requests_before_this_process() -> None:
