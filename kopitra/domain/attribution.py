@@ -81,7 +81,7 @@ def _takes(order: ChildOrder, before: bool) -> bool:
     """It may close a part first. One that is held is sized when it is let go."""
     if order.intent.role == "exit":
         return not order.unsent or (before and order.state != "planned")
-    return order.intent.role == "stop" and order.is_triggered
+    return order.is_triggered
 
 
 def to_stay(book: Book, close: ChildOrder) -> Decimal:

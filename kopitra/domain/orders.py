@@ -284,8 +284,9 @@ class ChildOrder:
 
     @property
     def is_triggered(self) -> bool:
-        """A stop that fills at the market: no cancel is sure to catch the rest."""
-        return self.intent.ord_type in ("stop", "trailing_stop") and self.cum_qty > 0
+        """A protective stop that fills at the market: no cancel is sure to catch the rest."""
+        intent = self.intent
+        return intent.role == "stop" and intent.ord_type in ("stop", "trailing_stop") and self.cum_qty > 0
 
     @property
     def leaves_qty(self) -> Decimal:

@@ -113,7 +113,7 @@ def shrink(case: Case, step: Step, gone: Collection[ChildOrder] = ()) -> Exits:
 
 def _is_stopping(order: ChildOrder, have: Decimal) -> bool:
     """A stop that is closing at the market what the follower has: what it will take need not be closed beside it."""
-    return order.intent.role == "stop" and order.is_triggered and have * sign(order.intent.side) < 0
+    return order.is_triggered and have * sign(order.intent.side) < 0
 
 
 def _closing(

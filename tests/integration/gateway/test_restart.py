@@ -13,7 +13,6 @@ from kopitra.store.postgres_shelf import PostgresShelf
 from tests.integration.gateway.world import FIRST, LEADER, SECOND, SHORT_GRACE, Follower, engine, street
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
-#: a lease that a test can outlive
 
 
 def facts(book: Book) -> dict[str, object]:
@@ -67,9 +66,8 @@ async def test_an_exit_that_waited_for_its_session_when_the_gateway_stopped_leav
         async with engine(dsn, on) as world:
             await world.holds(b=0)
             assert len(await world.sim("b").placements("b")) == 2
-            (follow,) = [
-                e for e in await world.journal() if isinstance(e, FollowUp)
-            ]  # no repair, seconds later
+            # no repair, seconds later
+            (follow,) = [e for e in await world.journal() if isinstance(e, FollowUp)]
             assert follow.cause == waited.intent.cl_ord_id
             await world.no_order_is_doubled()
 

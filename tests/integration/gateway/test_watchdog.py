@@ -2,10 +2,17 @@
 
 import time
 
+import pytest
+
 from gateway_container.engine.watchdog import STUCK_S, WATCH_EVERY_S
 from tests.integration.gateway.world import FIRST, Follower, house
 
 ONE = {"a": Follower(FIRST)}
+
+
+@pytest.fixture(autouse=True)
+def stuck_after() -> None:
+    """The product's own second."""
 
 
 async def test_after_a_second_of_standing_still_entries_are_held_back_until_a_look_is_on_time(

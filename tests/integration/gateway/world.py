@@ -46,9 +46,9 @@ LEADER = "lead"
 BOSS = "boss"
 #: the brokers by their folders; tests name none
 FIRST, SECOND = sorted(registry())[:2]
-#: a broker that takes entry, stop and target in one request, and one that does not
 #: the lives of production, and a grace that a successor of a dead one need not wait long for
 SHORT_GRACE = LeaseSettings(exit_grace_s=1.0)
+#: a broker that takes entry, stop and target in one request, and one that does not
 BRACKETS = next(code for code, a in sorted(registry().items()) if a.capabilities.brackets)
 
 
@@ -228,9 +228,8 @@ class World:
         await machine.refold.stop()
         await ended(machine._tasks)
         await machine.writer.close()
-        with contextlib.suppress(
-            Unavailable
-        ):  # nobody waits for a dead one's lease that the database can end
+        # nobody waits for a dead one's lease that the database can end
+        with contextlib.suppress(Unavailable):
             await self.db.run("update lease set expires_at = clock_timestamp() where holder = 'test'")
 
 
