@@ -10,7 +10,6 @@ A member is a replica: in this process with its own way to the database, or a pr
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
@@ -19,10 +18,10 @@ import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import httpx2
 import msgspec
@@ -37,13 +36,12 @@ from kopitra.domain.journal import AlertRaised, Doubted, OrderNotSent, OrdersSen
 from kopitra.store.journal_reader import read
 from kopitra.store.postgres_shelf import PostgresShelf
 from kopitra.store.shelf import LeaseRow
+from tests.faults.handover_figures import Figures, Force, Gap
 from tests.faults.handover_fleet import BASE, GRACE_S, PATIENCE_S, STEP_S, TTL_S, Fleet, gateway
 from tests.faults.handover_member import PROCESS_S, Member
 from tests.faults.handover_trader import Trader
-from tests.faults.runs import commit
 from tests.integration.faulty_line import FaultyLine
 
-Force = Literal["stop", "partition", "database", "kill", "freeze"]
 IN_PROCESS: Final[tuple[Force, ...]] = ("stop", "partition", "database")
 #: seconds that an EA waits for an answer before it asks the next door (R-034)
 EA_S: Final = 1.0
@@ -51,34 +49,16 @@ EA_S: Final = 1.0
 MEMBERS: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """One forced hand-over: seconds from the force to the first order of each kind under the next epoch.
-
-    `in_doubt`: orders whose fate the successor had to find out first; entries of their contract wait for that (R-013),
-    seconds where the broker must be shown not to have one.
-    """
-
-    force: Force
-    exits_s: float
-    entries_s: float
-    dirty: bool
-    in_doubt: int
-
-
 @dataclass(slots=True)
 class Campaign:
-    """Hand-overs one after the other. `gaps` is what was measured."""
+    """Hand-overs one after the other. `figures`: what was measured, of this and of campaigns before it."""
 
     one: Fleet
     server: EmbeddedPostgres
     dsn: str
     chance: random.Random
     members: list[Member] = field(default_factory=list[Member])
-    gaps: list[Gap] = field(default_factory=list[Gap])
-    forces: list[Force] = field(default_factory=list[Force])
-    #: replicas that lost their lease without being forced to
-    fell: int = 0
+    figures: Figures = field(default_factory=Figures)
     _forced: str = ""
     _book: Book = field(default_factory=Book)
     _doubts: int = 0
@@ -206,7 +186,7 @@ class Campaign:
             code = member.code
             if code is not None and member.name != forced:
                 assert code == 3, f"{member.name} ended with {code}"
-                self.fell += 1
+                self.figures.fell += 1
                 await self._out(member)
         if all(member.code is not None for member in self.members):
             await self.join()
@@ -217,9 +197,10 @@ class Campaign:
         """One hand-over (or a crash of the database), from healthy to healthy; nothing where the holder is no process
         and has to be one."""
         await self.healthy()
-        while len(self.members) < MEMBERS + len(self.forces) % 2:
+        while len(self.members) < MEMBERS + len(self.figures.forces) % 2:
             await self.join()
-        await self.healthy()
+        with self._trader.stocking_up():
+            await self.healthy()
         before, holder = await self._holder()
         if force in ("kill", "freeze") and holder.process is None:
             return
@@ -239,7 +220,7 @@ class Campaign:
                 holder.process.kill()
             case "freeze":
                 at = await self._freeze(holder)
-        self.forces.append(force)
+        self.figures.forces.append(force)
         if force == "database":
             self._forced = ""
             await self.healthy()
@@ -278,11 +259,12 @@ class Campaign:
         self.server.start()
 
     async def _measure(self, force: Force, before: LeaseRow, at: datetime) -> None:
-        fell = self.fell
+        fell = self.figures.fell
         after = await self._taken(before)
         gap = await self._gap(force, after.epoch, at)
-        if self.fell == fell:  # else the successor had ended by itself: another one had to be started first
-            self.gaps.append(gap)
+        # else the successor had ended by itself: another one had to be started first
+        if self.figures.fell == fell:
+            self.figures.gaps.append(gap)
 
     async def _taken(self, before: LeaseRow) -> LeaseRow:
         async with asyncio.timeout(PATIENCE_S):
@@ -322,7 +304,7 @@ class Campaign:
         )
         unsent = Counter(e.reason for e in entries[-200:] if isinstance(e, OrderNotSent))
         told = [t.status for t in self.one.told[-5:]]
-        return f"nothing is sent: {alerts[-8:]}, {skipped}, {unsent}, {told}, {self.forces}"
+        return f"nothing is sent: {alerts[-8:]}, {skipped}, {unsent}, {told}, {self.figures.forces}"
 
     async def _sent(self, epoch: int | None, after: datetime) -> list[tuple[bool, datetime]]:
         """Orders sent by the new rows of the journal: whether each reduces, and when."""
@@ -340,38 +322,3 @@ class Campaign:
                 orders = self._book.orders
                 sent += [(orders[fact.cl_ord_id].intent.reduce_only, row.at) for fact in entry.sent]
         return sent
-
-    # figures -----------------------------------------------------------------------------------------------
-
-    def figures(self) -> dict[str, object]:
-        """What is published: counts per force, gaps, bounds."""
-        clean = sorted(min(g.exits_s, g.entries_s) for g in self.gaps if not g.dirty)
-        dirty = [g for g in self.gaps if g.dirty]
-        return {
-            "handovers": len(self.gaps),
-            "forces": {force: self.forces.count(force) for force in sorted(set(self.forces))},
-            "unforced": self.fell,
-            "signals": len(self.one.told),
-            "queued": sum(t.status == "queued" for t in self.one.told),
-            "retried": sum(len(t.refusals) for t in self.one.told),
-            "lease_ttl_s": TTL_S,
-            "exit_grace_s": GRACE_S,
-            "clean_gap_p95_s": clean[max(0, -(-len(clean) * 95 // 100) - 1)] if clean else None,
-            "dirty_exits_max_s": max((g.exits_s for g in dirty if not g.in_doubt), default=None),
-            "dirty_exits_behind_doubts_max_s": max((g.exits_s for g in dirty if g.in_doubt), default=None),
-            "dirty_entries_max_s": max((g.entries_s for g in dirty if not g.in_doubt), default=None),
-            "dirty_entries_behind_doubts_max_s": max(
-                (g.entries_s for g in dirty if g.in_doubt), default=None
-            ),
-            "gaps": [asdict(g) for g in self.gaps],
-        }
-
-    async def publish(self, path: Path) -> None:
-        """Write the figures for the docs, whatever they are."""
-        ends = await self.one.ends()
-        told = self.figures() | {
-            "commit": commit(),
-            "double_sends": len(ends.doubled) + len(ends.planned_twice),
-            "lost": len(ends.lost),
-        }
-        await asyncio.to_thread(path.write_text, json.dumps(told, indent=2) + "\n")

@@ -2,13 +2,19 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 
 from kopitra.domain.book import Book
 from tests.faults.handover_fleet import Fleet
 
-#: contracts that the leader keeps
+#: contracts that the leader keeps; an entry that is missed in a hand-over leaves followers nothing to reduce
 LEADER_MIN: Final = 10
+#: and that it has before a hand-over, so that it enters no great number in the middle
+STOCK_MIN: Final = 30
+#: contracts of the newest signals, which followers may not have yet
+BEHIND_MAX: Final = 4
 #: signals after which followers should have what the leader entered with
 PATIENT_SIGNALS: Final = 10
 #: seconds between two signals
@@ -22,6 +28,8 @@ class Trader:
         self._one = one
         self._book = book
         self._task: asyncio.Task[None] | None = None
+        self._qty = 0
+        self._least = LEADER_MIN
 
     @property
     def trades(self) -> bool:
@@ -32,12 +40,16 @@ class Trader:
 
     @property
     def is_followed(self) -> bool:
-        """Followers hold enough to follow exits with: those that missed the large entry have nothing to reduce until
-        the leader begins anew."""
+        """The leader has its stock and followers have about the same: those that missed a large entry have nothing to
+        reduce until the leader begins anew."""
+        return self._qty >= self._least and self._is_copied
+
+    @property
+    def _is_copied(self) -> bool:
         held = Counter[str]()
         for (account, _), position in self._book.positions.items():
             held[account] += int(position.qty)
-        return all(held[account] >= LEADER_MIN // 2 for account in ("a", "b"))
+        return all(held[account] + BEHIND_MAX >= self._qty for account in ("a", "b"))
 
     def start(self) -> None:
         """Begin to trade."""
@@ -49,21 +61,28 @@ class Trader:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    @contextmanager
+    def stocking_up(self) -> Generator[None]:
+        """Enter what a hand-over needs before it begins."""
+        self._least = STOCK_MIN
+        yield
+        self._least = LEADER_MIN
+
     async def _trade(self) -> None:
-        leader_qty, since, adding = 0, 0, True
+        since, adding = 0, True
         while True:
             since += 1
-            if leader_qty < LEADER_MIN:
+            if self._qty < self._least:
                 await self._one.send(action="add", side="buy", quantity=20)
-                leader_qty, since = leader_qty + 20, 0
-            elif since > PATIENT_SIGNALS and not self.is_followed:
+                self._qty, since = self._qty + 20, 0
+            elif since > PATIENT_SIGNALS and not self._is_copied:
                 await self._one.send(action="exit")
-                leader_qty = 0
+                self._qty = 0
             elif adding:
                 await self._one.send(action="add", side="buy", quantity=1)
-                leader_qty += 1
+                self._qty += 1
             else:
                 await self._one.send(action="reduce", quantity=2)
-                leader_qty -= 2
+                self._qty -= 2
             adding = not adding
             await asyncio.sleep(PACE_S)
