@@ -14,7 +14,7 @@ from tests.faults.publish import PAGE, RESULTS, Ablated, publish
 from tests.faults.runs import Figures, commit, hashes, hush, run_many
 from tests.faults.shrink import shrink
 from tests.faults.swarm import Plan, make_plan
-from tests.faults.sweep import SCENARIOS, crash_at, points, sweep
+from tests.faults.sweep import SCENARIOS, Case, crash_at, points, sweep
 from tests.faults.telling import named, named_step, told, told_step
 from tests.faults.trials import TRIES_MAX
 from tests.faults.world import Outcome, run_plan
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--scenario", choices=sorted(SCENARIOS), help="with --step: one crash again, its whole trace"
     )
     swept.add_argument("--step", type=int, default=1)
+    swept.add_argument("--jobs", type=int, default=2)
     swept.add_argument("--figures", type=Path)
     ablate = commands.add_parser("ablate")
     ablate.add_argument("names", nargs="*")
@@ -104,19 +105,19 @@ def _sweep(options: argparse.Namespace) -> int:
         return _step(options.scenario, options.step)
     steps = {name: points(name) for name in SCENARIOS}
     figures = Figures(commit(), "T-22", options.offset, every=options.every, steps_in_all=sum(steps.values()))
-    for name, step, outcome in sweep(steps, options.every, options.offset):
+    for case, outcome in sweep(steps, options.every, options.offset, options.jobs):
         figures.take(outcome)
         figures.crash_points += 1
         if outcome.violations:
             tell = named_step if len(figures.violations) > 1 else told_step
-            say(tell(name, step, outcome))
+            say(tell(*case, outcome))
     _write(options.figures, figures)
     say(f"{figures.crash_points} crash points, broken: { {n: len(f) for n, f in figures.broken.items()} }")
     return int(bool(figures.broken))
 
 
 def _step(name: str, step: int) -> int:
-    outcome = crash_at(name, step)
+    outcome = crash_at(Case(name, step))
     for line in outcome.trace:
         say(line)
     for violation in outcome.violations:

@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -23,6 +23,8 @@ ROOT: Final = Path(__file__).parents[2]
 CHUNK: Final = 5
 #: violations that are kept in the figures
 KEPT_MAX: Final = 200
+
+_Case = TypeVar("_Case")
 
 
 class Figures(msgspec.Struct):
@@ -92,19 +94,28 @@ def _dropped(_logger: object, _method: str, _event: object) -> str:
 
 
 def run_one(seed: int) -> Outcome:
-    """One seed; its trace is kept only when something broke."""
+    """One seed."""
     hush()
-    outcome = run_plan(make_plan(seed))
+    return brief(run_plan(make_plan(seed)))
+
+
+def brief(outcome: Outcome) -> Outcome:
+    """With its trace only when something broke: those of many runs are too much to carry."""
     return outcome if outcome.violations else replace(outcome, trace=())
 
 
 def run_many(seeds: Sequence[int], jobs: int) -> Iterator[Outcome]:
     """All seeds, in order; `jobs` processes share them."""
+    yield from shared(run_one, seeds, jobs)
+
+
+def shared(run: Callable[[_Case], Outcome], cases: Sequence[_Case], jobs: int) -> Iterator[Outcome]:
+    """What became of all cases, in order; `jobs` processes share them."""
     if jobs <= 1:
-        yield from map(run_one, seeds)
+        yield from map(run, cases)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(run_one, seeds, chunksize=CHUNK)
+        yield from pool.map(run, cases, chunksize=CHUNK)
 
 
 def figures_of(outcomes: Iterable[Outcome], first: int, tier: str) -> Figures:

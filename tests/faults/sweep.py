@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.faults.house import BOSS_LEADER, EA_LEADER
-from tests.faults.runs import hush
+from tests.faults.runs import brief, hush, shared
 from tests.faults.swarm import Act, Plan, make_plan
 from tests.faults.world import Outcome, run_plan
 
@@ -27,6 +27,13 @@ SCENARIOS: Final[dict[str, tuple[Act, ...]]] = {
 }
 
 
+class Case(NamedTuple):
+    """One crash: the process is killed before a step of a scenario."""
+
+    scenario: str
+    step: int
+
+
 def scenario(name: str) -> Plan:
     """The plan of one scenario: polite brokers, nothing goes wrong but the crash."""
     base = make_plan(1 + sorted(SCENARIOS).index(name), frozenset())
@@ -40,14 +47,17 @@ def points(name: str) -> int:
     return run_plan(scenario(name)).steps
 
 
-def crash_at(name: str, step: int) -> Outcome:
+def crash_at(case: Case) -> Outcome:
     """One scenario, killed before one step."""
     hush()
-    return run_plan(scenario(name), kill_before_step=step)
+    return run_plan(scenario(case.scenario), kill_before_step=case.step)
 
 
-def sweep(steps: Mapping[str, int], every: int, offset: int = 1) -> Iterator[tuple[str, int, Outcome]]:
-    """All scenarios, each with its number of steps, at every n-th step."""
-    for name, last in steps.items():
-        for step in range(offset, last + 1, every):
-            yield name, step, crash_at(name, step)
+def sweep(steps: Mapping[str, int], every: int, offset: int, jobs: int) -> Iterator[tuple[Case, Outcome]]:
+    """All scenarios, each with its number of steps, at every n-th step; `jobs` processes share them."""
+    cases = [Case(name, step) for name, last in steps.items() for step in range(offset, last + 1, every)]
+    yield from zip(cases, shared(_seen, cases, jobs), strict=True)
+
+
+def _seen(case: Case) -> Outcome:
+    return brief(crash_at(case))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.runs import Figures, commit, hashes, hush, run_many
 from tests.faults.swarm import CLASSES, Act, make_plan
-from tests.faults.sweep import SCENARIOS, crash_at, points
+from tests.faults.sweep import SCENARIOS, Case, crash_at, points
 from tests.faults.telling import told
 from tests.faults.world import Outcome, World, run_plan
 
@@ -59,7 +59,7 @@ def test_the_same_seed_is_the_same_run() -> None:
 def test_a_crash_at_any_step_changes_nothing(name: str) -> None:
     """T-22, R-022: killed before every n-th step of a small scenario, restarted, judged."""
     for step in range(1 + FIRST % EVERY, points(name) + 1, EVERY):
-        outcome = crash_at(name, step)
+        outcome = crash_at(Case(name, step))
         assert not outcome.violations, f"{name}, killed before step {step}: {outcome.violations}"
 
 

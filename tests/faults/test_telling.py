@@ -7,7 +7,7 @@ from tests.faults.__main__ import main
 from tests.faults.cuts_engine import claims_are_forgotten, send_again_without_answer
 from tests.faults.knife import without
 from tests.faults.runs import commit
-from tests.faults.sweep import crash_at
+from tests.faults.sweep import Case, crash_at
 
 
 def test_a_failing_seed_tells_seed_commit_smallest_trace_and_the_command_h_9(
@@ -34,8 +34,8 @@ def test_a_failing_step_of_the_sweep_tells_the_command_that_kills_there_again_h_
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with without(claims_are_forgotten):
-        step = next(n for n in range(60, 400, 20) if crash_at("bracket", n).violations)
-        assert main(["sweep", "--every", "100000", "--offset", str(step)]) == 1
+        step = next(n for n in range(60, 400, 20) if crash_at(Case("bracket", n)).violations)
+        assert main(["sweep", "--every", "100000", "--offset", str(step), "--jobs", "1"]) == 1
         said = capsys.readouterr().out
         assert f"bracket, killed before step {step} at {commit()}: " in said
         assert "FAULT crash" in said
