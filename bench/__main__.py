@@ -10,7 +10,7 @@ from bench.compare import RESULTS
 from bench.lab import Figure, Lab
 from bench.load.section import PARTS
 from bench.load.sizes import SIZES
-from bench.report import judge_all, table, write
+from bench.report import judge_all, merged, read, table, write
 from bench.rig import build_tap, postgres
 from bench.rounds import Refused
 from bench.sections import SECTIONS
@@ -54,6 +54,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--size", choices=list(SIZES), default="bench", help="how large the loads are")
     parser.add_argument("--out", type=Path, help="default: bench/results.json, for a whole run only")
+    parser.add_argument(
+        "--add", action="store_true", help="put the figures of a part into bench/results.json"
+    )
     return parser.parse_args()
 
 
@@ -75,9 +78,9 @@ def main() -> int:
         results = judge_all(figures_of(lab, args.only))
     print(table(results))
     whole = args.only == list(SECTIONS) and not args.load and args.size == "bench"
-    out = args.out or (RESULTS if whole else None)
+    out = args.out or (RESULTS if whole or args.add else None)
     if out:
-        write(out, results)
+        write(out, merged(read(RESULTS.read_bytes()), results) if args.add else results)
     say(f"{time.monotonic() - begun:.0f} s; {f'written to {out}' if out else 'not written: not a whole run'}")
     for line in lab.refused:
         say(f"REFUSED {line}")

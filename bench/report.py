@@ -57,6 +57,12 @@ def judge_all(figures: Iterable[Figure]) -> list[Result]:
     return [judge(goal, found.get(goal.key)) for goal in GOALS]
 
 
+def merged(old: Sequence[Result], new: Sequence[Result]) -> list[Result]:
+    """One result per goal: the new ones where something was measured, else the old ones."""
+    before = {result.name: result for result in old}
+    return [result if result.value is not None else before.get(result.name, result) for result in new]
+
+
 def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 

@@ -107,6 +107,26 @@ async def test_r094_a_close_without_an_answer_is_not_followed_by_another_one(
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_r094_a_close_that_a_person_has_parked_holds_up_no_other(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-009, R-094: who looked at the broker says that it is dealt with; what is still held is closed."""
+    async with house(dsn, {"a": Follower(PLAIN)}) as world:
+        reads = await held_unread(world, monkeypatch)
+        await world.sim("a").settings(drop_request_ratio=1.0)
+        asked = await begun(world)
+        await world.until(lambda: [c.state for c in closes(world)] == ["in_doubt"], "a close in doubt")
+        (close,) = closes(world)
+        seen = len(reads)
+        await world.until(lambda: len(reads) > seen + 3, "more reads")
+        assert closes(world) == [close]
+        await world.sim("a").settings(drop_request_ratio=0.0)
+        world.machine.doubts.park("ws1", close.intent.cl_ord_id, "ann", "it is not there")
+        await world.holds(a=0)
+        await flat_once_read(world, asked, monkeypatch)
+
+
+@pytest.mark.usefixtures("impatient")
 @BOTH
 async def test_r012_a_leaders_exit_without_an_answer_is_waited_for(
     dsn: str, broker: str, monkeypatch: pytest.MonkeyPatch

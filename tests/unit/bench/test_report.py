@@ -8,7 +8,7 @@ import pytest
 from bench.compare import change, compare
 from bench.goals import GOALS, Goal, Sense
 from bench.lab import Figure
-from bench.report import judge, judge_all, read, table, verdict, write
+from bench.report import judge, judge_all, merged, read, table, verdict, write
 
 LATENCY = Goal("x", "time", "us", 2.0, 1.5, per="floor")
 RATE = Goal("y", "rate", "1/s", 0.75, 0.9, Sense.AT_LEAST, per="without store")
@@ -67,6 +67,14 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
     assert read(text) == results
     fields = {"name", "value", "unit", "floor", "ratio", "goal", "stretch", "met"}
     assert all(set(row) == fields for row in msgspec.json.decode(text, type=list[dict[str, object]]))
+
+
+def test_a_part_that_is_added_takes_only_its_own_places() -> None:
+    keys = [goal.key for goal in GOALS]
+    old = judge_all([Figure(keys[0], 1.0), Figure(keys[1], 2.0)])
+    now = merged(old, judge_all([Figure(keys[1], 3.0), Figure(keys[2], 4.0)]))
+    assert [result.value for result in now[:4]] == [1.0, 3.0, 4.0, None]
+    assert [result.name for result in now] == [goal.name for goal in GOALS]
 
 
 def test_the_table_shows_floor_value_ratio_and_goal_side_by_side() -> None:
