@@ -25,6 +25,7 @@ _STRETCH: Final = (
     "tests/faults/test_regressions_cancels.py::test_an_entry_of_a_stretch_that_is_over_stays_here"
 )
 _SUCCESSOR: Final = "test_r059_a_successor_counts_what_its_predecessor_sent_within_the_window"
+_PARTS: Final = "test_reads_without_the_list_of_orders_prove_nothing_r_002_r_010"
 _TOO_OLD: Final = "test_r068_a_reversal_s_entry_that_grew_too_old_behind_its_close_is_not_sent"
 
 #: answers are lost and the database is away: doubts, and facts that wait
@@ -113,7 +114,13 @@ ABLATIONS: Final = (
     Ablation(
         "unsent entries", f"{_DOMAIN}/orders.py", engine.unsent_entries_stay, ("I-10",), Worlds((_STRETCH,))
     ),
-    Ablation("whole reads only", f"{_ENGINE}/lookup.py", engine.part_is_the_whole, ("R-002", "I-09")),
+    Ablation(
+        "whole reads only",
+        f"{_ENGINE}/lookup.py",
+        engine.part_is_the_whole,
+        ("R-010", "R-002"),
+        Cards((f"{_GATEWAY}/test_absence.py::{_PARTS}",)),
+    ),
     Ablation(
         "held orders fall in doubt",
         f"{_ENGINE}/recovery.py",
@@ -145,11 +152,7 @@ ABLATIONS: Final = (
         f"{_ENGINE}/last_look.py",
         engine.deadlines_of_leases_are_not_looked_at,
         ("I-11", "R-073"),
-        Cards(
-            (
-                f"{_GATEWAY}/test_exits_without_database.py::test_past_its_lease_a_holder_closes_for_the_grace_and_then_stops",
-            )
-        ),
+        Cards((f"{_UNIT}/engine/test_last_look.py",)),
     ),
     Ablation(
         "stale snapshots",

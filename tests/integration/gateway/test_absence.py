@@ -4,10 +4,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
+
 from kopitra.domain.copy_rules import CopyRule
+from kopitra.domain.doubt import T_VIS_MIN_MS
+from kopitra.domain.executions import AccountSnapshot
 from kopitra.domain.ids import cl_ord_id, list_id
 from kopitra.domain.journal import AbsenceProved, Doubted, FollowUp, OrderNotSent, Reported, SignalPlanned
 from kopitra.domain.orders import ChildOrder
+from kopitra.ports import BrokerSession, ReadLane
 from tests.integration.gateway.world import FIRST, SECOND, Follower, World, engine, house, rule, street
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
@@ -45,6 +50,38 @@ async def test_a_lost_entry_is_proved_absent_and_not_sent_again_r_010_r_011(dsn:
         await world.send(action="exit")
         await world.send(side="buy", quantity=1)
         await world.holds(a=1, b=1)
+        await world.no_order_is_doubled()
+
+
+async def test_reads_without_the_list_of_orders_prove_nothing_r_002_r_010(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry rests there: who took a part for the whole would tell it absent, and forget an order that can fill."""
+    async with house(dsn, {"a": Follower(FIRST)}) as world:
+        session = world.machine.sessions.of("a")
+        assert session is not None
+        real, reads = type(session).snapshot, list[int]()
+
+        async def snapshot(
+            self: BrokerSession, account_id: str, since: datetime | None, *, lane: ReadLane = "exit"
+        ) -> AccountSnapshot:
+            found = await real(self, account_id, since, lane=lane)
+            reads.append(found.started_ns)
+            return replace(found, orders=None)
+
+        monkeypatch.setattr(type(session), "snapshot", snapshot)
+        await world.sim("a").settings(drop_answer_ratio=1.0, stream_silent=True)
+        (child,) = await world.send(
+            side="buy", quantity=1, ord_type="limit", price=Decimal(6000), leader_order_id="o"
+        )
+        await world.until(lambda: child.state == "in_doubt", "doubt")
+        apart_ns = T_VIS_MIN_MS * 1_000_000
+        await world.until(lambda: reads and reads[-1] > reads[0] + apart_ns, "reads that would be proof")
+        monkeypatch.undo()
+        await world.sim("a").settings(drop_answer_ratio=0.0, stream_silent=False)
+        await world.sim("a").control("drop-streams")
+        await world.until(lambda: child.state == "working", "what the list shows")
+        assert not [e for e in await world.journal() if isinstance(e, AbsenceProved)]
         await world.no_order_is_doubled()
 
 
