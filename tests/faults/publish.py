@@ -172,13 +172,16 @@ def _named(seeds: list[int]) -> str:
 
 def _handed_over(raw: bytes) -> tuple[str, ...]:
     found = msgspec.json.decode(raw, type=HandOvers)
-    text = (
-        f"{found.signals:,} signals at a lease of {found.lease_ttl_s:g} s and a grace of {found.exit_grace_s:g} s; "
-        f"clean gap p95 {_s(found.clean_gap_p95_s)}, dirty gap at most {_s(found.dirty_exits_max_s)} for exits, "
-        f"{_s(found.dirty_entries_max_s)} for entries; behind orders in doubt "
-        f"{_s(found.dirty_exits_behind_doubts_max_s)} and {_s(found.dirty_entries_behind_doubts_max_s)}"
+    gaps = (
+        ("clean gap p95", found.clean_gap_p95_s),
+        ("dirty gap at most, exits", found.dirty_exits_max_s),
+        ("entries", found.dirty_entries_max_s),
+        ("exits behind orders in doubt", found.dirty_exits_behind_doubts_max_s),
+        ("entries behind them", found.dirty_entries_behind_doubts_max_s),
     )
-    return (found.commit, f"{found.handovers:,}", text, str(found.double_sends), str(found.lost))
+    measured = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in gaps if seconds is not None)
+    text = f"{found.signals:,} signals at a lease of {found.lease_ttl_s:g} s and a grace of {found.exit_grace_s:g} s; "
+    return (found.commit, f"{found.handovers:,}", text + measured, str(found.double_sends), str(found.lost))
 
 
 def _wired(raw: bytes) -> tuple[str, ...]:
@@ -209,10 +212,6 @@ def _revised(raw: bytes) -> tuple[str, ...]:
     found = msgspec.json.decode(raw, type=RevisionRuns)
     text = f"{found.signals:,} signals in {found.seconds:g} s, {found.retried:,} tries again after 409 or 503"
     return (found.commit, "1", text, str(found.doubled), str(found.lost))
-
-
-def _s(seconds: float | None) -> str:
-    return "not measured" if seconds is None else f"{seconds:.2f} s"
 
 
 TIERS: Final = (

@@ -14,6 +14,8 @@ from tests.faults.crash.__main__ import chosen
 from tests.faults.crash.campaign import run
 from tests.faults.crash.database import Pace, restarted, trading
 from tests.faults.crash.points import FEW, STAGES, Point
+from tests.faults.publish import DatabaseRuns
+from tests.faults.runs import commit
 
 POINTS = os.environ.get("CRASH_POINTS", "few")
 #: seconds for one point when four run side by side on a busy machine
@@ -33,7 +35,8 @@ async def test_whoever_dies_at_a_point_doubles_and_loses_nothing() -> None:
 async def test_a_database_that_dies_under_load_doubles_and_loses_nothing(tmp_path: Path) -> None:
     """T-23, R-071 to R-077, I-01, I-02: what was answered is durable and was done once."""
     async with trading(tmp_path, seed=3) as made:
-        found = await restarted(made, Pace(restarts=3, every_s=(0.2, 1.0), down_s=(0.0, 2.0)))
+        found = DatabaseRuns(commit())
+        await restarted(made, Pace(restarts=3, every_s=(0.2, 1.0), down_s=(0.0, 2.0)), found)
         assert found.signals > 3
         assert (found.restarts, found.doubled, found.lost) == (3, 0, 0)
         await made.one.nothing_is_doubled_or_lost()

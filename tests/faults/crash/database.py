@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,8 @@ EVERY_S: Final = (5.0, 40.0)
 DOWN_S: Final = (0.0, 2.0)
 #: share of crashes in which only a backend is killed
 BACKEND_RATIO: Final = 0.3
+#: crashes of one database. Its brokers' lists get longer, and every successor reads them beside everybody else
+ROUND: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,8 @@ async def trading(folder: Path, seed: int) -> AsyncGenerator[Campaign]:
                 await made.end()
 
 
-async def restarted(made: Campaign, pace: Pace) -> DatabaseRuns:
-    """Crash after crash; each time somebody sends entries and exits again. The figures of it."""
-    found = DatabaseRuns(commit())
+async def restarted(made: Campaign, pace: Pace, found: DatabaseRuns) -> None:
+    """Crash after crash; each time somebody sends entries and exits again. `found` takes what was seen."""
     loop = asyncio.get_running_loop()
     for _ in range(pace.restarts):
         await asyncio.sleep(made.chance.uniform(*pace.every_s))
@@ -83,10 +84,10 @@ async def restarted(made: Campaign, pace: Pace) -> DatabaseRuns:
     await made.rest()
     await made.settled()
     ends = await made.one.ends()
-    found.signals = len(made.one.told)
-    found.retried = sum(len(told.refusals) for told in made.one.told)
-    found.doubled, found.lost = len(ends.doubled) + len(ends.planned_twice), len(ends.lost)
-    return found
+    found.signals += len(made.one.told)
+    found.retried += sum(len(told.refusals) for told in made.one.told)
+    found.doubled += len(ends.doubled) + len(ends.planned_twice)
+    found.lost += len(ends.lost)
 
 
 def _kill_backend(dsn: str) -> None:
@@ -97,10 +98,13 @@ def _kill_backend(dsn: str) -> None:
         os.kill(int(row[0]), signal.SIGKILL)
 
 
-async def _campaign(pace: Pace, seed: int) -> DatabaseRuns:
-    with tempfile.TemporaryDirectory(prefix="kopitra-crash-") as folder:
-        async with trading(Path(folder), seed) as made:
-            return await restarted(made, pace)
+async def _campaigns(pace: Pace, seed: int) -> DatabaseRuns:
+    found = DatabaseRuns(commit())
+    while (left := pace.restarts - found.restarts) > 0:
+        with tempfile.TemporaryDirectory(prefix="kopitra-crash-") as folder:
+            async with trading(Path(folder), seed + found.restarts) as made:
+                await restarted(made, replace(pace, restarts=min(left, ROUND)), found)
+    return found
 
 
 def main() -> int:
@@ -114,7 +118,7 @@ def main() -> int:
     options = parser.parse_args()
     begun_s = time.perf_counter()
     pace = Pace(options.restarts, tuple(options.every), tuple(options.down))
-    found = asyncio.run(_campaign(pace, options.seed))
+    found = asyncio.run(_campaigns(pace, options.seed))
     found.seconds = round(time.perf_counter() - begun_s, 1)
     text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
     sys.stdout.write(text + "\n")
