@@ -8,11 +8,10 @@ import pytest
 
 from kopitra.domain.copy_rules import CopyRule
 from kopitra.domain.doubt import T_VIS_MIN_MS
-from kopitra.domain.executions import AccountSnapshot
 from kopitra.domain.ids import cl_ord_id, list_id
 from kopitra.domain.journal import AbsenceProved, Doubted, FollowUp, OrderNotSent, Reported, SignalPlanned
 from kopitra.domain.orders import ChildOrder
-from kopitra.ports import BrokerSession, ReadLane
+from tests.integration.gateway.partial_reads import without_orders
 from tests.integration.gateway.world import FIRST, SECOND, Follower, World, engine, house, rule, street
 
 ONE_EACH = {"a": Follower(FIRST), "b": Follower(SECOND)}
@@ -58,18 +57,8 @@ async def test_reads_without_the_list_of_orders_prove_nothing_r_002_r_010(
 ) -> None:
     """The entry rests there: who took a part for the whole would tell it absent, and forget an order that can fill."""
     async with house(dsn, {"a": Follower(FIRST)}) as world:
-        session = world.machine.sessions.of("a")
-        assert session is not None
-        real, reads = type(session).snapshot, list[int]()
-
-        async def snapshot(
-            self: BrokerSession, account_id: str, since: datetime | None, *, lane: ReadLane = "exit"
-        ) -> AccountSnapshot:
-            found = await real(self, account_id, since, lane=lane)
-            reads.append(found.started_ns)
-            return replace(found, orders=None)
-
-        monkeypatch.setattr(type(session), "snapshot", snapshot)
+        reads: list[int] = []
+        without_orders(world, monkeypatch, lambda _lane, found: reads.append(found.started_ns))
         await world.sim("a").settings(drop_answer_ratio=1.0, stream_silent=True)
         (child,) = await world.send(
             side="buy", quantity=1, ord_type="limit", price=Decimal(6000), leader_order_id="o"

@@ -1,8 +1,6 @@
 """A flatten where the broker's list of orders does not read: what is held is closed all the same (P9, R-094)."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime
 from decimal import Decimal
 
 import pytest
@@ -10,9 +8,10 @@ import pytest
 from brokers import registry
 from gateway_container.engine import flatten_run
 from kopitra.domain.executions import AccountSnapshot
-from kopitra.ports import BrokerSession, ReadLane
+from kopitra.ports import ReadLane
 from kopitra.wire.views import FlattenAccountView
 from tests.integration.gateway.flattens import begun, closes
+from tests.integration.gateway.partial_reads import without_orders
 from tests.integration.gateway.test_flattens_at_work import BOTH, traded
 from tests.integration.gateway.world import Follower, World, house
 
@@ -32,19 +31,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def unread(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """From now on no read tells orders; the reads of the flatten, by their number of positions."""
-    session = world.machine.sessions.of("a")
-    assert session is not None
-    real, reads = type(session).snapshot, list[int]()
+    reads: list[int] = []
 
-    async def snapshot(
-        self: BrokerSession, account_id: str, since: datetime | None, *, lane: ReadLane = "exit"
-    ) -> AccountSnapshot:
-        found = await real(self, account_id, since, lane=lane)
+    def told(lane: ReadLane, found: AccountSnapshot) -> None:
         if lane == "flatten":
             reads.append(len(found.positions or ()))
-        return replace(found, orders=None)
 
-    monkeypatch.setattr(type(session), "snapshot", snapshot)
+    without_orders(world, monkeypatch, told)
     return reads
 
 

@@ -132,6 +132,16 @@ def test_what_a_stop_is_closing_is_not_closed_again_r_012() -> None:
     assert follow.released[0].qty == 1, "one is what the leader has"
 
 
+def test_an_entry_that_is_a_stop_closes_nothing_r_012() -> None:
+    """The leader turned: what is left of the long is closed although the entry has begun to fill beside it."""
+    world, lost = leaving()
+    world.say("enter", side="sell", quantity=d(3), ord_type="stop", stop_price=d(4990), leader_order_id="o1")
+    world.fill(world.child("entry"), d(1))
+    follow = renewed_close(world.book, lost, d(1))
+    assert follow is not None
+    assert [(close.side, close.qty) for close in follow.released] == [("sell", 1)]
+
+
 def test_a_lost_exit_that_a_stop_did_instead_is_given_up_r_012() -> None:
     """I-09: the follower has what its leader has; the exit that nobody finds is not taken for the next close."""
     world, stop = stop_begins(3, reduced=2)

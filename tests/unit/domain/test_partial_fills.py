@@ -170,13 +170,6 @@ def stop_begins(qty: int, *, reduced: int = 0) -> tuple[World, ChildOrder]:
     return world, stop
 
 
-def test_r038_an_entry_that_is_a_stop_closes_nothing() -> None:
-    world = World([rule()])
-    world.say("enter", side="sell", quantity=d(3), ord_type="stop", stop_price=d(4990), leader_order_id="o1")
-    world.fill(world.child(), d(1))
-    assert not world.child().is_triggered
-
-
 @pytest.mark.parametrize("rest", ["fills", "is canceled"])
 def test_r038_a_stop_that_has_begun_to_fill_is_a_close_on_its_way(rest: str) -> None:
     """I-09: the exit was lost; by then the stop was filling in parts, and the close that was to follow the lost one
