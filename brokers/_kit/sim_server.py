@@ -134,6 +134,10 @@ class SimSocket:
         """Write one text message now; False when the client is gone or hopelessly slow (it is cut then)."""
         return self._link.write_text(message.encode() if isinstance(message, str) else message)
 
+    async def drained(self) -> None:
+        """Until what was written has mostly left, or the client is gone: for what would overflow at once."""
+        await self._link.writable.wait()
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye; the handler's next `recv` returns None."""
         self._link.finish(code, reason)

@@ -106,6 +106,8 @@ class TextStream(WSListener):
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._gone: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[StreamEnd] = asyncio.get_running_loop().create_future()
+        self._pings = 0
+        self._echoes: dict[bytes, asyncio.Future[bool]] = {}  # bounded: one a caller that waits
 
     # -- for the session -------------------------------------------------------------------------------
 
@@ -129,9 +131,27 @@ class TextStream(WSListener):
         """Until the stream ended, for whatever reason."""
         return await asyncio.shield(self._ended)
 
-    def close(self) -> None:
-        """Say goodbye and stop; `on_end` is called before this returns."""
-        self._end(StreamEnd("closed-here"), WSCloseCode.OK)
+    async def echo(self, within_s: float) -> bool:
+        """Ping the peer and wait for its answer: what it wrote before that was delivered by then. False: it did not
+        answer in time, or the stream ended."""
+        transport = self._transport
+        if not self._open or transport is None:
+            return False
+        self._pings += 1
+        payload = b"%d" % self._pings
+        answer = self._echoes[payload] = asyncio.get_running_loop().create_future()
+        transport.send_ping(payload)
+        try:
+            async with asyncio.timeout(within_s):
+                return await answer
+        except TimeoutError:
+            return False
+        finally:
+            del self._echoes[payload]
+
+    def close(self, why: Exception | None = None) -> None:
+        """Say goodbye and stop; `on_end` is called before this returns. `why` is then the error of the end."""
+        self._end(StreamEnd("closed-here", error=why), WSCloseCode.OK)
 
     async def aclose(self) -> None:
         """`close`, then wait until the socket is gone (about a second at most)."""
@@ -160,7 +180,9 @@ class TextStream(WSListener):
             transport.send_pong(frame.get_payload_as_bytes())
         elif kind == WSMsgType.CLOSE:
             self._closed_by_peer(transport, frame)
-        elif kind != WSMsgType.PONG and self._open:
+        elif kind == WSMsgType.PONG:
+            self._answered(frame.get_payload_as_bytes())
+        elif self._open:
             self._assemble(frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
@@ -177,6 +199,11 @@ class TextStream(WSListener):
 
     def resume_writing(self) -> None:
         self._full = False
+
+    def _answered(self, payload: bytes) -> None:
+        answer = self._echoes.get(payload)
+        if answer is not None and not answer.done():
+            answer.set_result(True)
 
     # -- messages --------------------------------------------------------------------------------------
 
@@ -220,6 +247,9 @@ class TextStream(WSListener):
         self._ended.set_result(end)
         for timer in self._timers.values():
             timer.cancel()
+        for answer in self._echoes.values():
+            if not answer.done():
+                answer.set_result(False)
         transport = self._transport
         if transport is not None and code is not None:
             transport.send_close(code)

@@ -24,6 +24,7 @@ from brokers.tradovate.join import Joiner
 from brokers.tradovate.link import Link
 from brokers.tradovate.snapshot import balance_report
 from brokers.tradovate.symbols import ContractBook
+from brokers.tradovate.tracks import Missing
 from kopitra.domain.errors import ProtocolViolation, SessionError, Throttled
 from kopitra.domain.executions import PositionReport
 from kopitra.ports import EventSink, ProtocolAlert
@@ -36,7 +37,7 @@ HELD_MAX: Final = 100_000
 _PAYLOAD_MAX: Final = 500
 
 #: endpoint and query name of a lookup
-_LOOK_UPS: Final = {
+_LOOK_UPS: Final[dict[Missing, tuple[str, str, str]]] = {
     "order": ("order/item", "id", "order"),
     "command": ("command/deps", "masterid", "command"),
     "version": ("orderVersion/deps", "masterid", "orderversion"),
@@ -135,14 +136,13 @@ class Events:
         except (msgspec.DecodeError, UnicodeDecodeError, ProtocolViolation) as error:
             self._alert(f"{kind}: {error}", entity)
 
-    async def look_up(self, link: Link, missing: str, key: int, clock_ns: Callable[[], int]) -> None:
-        """Ask for an entity that did not come by itself."""
+    async def look_up(self, link: Link, missing: Missing, key: int, clock_ns: Callable[[], int]) -> None:
+        """Ask for an entity that did not come by itself; raises Throttled."""
         endpoint, name, kind = _LOOK_UPS[missing]
         try:
             answer = await link.ask(endpoint, query=f"{name}={key}")
-        except Throttled as error:
-            self._alert(f"{endpoint}: {error.message}", b"")
-            return
+        except Throttled:
+            raise
         except (SessionError, TimeoutError):
             return  # the joiner tells what stays unexplained
         for entity in frames.one_or_many(answer):

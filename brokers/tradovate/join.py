@@ -38,10 +38,9 @@ TRACKS_MAX: Final = 50_000
 #: execution ids of one login that are remembered against doubles
 SEEN_MAX: Final = 200_000
 COMMANDS_MAX: Final = 100_000
-#: reports waiting for their command
-ORPHANS_MAX: Final = 1_000
-#: what was asked for is waited for so long, seconds
-ASK_WAIT_S: Final = 2.0
+ORPHANS_MAX: Final = 1_000  #: reports waiting for their command
+ASK_WAIT_S: Final = 2.0  #: seconds that an answer is waited for
+ASKS_MAX: Final = 256  #: orders that are asked for at once; of more only the newest
 _NS: Final = 1_000_000_000
 _REJECTIONS: Final = frozenset({"RiskRejected", "ExecutionRejected"})
 
@@ -208,29 +207,33 @@ class Joiner:
 
     @property
     def waits(self) -> bool:
-        """Whether anything is missing."""
+        """Anything is missing."""
         return bool(self._waiting)
 
     @property
     def next_due_ns(self) -> int | None:
-        """When `overdue` should be called; None while nothing is missing."""
+        """When `overdue` should be called."""
         return min((track.due_ns for track in self._waiting.values()), default=None)
 
+    def unexplained(self, now_ns: int) -> int:
+        """Orders that are asked for, or have to be now."""
+        return sum(track.asked or track.due_ns <= now_ns for track in self._waiting.values())
+
     def overdue(self, now_ns: int) -> list[int]:
-        """Ask for what is missing; returns the orders that stay unexplained although it was asked for."""
+        """Ask for what is missing; returns the orders that stay unexplained: asked for in vain, or too many."""
         lost: list[int] = []
-        for track in [t for t in self._waiting.values() if t.due_ns <= now_ns]:
-            if track.asked:
+        due = [track for track in self._waiting.values() if track.due_ns <= now_ns]
+        for number, track in enumerate(due):
+            if track.asked or number < len(due) - ASKS_MAX:
                 lost.append(track.order_id)
                 self._waiting.pop(track.order_id, None)
                 self._give_up(track, now_ns)
                 continue
             track.asked, track.due_ns = True, now_ns + int(ASK_WAIT_S * _NS)
-            missing = missing_of(track, self._contracts)
+            if not (missing := missing_of(track, self._contracts)):
+                self._advance(track, now_ns)
             for kind, key in missing:
                 self._ask(kind, key)
-            if not missing:
-                self._advance(track, now_ns)
         return lost
 
     def recheck(self, now_ns: int) -> None:
@@ -246,6 +249,7 @@ class Joiner:
 
     def _give_up(self, track: Track, now_ns: int) -> None:
         # Better a fill without its client id than no fill: the position at least is right.
+        track.asked = True
         if track.order is not None and self._contracts.name(track.order.contract_id):
             track.identified = True
             self._advance(track, now_ns)

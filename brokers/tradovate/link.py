@@ -99,12 +99,22 @@ class Link:
     def is_open(self) -> bool:
         return self._stream is not None and self._stream.is_open
 
+    async def echo(self) -> None:
+        """Until all that the vendor has written by now is here; without its answer no longer than a connect."""
+        if self._stream is not None:
+            await self._stream.echo(self._settings.connect_timeout_s)
+
     async def ended(self) -> SessionError:
         """Wait for the end; the error that says why."""
         if self._stream is None:
             return Disconnected("the socket was never open")
         end = await self._stream.wait_end()
         return self._reason(end)
+
+    def end(self, why: SessionError) -> None:
+        """Close the socket for this reason, which ends the life."""
+        if self._stream is not None:
+            self._stream.close(why)
 
     async def aclose(self) -> None:
         """Close the socket; whoever waits for an answer is told."""

@@ -20,6 +20,7 @@ from brokers.tradovate.events import Events
 from brokers.tradovate.gate import ConnectGate
 from brokers.tradovate.join import Joiner
 from brokers.tradovate.link import Link, TokenNotTaken
+from brokers.tradovate.lookups import Lookups
 from brokers.tradovate.orders import Doors, OrderDesk
 from brokers.tradovate.quotes import QuoteFeed
 from brokers.tradovate.rows import Told
@@ -27,6 +28,7 @@ from brokers.tradovate.settings import parse_settings
 from brokers.tradovate.snapshot import LISTS, Reader, absorb, account_snapshot, first_look
 from brokers.tradovate.symbols import ContractBook, is_known
 from brokers.tradovate.sync import Snapshotter
+from brokers.tradovate.tracks import Missing
 from kopitra.domain.errors import Disconnected, LoginRefused, Throttled
 from kopitra.domain.executions import AccountSnapshot
 from kopitra.domain.orders import OrderIntent
@@ -86,17 +88,19 @@ class TradovateSession:
             self._accounts.ours, self._contracts, sink, self._look_up, clock.now, wait_s=settings.join_wait_s
         )
         self._events = Events(plan.login_id, self._joiner, self._accounts, self._contracts, sink)
-        self._sync = Snapshotter(settings.snapshot_quiet_s)
+        self._lookups = Lookups(
+            self._joiner, self._events, self._budget, clock.monotonic_ns,
+            alert=self._alert, penalized=self._penalized,
+        )  # fmt: skip
+        self._sync = Snapshotter(settings.snapshot_quiet_s, self._alert)
         self._throttle_s = settings.throttle_wait_s
         self._desk = OrderDesk(
             plan.login_id, self._joiner, self._budget, self._doors(), settings.request_timeout_s
         )
         self._quotes = QuoteFeed(settings, self._tls, clock, self._market_token, self._contracts, sink)
         self._link: Link | None = None
-        self._first = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._denied_until_ns = 0
-        self._overdue: asyncio.TimerHandle | None = None
         steps = SessionPlan(
             self._connect, self._log_in, self._subscribe, self._reconcile, self._live, self._release,
             settled=lambda: self._desk.settled and not self._joiner.open_orders,
@@ -205,7 +209,7 @@ class TradovateSession:
                 self._alert(text)
 
         link = self._link = Link(
-            self._settings, self._clock.monotonic_ns, self._on_item, self._events.on_props, self._after_frame
+            self._settings, self._clock.monotonic_ns, self._on_item, self._events.on_props, self._lookups.look
         )
         await link.open(self._settings.socket_url, self._tls)
         try:
@@ -230,13 +234,14 @@ class TradovateSession:
         await self._reader.learn(
             {row.contract_id for row in rows if row.contract_id is not None}, Lane.RECOVER
         )
-        absorb(seen, self._joiner, self._clock.monotonic_ns(), first=self._first)
-        self._first = False
+        absorb(seen, self._joiner, self._clock.monotonic_ns(), first=self._sync.is_first)
+        self._sync.taken_in()
         for snapshot in await first_look(
             self._reader, seen, self._accounts.ours, self._contracts, started_ns
         ):
             self._sink(snapshot)
         self._events.release(self._clock.monotonic_ns())
+        self._lookups.use(self._link)
 
     async def _live(self) -> None:
         link = self._open_link()
@@ -258,15 +263,13 @@ class TradovateSession:
     async def _release(self) -> None:
         link, self._link = self._link, None
         self._desk.use(None)
+        self._lookups.use(None)
         self._events.hold()
         if link is not None:
             await link.aclose()
         self._desk.lose_all("the socket ended before the answer")
         for task in list(self._tasks):
             task.cancel()
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
 
     def _open_link(self) -> Link:
         if self._link is None:
@@ -283,29 +286,8 @@ class TradovateSession:
         else:
             self._desk.on_answer(item, now_ns)
 
-    def _after_frame(self) -> None:
-        if self._joiner.waits and self._overdue is None:
-            self._arm_overdue()
-
-    def _arm_overdue(self) -> None:
-        due_ns = self._joiner.next_due_ns
-        if due_ns is not None:
-            wait_s = max(0.0, (due_ns - self._clock.monotonic_ns()) / 1e9)
-            self._overdue = asyncio.get_running_loop().call_later(wait_s, self._on_overdue)
-
-    def _on_overdue(self) -> None:
-        self._overdue = None
-        for order_id in self._joiner.overdue(self._clock.monotonic_ns()):
-            self._alert(
-                f"The vendor told of order {order_id} and not all that belongs to it; compare by snapshot."
-            )
-        self._arm_overdue()
-
-    def _look_up(self, missing: str, key: int) -> None:
-        link = self._link
-        if link is None:
-            return
-        self._spawn(self._events.look_up(link, missing, key, self._clock.monotonic_ns))
+    def _look_up(self, missing: Missing, key: int) -> None:
+        self._lookups.ask(missing, key)
 
     # -- small things ------------------------------------------------------------------------------------
 

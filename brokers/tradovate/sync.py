@@ -1,7 +1,9 @@
 """The snapshot of the socket: user/syncrequest in parts without an end marker (vendor docs)."""
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -24,6 +26,8 @@ from kopitra.domain.errors import Disconnected, ProtocolViolation, Throttled
 
 #: parts of one snapshot
 PARTS_MAX = 10_000
+#: seconds of silence that are waited for at most, however late parts have been
+QUIET_MAX_S: Final = 8.0
 _NONE = msgspec.Raw(b"[]")
 T = TypeVar("T")
 
@@ -46,24 +50,36 @@ _decode = msgspec.json.Decoder(_Part).decode
 
 
 class Snapshotter:
-    """Collects the parts of one request. Complete when no further part came for `quiet_s`."""
+    """Collects the parts of one request.
 
-    def __init__(self, quiet_s: float) -> None:
+    Complete when no further part came for `quiet_s`, and none was on its way then. A part that comes later ends the
+    life: the next snapshot waits twice as long.
+    """
+
+    def __init__(self, quiet_s: float, alert: Callable[[str], None]) -> None:
         self._quiet_s = quiet_s
+        self._quiet_max_s = max(quiet_s, QUIET_MAX_S)
+        self._alert = alert
         self._link: Link | None = None
         self._parts: list[frames.Item] = []
         self._news = asyncio.Event()
+        self._complete = False
+        self._known = False
         self.request_id = 0
         self._user_id = 0
+        #: nothing was taken in before: the snapshot is history, and not what a gap hid
+        self.is_first = True
 
     def begin(self, link: Link, user_id: int) -> None:
         """Ask; exactly once per socket."""
         self._link, self._user_id = link, user_id
+        self.is_first = not self._known
         self._ask("")
 
     def _ask(self, ticket: str) -> None:
         self._parts.clear()
         self._news.clear()
+        self._complete = False
         link = self._open_link()
         self.request_id = link.next_id()
         more = f',"p-ticket":{msgspec.json.encode(ticket).decode()}' if ticket else ""
@@ -77,7 +93,10 @@ class Snapshotter:
         return self._link
 
     def take(self, item: frames.Item) -> None:
-        """One part."""
+        """One part; raises Disconnected for one that is late."""
+        if self._complete:
+            self._late()
+            return
         if len(self._parts) >= PARTS_MAX:
             raise ProtocolViolation("a snapshot of endless parts")
         self._parts.append(item)
@@ -87,15 +106,33 @@ class Snapshotter:
         """Everything; raises Throttled or Disconnected when it is refused. Bound it with a timeout. A part that is
         later than the silence is missing: what is not here proves nothing."""
         await self._first_part()
-        while True:
-            self._news.clear()
-            try:
-                async with asyncio.timeout(self._quiet_s):
-                    await self._news.wait()
-            except TimeoutError:
-                break
-        self.request_id = 0
+        while await self._more():
+            pass
+        self._complete = True
         return self._joined()
+
+    def taken_in(self) -> None:
+        """The snapshot was applied: what later ones show beside it is news."""
+        self._known = True
+
+    async def _more(self) -> bool:
+        self._news.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._quiet_s):
+                await self._news.wait()
+        if not self._news.is_set():
+            # Silence can be ours: this loop stood still, or a large part fills a slow line.
+            await self._open_link().echo()
+        return self._news.is_set()
+
+    def _late(self) -> None:
+        self._known = not self.is_first
+        waited_s, self._quiet_s = self._quiet_s, min(self._quiet_s * 2, self._quiet_max_s)
+        text = f"a part of the snapshot came after {waited_s:g} s of silence"
+        if self._quiet_s > waited_s:
+            raise Disconnected(f"{text}: a new one is taken, which waits for {self._quiet_s:g} s")
+        # No end of this: the lists over REST are the evidence, so the session goes on with them.
+        self._alert(f"The vendor's socket: {text}; orders that nobody explains are looked up one by one.")
 
     async def _first_part(self) -> None:
         await self._wait()

@@ -20,6 +20,8 @@ class Quirks:
     sync_padding_bytes: int = 0
     #: the array of the snapshot (such as positions) that comes a second after the others
     sync_late: str = ""
+    #: seconds between the parts of the snapshot
+    sync_pause_s: float = 0.0
     #: a client that is silent for so long is dropped
     client_silence_max_s: float = 10.0
     #: executed, then answered 500

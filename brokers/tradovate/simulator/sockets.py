@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl
@@ -15,12 +15,14 @@ from brokers.tradovate.simulator.firm import Firm, Outcome
 from brokers.tradovate.simulator.logins import Session
 from brokers.tradovate.simulator.queries import array, visible
 from brokers.tradovate.simulator.render import quoted, stamp
-from brokers.tradovate.simulator.tables import PLURALS, Change
+from brokers.tradovate.simulator.tables import PLURALS, Change, Row
 
 BEAT_S: Final = 2.5
 _FIELDS: Final = 4  #: endpoint, id, query, body
 #: how late a part of the snapshot is
 _LATE_S = 1.0
+#: rows of one part of a split snapshot
+_PART_ROWS = 1_000
 _MS_PER_S: Final = 1_000
 _NS_PER_S: Final = 1_000_000_000
 
@@ -47,6 +49,7 @@ class Connection:
     session: Session | None = None
     synced: bool = False
     symbols: set[str] = field(default_factory=set[str])
+    snapshot: asyncio.Task[None] | None = None
 
 
 class Sockets:
@@ -76,6 +79,8 @@ class Sockets:
                     self._request(connection, frame)
         finally:
             self._open.pop(connection, None)
+            if connection.snapshot is not None:
+                connection.snapshot.cancel()
 
     # -- frames out --------------------------------------------------------------------------------------
 
@@ -254,22 +259,41 @@ class Sockets:
             return
         asked = msgspec.json.decode(body, type=_Sync)
         user, until_ns = connection.session.user, self._firm.now_ns()
+        rows_max = _PART_ROWS if asked.split_responses else None
         parts = [
-            f'"{plural}":{array(visible(self._firm.tables.all(kind), user, until_ns))}'
+            f'"{plural}":{part}'
             for kind, plural in PLURALS.items()
+            for part in _arrays(list(visible(self._firm.tables.all(kind), user, until_ns)), rows_max)
         ]
         if self._firm.quirks.sync_padding_bytes:
             parts.append(
                 f'"userProperties":[{{"id":1,"value":"{"x" * self._firm.quirks.sync_padding_bytes}"}}]'
             )
         connection.synced = True
-        late = f'"{self._firm.quirks.sync_late}":'
-        for text in parts if asked.split_responses else [",".join(parts)]:
+        texts = parts if asked.split_responses else [",".join(parts)]
+        connection.snapshot = asyncio.get_running_loop().create_task(
+            self._write_parts(connection, request_id, texts)
+        )
+
+    async def _write_parts(self, connection: Connection, request_id: str, texts: Sequence[str]) -> None:
+        quirks = self._firm.quirks
+        late = f'"{quirks.sync_late}":'
+        for number, text in enumerate(texts):
             frame = f'a[{{"s":200,"i":{request_id},"d":{{{text}}}}}]'
+            if quirks.sync_pause_s and number:
+                await asyncio.sleep(quirks.sync_pause_s)
             if text.startswith(late):
                 asyncio.get_running_loop().call_later(_LATE_S, self._send, connection, frame)
             else:
+                await connection.socket.drained()
                 self._send(connection, frame)
+
+
+def _arrays(rows: Sequence[Row], rows_max: int | None) -> Iterator[str]:
+    """One array at least, an empty one too."""
+    size = rows_max or max(1, len(rows))
+    for start in range(0, max(1, len(rows)), size):
+        yield array(rows[start : start + size])
 
 
 def _event(change: Change, entity: str, *, arrays: bool = False) -> str:

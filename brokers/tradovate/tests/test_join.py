@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from brokers.tradovate import frames
 from brokers.tradovate.entities import Command, CommandReport, Contract, ExecReport, Fill, Order, OrderVersion
-from brokers.tradovate.join import Joiner
+from brokers.tradovate.join import ASKS_MAX, Joiner
 from brokers.tradovate.symbols import ContractBook
 from kopitra.domain.errors import ProtocolViolation
 from kopitra.domain.executions import ExecutionReport
@@ -328,3 +328,20 @@ def test_bytes_that_are_no_frame_are_a_protocol_violation(noise: bytes) -> None:
 def test_a_request_always_has_its_three_newlines() -> None:
     assert frames.request("account/list", 2) == b"account/list\n2\n\n"
     assert frames.request("contract/item", 3, query="id=7") == b"contract/item\n3\nid=7\n"
+
+
+def test_of_more_orders_than_can_be_asked_for_the_newest_are_and_the_others_are_told_as_they_are() -> None:
+    bench, events = recording("market_fill")
+    order, fill = (next(e for e in events if e.entity_type == kind) for kind in ("order", "fill"))
+    numbers = range(1, ASKS_MAX + 3)
+    for number in numbers:
+        bench.take(order.but(id=number))
+        bench.take(fill.but(id=number + 10_000, orderId=number))
+    assert bench.joiner.unexplained(NS) == ASKS_MAX + 2
+
+    lost = bench.joiner.overdue(NS)
+
+    assert lost == [1, 2]
+    assert {key for _, key in bench.asked} == set(numbers) - {1, 2}
+    assert [r.exec_id for r in bench.reports if r.exec_type == "trade"] == ["10001", "10002"]
+    assert bench.joiner.unexplained(NS) == ASKS_MAX

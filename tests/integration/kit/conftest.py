@@ -99,6 +99,7 @@ class Wire(WSListener):
         self.server = server
         self.heard: list[bytes] = []
         self.pongs = 0
+        self.on_ping: Callable[[Wire, bytes], object] | None = None  # None: pings are not answered
         self.closed_with: int | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -112,6 +113,9 @@ class Wire(WSListener):
             self.heard.append(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.PONG:
             self.pongs += 1
+        elif frame.msg_type == WSMsgType.PING:
+            if self.on_ping is not None:
+                self.on_ping(self, frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.CLOSE:
             self.closed_with = int.from_bytes(frame.get_payload_as_bytes()[:2])
             transport.disconnect()

@@ -208,6 +208,45 @@ async def test_pings_alone_are_signs_of_life(wires: WireServer, ear: Ear) -> Non
     await stream.aclose()
 
 
+async def test_an_echo_comes_behind_what_the_peer_wrote_before(wires: WireServer, ear: Ear) -> None:
+    stream = await ear.open(wires.url)
+    wires.wires[0].on_ping = lambda wire, payload: [
+        wire.say(b"x" * 4_000_000), wire.say(b"last"), wire.transport.send_pong(payload)
+    ]  # fmt: skip
+
+    heard = await stream.echo(5.0)
+
+    assert heard
+    assert ear.texts[-1] == b"last"
+    await stream.aclose()
+
+
+async def test_a_peer_that_answers_no_ping_or_another_one_is_waited_for_no_longer_than_asked(
+    wires: WireServer, ear: Ear
+) -> None:
+    stream = await ear.open(wires.url)
+    assert not await stream.echo(0.05)
+    wires.wires[0].on_ping = lambda wire, payload: wire.transport.send_pong(payload + b"?")
+    assert not await stream.echo(0.05)
+    assert stream.is_open
+    await stream.aclose()
+    assert not await stream.echo(5.0)
+
+
+async def test_the_end_of_a_stream_ends_the_wait_for_an_echo(wires: WireServer, ear: Ear) -> None:
+    stream = await ear.open(wires.url)
+    waiting = asyncio.create_task(stream.echo(60.0))
+    await asyncio.sleep(0)
+    why = Disconnected("it is over")
+
+    stream.close(why)
+
+    async with asyncio.timeout(5):
+        assert not await waiting
+    assert ear.ends[0].as_error() is why
+    await stream.aclose()
+
+
 async def test_a_peer_that_does_not_read_is_noticed_before_the_buffer_grows(
     wires: WireServer, ear: Ear
 ) -> None:
