@@ -38,6 +38,7 @@ async def test_r017_no_byte_leaves_while_the_commit_is_unanswered(
 ) -> None:
     """The plan is durable, but this process has not heard so."""
     async with Database(dsn) as db, street(FOUR) as on, engine(faulty_dsn, on) as world:
+        await world.until(lambda: world.machine.log.is_quiet, "the start in the journal")
         line.lose_answers = True
         pending = world.machine.intake.accept(world.signal(side="buy", quantity=1), None)
         async with asyncio.timeout(10):
