@@ -27,6 +27,7 @@ from tests.integration.gateway.world import FIRST, LEADER, SECOND, WORKSPACE, Fo
 #: seconds for a process to come up on a loaded machine
 READY_S = 40
 ACCOUNT = "EA-1"
+PLENTY = 1_000_000  #: requests a minute: an EA that is refused for its pace proves nothing of what a test looks at
 
 
 async def spawn(dsn: str, folder: Path, **more: str) -> Process:
@@ -73,7 +74,8 @@ class House:
         await add_data_key(db, master, WORKSPACE, now)
         sealer = await load_sealer(db, master)
         await create_leader(db, LeaderRow(WORKSPACE, LEADER, "leader", b"{}"))
-        issued = await issue_key(db, sealer, KeyRequest(WORKSPACE, LEADER, ACCOUNT, "key"), now)
+        asked = KeyRequest(WORKSPACE, LEADER, ACCOUNT, "key", rate_per_minute=PLENTY)
+        issued = await issue_key(db, sealer, asked, now)
         canaries = [issued.token.split("_", 2)[2], issued.signing_secret]
         return cls(db, on, sealer, issued.token, canaries)
 
