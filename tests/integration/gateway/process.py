@@ -27,9 +27,8 @@ from tests.integration.gateway.world import FIRST, LEADER, SECOND, WORKSPACE, Fo
 #: seconds for a process to come up on a loaded machine
 READY_S = 40
 ACCOUNT = "EA-1"
-PLENTY = (
-    1_000_000  #: requests a minute: an EA that is refused for its pace proves nothing of what a test looks at
-)
+#: requests a minute of the EA: refused for its pace, it would prove nothing of what a test looks at
+PLENTY = 1_000_000
 
 
 async def spawn(dsn: str, folder: Path, **more: str) -> Process:
