@@ -122,7 +122,10 @@ class Snapshotter:
                 await self._news.wait()
         if not self._news.is_set():
             # Silence can be ours: this loop stood still, or a large part fills a slow line.
-            await self._open_link().echo()
+            link = self._open_link()
+            await link.echo()
+            if not link.is_open:
+                raise await link.ended()
         return self._news.is_set()
 
     def _late(self) -> None:

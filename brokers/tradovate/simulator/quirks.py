@@ -22,6 +22,8 @@ class Quirks:
     sync_late: str = ""
     #: seconds between the parts of the snapshot
     sync_pause_s: float = 0.0
+    #: the socket dies behind so many parts of the snapshot; 0: it does not
+    sync_cut_after: int = 0
     #: a client that is silent for so long is dropped
     client_silence_max_s: float = 10.0
     #: executed, then answered 500

@@ -280,6 +280,9 @@ class Sockets:
         late = f'"{quirks.sync_late}":'
         for number, text in enumerate(texts):
             frame = f'a[{{"s":200,"i":{request_id},"d":{{{text}}}}}]'
+            if number and number == quirks.sync_cut_after:
+                connection.socket.cut()
+                return
             if quirks.sync_pause_s and number:
                 await asyncio.sleep(quirks.sync_pause_s)
             if text.startswith(late):

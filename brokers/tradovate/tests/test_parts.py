@@ -110,6 +110,21 @@ async def test_pauses_between_parts_bring_a_new_snapshot_that_waits_longer_and_t
     await house.close()
 
 
+async def test_a_snapshot_that_its_socket_did_not_outlive_is_no_beginning(house: House) -> None:
+    for _ in range(3):
+        house.by_hand("buy", 1)
+    house.quirks(sync_cut_after=5)
+    house.run()
+    await house.until(lambda: ends(house), "the drop")
+    house.quirks(sync_cut_after=0)
+
+    await house.live()
+
+    assert house.states().count("live") == 1
+    assert fills(house) == []
+    assert len(newest(house).executions or ()) == 3
+
+
 async def test_parts_without_end_are_told_to_a_person_and_end_no_further_life(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
