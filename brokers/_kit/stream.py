@@ -108,6 +108,7 @@ class TextStream(WSListener):
         self._ended: asyncio.Future[StreamEnd] = asyncio.get_running_loop().create_future()
         self._pings = 0
         self._echoes: dict[bytes, asyncio.Future[bool]] = {}  # bounded: one a caller that waits
+        self._early: bytes | None = None  # an answer that stood between the fragments of a message
 
     # -- for the session -------------------------------------------------------------------------------
 
@@ -149,9 +150,9 @@ class TextStream(WSListener):
         finally:
             del self._echoes[payload]
 
-    def close(self, why: Exception | None = None) -> None:
-        """Say goodbye and stop; `on_end` is called before this returns. `why` is then the error of the end."""
-        self._end(StreamEnd("closed-here", error=why), WSCloseCode.OK)
+    def close(self) -> None:
+        """Say goodbye and stop; `on_end` is called before this returns."""
+        self._end(StreamEnd("closed-here"), WSCloseCode.OK)
 
     async def aclose(self) -> None:
         """`close`, then wait until the socket is gone (about a second at most)."""
@@ -201,6 +202,9 @@ class TextStream(WSListener):
         self._full = False
 
     def _answered(self, payload: bytes) -> None:
+        if self._parts:
+            self._early = payload
+            return
         answer = self._echoes.get(payload)
         if answer is not None and not answer.done():
             answer.set_result(True)
@@ -229,6 +233,9 @@ class TextStream(WSListener):
             self._parts.clear()
             self._parts_bytes = 0
             self._deliver(message)
+            if self._early is not None:
+                payload, self._early = self._early, None
+                self._answered(payload)
 
     def _closed_by_peer(self, transport: WSTransport, frame: WSFrame) -> None:
         payload = frame.get_payload_as_bytes()  # the enum of picows knows no private codes (3000-4999)

@@ -9,6 +9,7 @@ import msgspec
 
 from brokers.tradovate import frames
 from brokers.tradovate.accounts import Accounts
+from brokers.tradovate.answers import Penalty, classify
 from brokers.tradovate.entities import (
     CashBalance,
     Command,
@@ -145,8 +146,15 @@ class Events:
             raise
         except (SessionError, TimeoutError):
             return  # the joiner tells what stays unexplained
+        verdict = classify(200, answer) if b'"p-t' in answer[:200] else None
+        if isinstance(verdict, Penalty):
+            raise Throttled(
+                f"{endpoint} was answered with a penalty ticket", retry_after_s=max(verdict.wait_s, 1.0)
+            )
         for entity in frames.one_or_many(answer):
             self._apply(kind, entity, clock_ns())
+        if missing == "command":
+            self._joiner.proved(key)
 
     def _execution_report(self, joiner: Joiner) -> Callable[[Entity, int], None]:
         read = _reading(ExecReport, joiner.on_execution_report)

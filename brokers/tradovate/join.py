@@ -7,7 +7,7 @@ our own fill would look like a stranger's.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, Literal
@@ -33,14 +33,14 @@ from kopitra.domain.errors import ProtocolViolation
 from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport, OrdStatus
 from kopitra.domain.signals import Side
 
-#: orders of one login that are remembered; a day has a few thousand, the oldest go first
-TRACKS_MAX: Final = 50_000
-#: execution ids of one login that are remembered against doubles
-SEEN_MAX: Final = 200_000
+TRACKS_MAX: Final = (
+    50_000  #: orders of one login that are remembered; a day has a few thousand, the oldest go first
+)
+SEEN_MAX: Final = 200_000  #: execution ids of one login that are remembered against doubles
 COMMANDS_MAX: Final = 100_000
 ORPHANS_MAX: Final = 1_000  #: reports waiting for their command
 ASK_WAIT_S: Final = 2.0  #: seconds that an answer is waited for
-ASKS_MAX: Final = 256  #: orders that are asked for at once; of more only the newest
+PROOFS: Final = 2  #: answers without a client that make an order nobody's: lists may lag
 _NS: Final = 1_000_000_000
 _REJECTIONS: Final = frozenset({"RiskRejected", "ExecutionRejected"})
 
@@ -53,7 +53,7 @@ class Joiner:
         accounts: Mapping[int, str],
         contracts: ContractBook,
         emit: Callable[[ExecutionReport], None],
-        ask: Callable[[Missing, int], None],
+        ask: Callable[[Missing, int], bool],
         now: Callable[[], datetime],
         *,
         wait_s: float,
@@ -150,6 +150,10 @@ class Joiner:
         told = self._seen.get(fill.id)
         if told is None and fill.active:
             track = self._track(fill.order_id)
+            if (
+                track.due_ns and track.order_id not in self._waiting
+            ):  # lost before: this one is worth a look again
+                track.rest()
             track.fills[fill.id] = fill
             self._advance(track, now_ns)
         elif told is None:
@@ -206,35 +210,39 @@ class Joiner:
     # -- waiting -----------------------------------------------------------------------------------------
 
     @property
-    def waits(self) -> bool:
-        """Anything is missing."""
-        return bool(self._waiting)
+    def waiting(self) -> Collection[Track]:
+        """Orders of which something is missing."""
+        return self._waiting.values()
 
     @property
     def next_due_ns(self) -> int | None:
-        """When `overdue` should be called."""
+        """When somebody will be `due`."""
         return min((track.due_ns for track in self._waiting.values()), default=None)
 
-    def unexplained(self, now_ns: int) -> int:
-        """Orders that are asked for, or have to be now."""
-        return sum(track.asked or track.due_ns <= now_ns for track in self._waiting.values())
+    def due(self, now_ns: int) -> list[Track]:
+        """Orders that have waited long enough."""
+        return [track for track in self._waiting.values() if track.due_ns <= now_ns]
 
-    def overdue(self, now_ns: int) -> list[int]:
-        """Ask for what is missing; returns the orders that stay unexplained: asked for in vain, or too many."""
-        lost: list[int] = []
-        due = [track for track in self._waiting.values() if track.due_ns <= now_ns]
-        for number, track in enumerate(due):
-            if track.asked or number < len(due) - ASKS_MAX:
-                lost.append(track.order_id)
-                self._waiting.pop(track.order_id, None)
-                self._give_up(track, now_ns)
-                continue
-            track.asked, track.due_ns = True, now_ns + int(ASK_WAIT_S * _NS)
-            if not (missing := missing_of(track, self._contracts)):
-                self._advance(track, now_ns)
-            for kind, key in missing:
-                self._ask(kind, key)
-        return lost
+    def asked(self, track: Track, now_ns: int) -> None:
+        """What is missing was asked for; where nothing is that can be, it is told as it is."""
+        track.asked, track.due_ns = True, now_ns + int(ASK_WAIT_S * _NS)
+        if not missing_of(track, self._contracts):
+            self._advance(track, now_ns)
+
+    def proved(self, order_id: int) -> None:
+        """An answer listed all commands of this order."""
+        track = self._tracks.get(order_id)
+        if track is not None and not track.identified:
+            track.proofs += 1
+
+    def lose(self, track: Track, now_ns: int) -> None:
+        """Nobody explains it. A fill is told without a client id only where it has none for sure, or our own would be a
+        stranger's for good. Else the next reading of the account tells it."""
+        self._waiting.pop(track.order_id, None)
+        known = track.order is not None and self._contracts.name(track.order.contract_id)
+        if known and track.proofs >= PROOFS:
+            track.asked = track.identified = True
+            self._advance(track, now_ns)
 
     def recheck(self, now_ns: int) -> None:
         """A contract was learnt or a native close was answered: look again at what waits."""
@@ -246,13 +254,6 @@ class Joiner:
         """The expiry of a gtd order, which a replacement must repeat."""
         track = self._tracks.get(int(order_id)) if order_id.isdecimal() else None
         return track.version.expire_time if track is not None and track.version is not None else None
-
-    def _give_up(self, track: Track, now_ns: int) -> None:
-        # Better a fill without its client id than no fill: the position at least is right.
-        track.asked = True
-        if track.order is not None and self._contracts.name(track.order.contract_id):
-            track.identified = True
-            self._advance(track, now_ns)
 
     # -- deciding ----------------------------------------------------------------------------------------
 
@@ -271,9 +272,8 @@ class Joiner:
             return False
         symbol = self._contracts.name(order.contract_id)
         if symbol is None:
-            if order.contract_id is not None and order.contract_id not in self._asked_names:
-                self._asked_names.add(order.contract_id)
-                self._ask("contract", order.contract_id)
+            if (key := order.contract_id) and key not in self._asked_names and self._ask("contract", key):
+                self._asked_names.add(key)
             return False
         if track.cl_ord_id is None and (order.account_id, order.contract_id) in self.closing:
             return False
@@ -291,7 +291,7 @@ class Joiner:
         if not told or track.is_short_of_fills:
             self._wait(track, now_ns)
         elif track.due_ns:
-            track.due_ns, track.asked = 0, False
+            track.rest()
             self._waiting.pop(track.order_id, None)
 
     def _wait(self, track: Track, now_ns: int) -> None:
@@ -388,13 +388,13 @@ class Joiner:
         self._seen[fill.id] = False
         track.cum_qty -= fill.qty
         track.turnover -= fill.price * fill.qty
-        status = track.told or "new"
-        self._tell(report_of(track, "trade_cancel", status, fill.timestamp, now_ns, fill=fill))
+        self._tell(report_of(track, "trade_cancel", track.told or "new", fill.timestamp, now_ns, fill=fill))
 
     def _tell(self, report: ExecutionReport) -> None:
         if report.ord_status in TERMINAL_STATUS:
             self.open_orders.discard(report.order_id)
         elif report.account_id:
             self.open_orders.add(report.order_id)
-        if report.account_id and not self._muted:
+        # What waits was told of by the stream: it is news, also where the rest of it is history.
+        if report.account_id and (not self._muted or int(report.order_id) in self._waiting):
             self._emit_report(report)

@@ -111,11 +111,6 @@ class Link:
         end = await self._stream.wait_end()
         return self._reason(end)
 
-    def end(self, why: SessionError) -> None:
-        """Close the socket for this reason, which ends the life."""
-        if self._stream is not None:
-            self._stream.close(why)
-
     async def aclose(self) -> None:
         """Close the socket; whoever waits for an answer is told."""
         if self._stream is not None:

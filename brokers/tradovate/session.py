@@ -23,7 +23,7 @@ from brokers.tradovate.link import Link, TokenNotTaken
 from brokers.tradovate.lookups import Lookups
 from brokers.tradovate.orders import Doors, OrderDesk
 from brokers.tradovate.quotes import QuoteFeed
-from brokers.tradovate.rows import Told
+from brokers.tradovate.rows import Seen, Told
 from brokers.tradovate.settings import parse_settings
 from brokers.tradovate.snapshot import LISTS, Reader, absorb, account_snapshot, first_look
 from brokers.tradovate.symbols import ContractBook, is_known
@@ -89,10 +89,11 @@ class TradovateSession:
         )
         self._events = Events(plan.login_id, self._joiner, self._accounts, self._contracts, sink)
         self._lookups = Lookups(
-            self._joiner, self._events, self._budget, clock.monotonic_ns,
+            self._joiner, self._events, self._reader, self._contracts, self._budget, clock.monotonic_ns,
             alert=self._alert, penalized=self._penalized,
         )  # fmt: skip
-        self._sync = Snapshotter(settings.snapshot_quiet_s, self._alert)
+        self._sync = Snapshotter(settings.snapshot_quiet_s, settings.snapshot_timeout_s, self._on_late)
+        self._history, self._taken_in = True, False
         self._throttle_s = settings.throttle_wait_s
         self._desk = OrderDesk(
             plan.login_id, self._joiner, self._budget, self._doors(), settings.request_timeout_s
@@ -228,20 +229,35 @@ class TradovateSession:
         started_ns = self._clock.monotonic_ns()
         async with asyncio.timeout(self._settings.snapshot_timeout_s):
             seen = await self._sync.complete()
-        self._told.look(seen)
-        self._contracts.learn(seen.contracts)
         rows = (*seen.orders, *seen.positions)
+        self._contracts.learn(seen.contracts)
         await self._reader.learn(
             {row.contract_id for row in rows if row.contract_id is not None}, Lane.RECOVER
         )
-        absorb(seen, self._joiner, self._clock.monotonic_ns(), first=self._sync.is_first)
-        self._sync.taken_in()
+        await self._must_live()
+        self._take_in(seen, late=False)
+        self._taken_in = True
         for snapshot in await first_look(
             self._reader, seen, self._accounts.ours, self._contracts, started_ns
         ):
             self._sink(snapshot)
-        self._events.release(self._clock.monotonic_ns())
+        await self._must_live()
         self._lookups.use(self._link)
+        self._events.release(self._clock.monotonic_ns())
+
+    async def _must_live(self) -> None:
+        link = self._open_link()
+        if not link.is_open:
+            raise await link.ended()
+
+    def _on_late(self, seen: Seen) -> None:
+        self._take_in(seen, late=True)
+
+    def _take_in(self, seen: Seen, *, late: bool) -> None:
+        # In the first life that takes in a snapshot it is history, with all its parts.
+        self._told.look(seen)
+        self._contracts.learn(seen.contracts)
+        absorb(seen, self._joiner, self._clock.monotonic_ns(), first=self._history, late=late)
 
     async def _live(self) -> None:
         link = self._open_link()
@@ -262,6 +278,7 @@ class TradovateSession:
 
     async def _release(self) -> None:
         link, self._link = self._link, None
+        self._history = self._history and not self._taken_in
         self._desk.use(None)
         self._lookups.use(None)
         self._events.hold()
@@ -286,8 +303,8 @@ class TradovateSession:
         else:
             self._desk.on_answer(item, now_ns)
 
-    def _look_up(self, missing: Missing, key: int) -> None:
-        self._lookups.ask(missing, key)
+    def _look_up(self, missing: Missing, key: int) -> bool:
+        return self._lookups.ask(missing, key)
 
     # -- small things ------------------------------------------------------------------------------------
 

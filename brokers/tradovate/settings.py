@@ -39,8 +39,7 @@ class TradovateSettings:
     heartbeat_s: float = 2.5
     #: no frame at all for so long: the link is dead
     silence_s: float = 15.0
-    #: no further part of the snapshot for so long: it is complete (no end marker is documented); one that is late
-    #: doubles it
+    #: no further part of the snapshot for so long: it is complete (no end marker is documented)
     snapshot_quiet_s: float = 0.5
     snapshot_timeout_s: float = 30.0
     #: how long a fill or rejection waits for the entities that name its order before they are asked for

@@ -1,7 +1,7 @@
 """All the vendor tells of an account at one time, from the socket's snapshot or from REST lists alike."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -145,8 +145,9 @@ def balance_report(row: CashBalance, account_id: str, cash: CashSnapshot | None 
     )
 
 
-def absorb(seen: Seen, joiner: Joiner, now_ns: int, *, first: bool) -> None:
-    """Take in a whole snapshot: the first is history (nothing is told), later ones show what a gap hid."""
+def absorb(seen: Seen, joiner: Joiner, now_ns: int, *, first: bool, late: bool = False) -> None:
+    """Take in a whole snapshot: the first is history (nothing is told), later ones show what a gap hid. A `late` part
+    is older than what the stream has told since: it takes no newer numbers back."""
     by_id = {command.id: command for command in seen.commands}
     with joiner.muted(silent=first):
         for command in seen.commands:
@@ -154,13 +155,34 @@ def absorb(seen: Seen, joiner: Joiner, now_ns: int, *, first: bool) -> None:
         for versions in _by_order(seen.order_versions).values():
             newest = newest_version(versions, by_id)
             if newest is not None:
-                joiner.adopt(newest, now_ns)
+                (joiner.on_version if late else joiner.adopt)(newest, now_ns)
         for report in seen.command_reports:
             joiner.on_command_report(report, now_ns)
         for fill in sorted(seen.fills, key=lambda fill: fill.id):
             joiner.on_fill(fill, now_ns)
         for order in seen.orders:
             joiner.on_order(order, now_ns)
+
+
+def explain(seen: Seen, joiner: Joiner, order_ids: Set[int], now_ns: int) -> None:
+    """What lists tell of some orders. They may lag: nothing newer is taken back by them."""
+    by_id = {command.id: command for command in seen.commands}
+    for command in seen.commands:
+        if command.order_id in order_ids:
+            joiner.on_command(command, now_ns)
+    for order_id, versions in _by_order(seen.order_versions).items():
+        newest = newest_version(versions, by_id) if order_id in order_ids else None
+        if newest is not None:
+            joiner.on_version(newest, now_ns)
+    for fill in sorted(seen.fills, key=lambda fill: fill.id):
+        if fill.order_id in order_ids:
+            joiner.on_fill(fill, now_ns)
+    whole = not any(row.kind == "command" for row in seen.unread)
+    for order in seen.orders:
+        if order.id in order_ids:
+            joiner.on_order(order, now_ns)
+            if whole:
+                joiner.proved(order.id)
 
 
 def _by_order(versions: Iterable[OrderVersion]) -> dict[int, list[OrderVersion]]:

@@ -1,7 +1,7 @@
 """The snapshot of the socket: user/syncrequest in parts without an end marker (vendor docs)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -26,8 +26,8 @@ from kopitra.domain.errors import Disconnected, ProtocolViolation, Throttled
 
 #: parts of one snapshot
 PARTS_MAX = 10_000
-#: seconds of silence that are waited for at most, however late parts have been
-QUIET_MAX_S: Final = 8.0
+#: of the time that a snapshot may take, the share that a penalty may wait for in the same life
+_PENALTY_SHARE: Final = 0.5
 _NONE = msgspec.Raw(b"[]")
 T = TypeVar("T")
 
@@ -52,29 +52,27 @@ _decode = msgspec.json.Decoder(_Part).decode
 class Snapshotter:
     """Collects the parts of one request.
 
-    Complete when no further part came for `quiet_s`, and none was on its way then. A part that comes later ends the
-    life: the next snapshot waits twice as long.
+    Complete when no further part came for `quiet_s`, and none was on its way then. What comes later is handed on.
     """
 
-    def __init__(self, quiet_s: float, alert: Callable[[str], None]) -> None:
+    def __init__(self, quiet_s: float, timeout_s: float, late: Callable[[Seen], None]) -> None:
+        """`timeout_s`: what the whole snapshot may take. `late` takes what a part told after the end."""
         self._quiet_s = quiet_s
-        self._quiet_max_s = max(quiet_s, QUIET_MAX_S)
-        self._alert = alert
+        self._penalty_max_s = timeout_s * _PENALTY_SHARE
+        self._late = late
         self._link: Link | None = None
         self._parts: list[frames.Item] = []
         self._news = asyncio.Event()
         self._complete = False
-        self._known = False
+        self._ticket = ""
         self.request_id = 0
         self._user_id = 0
-        #: nothing was taken in before: the snapshot is history, and not what a gap hid
-        self.is_first = True
 
     def begin(self, link: Link, user_id: int) -> None:
         """Ask; exactly once per socket."""
         self._link, self._user_id = link, user_id
-        self.is_first = not self._known
-        self._ask("")
+        ticket, self._ticket = self._ticket, ""
+        self._ask(ticket)
 
     def _ask(self, ticket: str) -> None:
         self._parts.clear()
@@ -93,9 +91,10 @@ class Snapshotter:
         return self._link
 
     def take(self, item: frames.Item) -> None:
-        """One part; raises Disconnected for one that is late."""
+        """One part; a late one is read at once."""
         if self._complete:
-            self._late()
+            if item.s == 200:
+                self._late(_read([item]))
             return
         if len(self._parts) >= PARTS_MAX:
             raise ProtocolViolation("a snapshot of endless parts")
@@ -109,11 +108,8 @@ class Snapshotter:
         while await self._more():
             pass
         self._complete = True
-        return self._joined()
-
-    def taken_in(self) -> None:
-        """The snapshot was applied: what later ones show beside it is news."""
-        self._known = True
+        parts, self._parts = self._parts, []
+        return _read(parts)
 
     async def _more(self) -> bool:
         self._news.clear()
@@ -128,20 +124,14 @@ class Snapshotter:
                 raise await link.ended()
         return self._news.is_set()
 
-    def _late(self) -> None:
-        self._known = not self.is_first
-        waited_s, self._quiet_s = self._quiet_s, min(self._quiet_s * 2, self._quiet_max_s)
-        text = f"a part of the snapshot came after {waited_s:g} s of silence"
-        if self._quiet_s > waited_s:
-            raise Disconnected(f"{text}: a new one is taken, which waits for {self._quiet_s:g} s")
-        # No end of this: the lists over REST are the evidence, so the session goes on with them.
-        self._alert(f"The vendor's socket: {text}; orders that nobody explains are looked up one by one.")
-
     async def _first_part(self) -> None:
         await self._wait()
         penalty = self._penalty()
         if penalty is not None:
-            # The one request beside the login that may be repeated with its ticket.
+            # The one request beside the login that may be repeated with its ticket; after a long wait in the next life.
+            if penalty.wait_s > self._penalty_max_s:
+                self._ticket = penalty.ticket
+                raise Throttled("the snapshot was penalised", retry_after_s=penalty.wait_s)
             await asyncio.sleep(penalty.wait_s)
             self._ask(penalty.ticket)
             await self._wait()
@@ -170,31 +160,32 @@ class Snapshotter:
             raise Throttled("the snapshot asks for a captcha", retry_after_s=3600.0)
         return verdict if isinstance(verdict, Penalty) else None
 
-    def _joined(self) -> Seen:
-        parts, self._parts = self._parts, []
-        try:
-            messages = [_decode(part.d) for part in parts if bytes(part.d)]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ProtocolViolation(f"the snapshot does not parse: {error}") from None
-        unread: list[Unread] = []
 
-        def read(shape: type[T], kind: Kind, arrays: list[msgspec.Raw]) -> list[T]:
-            return [
-                row
-                for array in arrays
-                if bytes(array) != b"null"
-                for row in read_rows(array, shape, kind, unread)
-            ]
+def _read(parts: Iterable[frames.Item]) -> Seen:
+    """What the parts tell; raises ProtocolViolation for one that does not parse."""
+    try:
+        messages = [_decode(part.d) for part in parts if bytes(part.d)]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolViolation(f"the snapshot does not parse: {error}") from None
+    unread: list[Unread] = []
 
-        return Seen(
-            accounts=read(Account, "account", [message.accounts for message in messages]),
-            contracts=read(Contract, "contract", [message.contracts for message in messages]),
-            orders=read(Order, "order", [message.orders for message in messages]),
-            order_versions=read(OrderVersion, "version", [message.order_versions for message in messages]),
-            commands=read(Command, "command", [message.commands for message in messages]),
-            command_reports=read(CommandReport, "command_report", [m.command_reports for m in messages]),
-            fills=read(Fill, "fill", [message.fills for message in messages]),
-            positions=read(Position, "position", [message.positions for message in messages]),
-            cash_balances=read(CashBalance, "cash", [message.cash_balances for message in messages]),
-            unread=unread,
-        )
+    def read(shape: type[T], kind: Kind, arrays: list[msgspec.Raw]) -> list[T]:
+        return [
+            row
+            for array in arrays
+            if bytes(array) != b"null"
+            for row in read_rows(array, shape, kind, unread)
+        ]
+
+    return Seen(
+        accounts=read(Account, "account", [message.accounts for message in messages]),
+        contracts=read(Contract, "contract", [message.contracts for message in messages]),
+        orders=read(Order, "order", [message.orders for message in messages]),
+        order_versions=read(OrderVersion, "version", [message.order_versions for message in messages]),
+        commands=read(Command, "command", [message.commands for message in messages]),
+        command_reports=read(CommandReport, "command_report", [m.command_reports for m in messages]),
+        fills=read(Fill, "fill", [message.fills for message in messages]),
+        positions=read(Position, "position", [message.positions for message in messages]),
+        cash_balances=read(CashBalance, "cash", [message.cash_balances for message in messages]),
+        unread=unread,
+    )

@@ -83,6 +83,10 @@ class Track:
     #: deadline in monotonic ns of what is missing, 0 = nothing is; `asked` once it was asked for
     due_ns: int = 0
     asked: bool = False
+    #: answers that listed its commands without the one that names its client
+    proofs: int = 0
+    #: how often it was asked for, or put off for want of room
+    tries: int = 0
 
     @property
     def is_short_of_fills(self) -> bool:
@@ -94,6 +98,10 @@ class Track:
             and version is not None
             and self.cum_qty < version.order_qty
         )
+
+    def rest(self) -> None:
+        """Nothing is missing any more."""
+        self.due_ns, self.asked, self.tries = 0, False, 0
 
     def keep_later(self, version: OrderVersion) -> None:
         """Remember a modification until its confirmation."""

@@ -50,6 +50,8 @@ class Connection:
     synced: bool = False
     symbols: set[str] = field(default_factory=set[str])
     snapshot: asyncio.Task[None] | None = None
+    #: parts of it that are still to come, later than the others
+    late: int = 0
 
 
 class Sockets:
@@ -81,6 +83,10 @@ class Sockets:
             self._open.pop(connection, None)
             if connection.snapshot is not None:
                 connection.snapshot.cancel()
+
+    def all(self) -> list[Connection]:
+        """The connections that are open."""
+        return list(self._open)
 
     # -- frames out --------------------------------------------------------------------------------------
 
@@ -275,6 +281,10 @@ class Sockets:
             self._write_parts(connection, request_id, texts)
         )
 
+    def _send_late(self, connection: Connection, frame: str) -> None:
+        connection.late -= 1
+        self._send(connection, frame)
+
     async def _write_parts(self, connection: Connection, request_id: str, texts: Sequence[str]) -> None:
         quirks = self._firm.quirks
         late = f'"{quirks.sync_late}":'
@@ -286,7 +296,8 @@ class Sockets:
             if quirks.sync_pause_s and number:
                 await asyncio.sleep(quirks.sync_pause_s)
             if text.startswith(late):
-                asyncio.get_running_loop().call_later(_LATE_S, self._send, connection, frame)
+                connection.late += 1
+                asyncio.get_running_loop().call_later(_LATE_S, self._send_late, connection, frame)
             else:
                 await connection.socket.drained()
                 self._send(connection, frame)

@@ -93,9 +93,9 @@ class House:
     def of(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def until(self, found: Callable[[], T], what: str) -> T:
+    async def until(self, found: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
         """What `found` says as soon as that is true; looks after each event, and now and then."""
-        give_up = time.monotonic() + PATIENCE_S
+        give_up = time.monotonic() + within_s
         while not (value := found()):
             if time.monotonic() > give_up:
                 heard = "\n  ".join(repr(event)[:300] for event in self.events[-12:])

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from brokers.tradovate import frames
 from brokers.tradovate.entities import Command, CommandReport, Contract, ExecReport, Fill, Order, OrderVersion
-from brokers.tradovate.join import ASKS_MAX, Joiner
+from brokers.tradovate.join import Joiner
 from brokers.tradovate.symbols import ContractBook
+from brokers.tradovate.tracks import Missing, missing_of
 from kopitra.domain.errors import ProtocolViolation
 from kopitra.domain.executions import ExecutionReport
 
@@ -79,7 +80,7 @@ class Bench:
             {4294967299: "acc"},
             book,
             self.reports.append,
-            lambda missing, key: self.asked.append((missing, key)),
+            self.ask,
             lambda: datetime(2026, 11, 20, tzinfo=UTC),
             wait_s=0.25,
         )
@@ -95,6 +96,22 @@ class Bench:
 
     def take(self, event: Event, now_ns: int = 0) -> None:
         self._takes[event.entity_type](msgspec.json.encode(event.entity), now_ns)
+
+    def ask(self, missing: Missing, key: int) -> bool:
+        self.asked.append((missing, key))
+        return True
+
+    def overdue(self, now_ns: int) -> list[int]:
+        """Ask for what is due; the orders that were asked for before are lost."""
+        lost: list[int] = []
+        for track in self.joiner.due(now_ns):
+            if track.asked:
+                lost.append(track.order_id)
+                self.joiner.lose(track, now_ns)
+                continue
+            self.asked += missing_of(track, self.book)
+            self.joiner.asked(track, now_ns)
+        return lost
 
     def kinds(self) -> list[str]:
         return [report.exec_type for report in self.reports]
@@ -204,25 +221,45 @@ def test_a_rejection_without_a_reason_is_told_after_a_while() -> None:
         bench.take(events[number])
     assert "rejected" not in bench.kinds()
 
-    bench.joiner.overdue(NS)
+    bench.overdue(NS)
 
     assert bench.kinds()[-1] == "rejected"
     assert bench.joiner.next_due_ns is None
 
 
-def test_a_fill_without_its_order_waits_then_asks_then_is_told_all_the_same() -> None:
+@pytest.mark.parametrize("proofs,told", [(2, ["9001"]), (1, []), (0, [])])
+def test_a_fill_is_told_without_its_client_only_when_two_answers_named_none(
+    proofs: int, told: list[str]
+) -> None:
     bench, events = recording("market_fill")
     bench.take(events[8])
     assert bench.reports == []
 
-    bench.joiner.overdue(NS)
+    bench.overdue(NS)
     assert set(bench.asked) == {("order", 296445350031), ("command", 296445350031), ("version", 296445350031)}
     bench.take(events[2])
+    for _ in range(proofs):
+        bench.joiner.proved(296445350031)
     assert bench.reports == []
-    lost = bench.joiner.overdue(10 * NS)
+    lost = bench.overdue(10 * NS)
 
     assert lost == [296445350031]
-    assert [r.exec_id for r in bench.reports if r.exec_type == "trade"] == ["9001"]
+    assert [r.exec_id for r in bench.reports if r.exec_type == "trade"] == told
+
+
+def test_a_lost_order_is_asked_for_again_when_it_fills_again_and_told_once_it_is_explained() -> None:
+    bench, events = recording("market_fill")
+    bench.take(events[8])
+    bench.overdue(NS)
+    bench.overdue(10 * NS)
+    assert bench.joiner.next_due_ns is None
+
+    bench.take(events[8].but(id=9002), 20 * NS)
+    assert [track.order_id for track in bench.joiner.due(30 * NS)] == [296445350031]
+    for number in (0, 1, 2):
+        bench.take(events[number], 30 * NS)
+
+    assert [r.exec_id for r in bench.reports if r.exec_type == "trade"] == ["9001", "9002"]
 
 
 def test_a_filled_order_whose_fills_do_not_come_is_asked_for_them() -> None:
@@ -230,7 +267,7 @@ def test_a_filled_order_whose_fills_do_not_come_is_asked_for_them() -> None:
     for number in (0, 1, 2, 9):
         bench.take(events[number])
 
-    bench.joiner.overdue(NS)
+    bench.overdue(NS)
 
     assert bench.asked == [("fills", 296445350031)]
     bench.take(events[8])
@@ -328,20 +365,3 @@ def test_bytes_that_are_no_frame_are_a_protocol_violation(noise: bytes) -> None:
 def test_a_request_always_has_its_three_newlines() -> None:
     assert frames.request("account/list", 2) == b"account/list\n2\n\n"
     assert frames.request("contract/item", 3, query="id=7") == b"contract/item\n3\nid=7\n"
-
-
-def test_of_more_orders_than_can_be_asked_for_the_newest_are_and_the_others_are_told_as_they_are() -> None:
-    bench, events = recording("market_fill")
-    order, fill = (next(e for e in events if e.entity_type == kind) for kind in ("order", "fill"))
-    numbers = range(1, ASKS_MAX + 3)
-    for number in numbers:
-        bench.take(order.but(id=number))
-        bench.take(fill.but(id=number + 10_000, orderId=number))
-    assert bench.joiner.unexplained(NS) == ASKS_MAX + 2
-
-    lost = bench.joiner.overdue(NS)
-
-    assert lost == [1, 2]
-    assert {key for _, key in bench.asked} == set(numbers) - {1, 2}
-    assert [r.exec_id for r in bench.reports if r.exec_type == "trade"] == ["10001", "10002"]
-    assert bench.joiner.unexplained(NS) == ASKS_MAX

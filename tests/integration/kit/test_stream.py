@@ -233,17 +233,31 @@ async def test_a_peer_that_answers_no_ping_or_another_one_is_waited_for_no_longe
     assert not await stream.echo(5.0)
 
 
+async def test_an_answer_between_the_fragments_of_a_message_counts_behind_it(
+    wires: WireServer, ear: Ear
+) -> None:
+    stream = await ear.open(wires.url)
+
+    def between(wire: Wire, payload: bytes) -> None:
+        wire.say(b"one ", fin=False)
+        wire.transport.send_pong(payload)
+        asyncio.get_running_loop().call_later(0.05, lambda: wire.say(b"two", kind=WSMsgType.CONTINUATION))
+
+    wires.wires[0].on_ping = between
+    assert await stream.echo(5.0)
+    assert ear.texts == [b"one two"]
+    await stream.aclose()
+
+
 async def test_the_end_of_a_stream_ends_the_wait_for_an_echo(wires: WireServer, ear: Ear) -> None:
     stream = await ear.open(wires.url)
     waiting = asyncio.create_task(stream.echo(60.0))
     await asyncio.sleep(0)
-    why = Disconnected("it is over")
 
-    stream.close(why)
+    stream.close()
 
     async with asyncio.timeout(5):
         assert not await waiting
-    assert ear.ends[0].as_error() is why
     await stream.aclose()
 
 
