@@ -131,11 +131,14 @@ class Events:
             else:
                 self._held.append((kind, entity, now_ns))
 
-    def _apply(self, kind: str, entity: bytes, now_ns: int) -> None:
+    def _apply(self, kind: str, entity: bytes, now_ns: int) -> bool:
+        """False: it does not read, which is told."""
         try:
             self._handlers[kind](entity, now_ns)
         except (msgspec.DecodeError, UnicodeDecodeError, ProtocolViolation) as error:
             self._alert(f"{kind}: {error}", entity)
+            return False
+        return True
 
     async def look_up(self, link: Link, missing: Missing, key: int, clock_ns: Callable[[], int]) -> None:
         """Ask for an entity that did not come by itself; raises Throttled."""
@@ -151,9 +154,9 @@ class Events:
             raise Throttled(
                 f"{endpoint} was answered with a penalty ticket", retry_after_s=max(verdict.wait_s, 1.0)
             )
-        for entity in frames.one_or_many(answer):
-            self._apply(kind, entity, clock_ns())
-        if missing == "command":
+        read = [self._apply(kind, entity, clock_ns()) for entity in frames.one_or_many(answer)]
+        # An order has a command at least: a list without one lags.
+        if missing == "command" and answer[:1] == b"[" and read and all(read):
             self._joiner.proved(key)
 
     def _execution_report(self, joiner: Joiner) -> Callable[[Entity, int], None]:

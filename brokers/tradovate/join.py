@@ -33,9 +33,8 @@ from kopitra.domain.errors import ProtocolViolation
 from kopitra.domain.executions import TERMINAL_STATUS, ExecutionReport, OrdStatus
 from kopitra.domain.signals import Side
 
-TRACKS_MAX: Final = (
-    50_000  #: orders of one login that are remembered; a day has a few thousand, the oldest go first
-)
+#: orders of one login that are remembered; a day has a few thousand, the oldest go first
+TRACKS_MAX: Final = 50_000
 SEEN_MAX: Final = 200_000  #: execution ids of one login that are remembered against doubles
 COMMANDS_MAX: Final = 100_000
 ORPHANS_MAX: Final = 1_000  #: reports waiting for their command
@@ -224,13 +223,13 @@ class Joiner:
         return [track for track in self._waiting.values() if track.due_ns <= now_ns]
 
     def asked(self, track: Track, now_ns: int) -> None:
-        """What is missing was asked for; where nothing is that can be, it is told as it is."""
+        """What is missing was asked for; the second time, or where nothing can be, it is told as it is."""
         track.asked, track.due_ns = True, now_ns + int(ASK_WAIT_S * _NS)
-        if not missing_of(track, self._contracts):
+        if track.tries > 1 or not missing_of(track, self._contracts):
             self._advance(track, now_ns)
 
     def proved(self, order_id: int) -> None:
-        """An answer listed all commands of this order."""
+        """An answer listed the commands of this order."""
         track = self._tracks.get(order_id)
         if track is not None and not track.identified:
             track.proofs += 1
@@ -240,7 +239,7 @@ class Joiner:
         stranger's for good. Else the next reading of the account tells it."""
         self._waiting.pop(track.order_id, None)
         known = track.order is not None and self._contracts.name(track.order.contract_id)
-        if known and track.proofs >= PROOFS:
+        if known and (track.identified or track.proofs >= PROOFS):
             track.asked = track.identified = True
             self._advance(track, now_ns)
 
@@ -285,6 +284,7 @@ class Joiner:
         if track.account_id is None and not self._resolve(track):
             self._wait(track, now_ns)
             return
+        track.live = track.live or not self._muted
         for fill_id in sorted(track.fills) if track.fills else ():
             self._tell_fill(track, track.fills.pop(fill_id), now_ns)
         told = self._tell_status(track, now_ns)
@@ -395,6 +395,6 @@ class Joiner:
             self.open_orders.discard(report.order_id)
         elif report.account_id:
             self.open_orders.add(report.order_id)
-        # What waits was told of by the stream: it is news, also where the rest of it is history.
-        if report.account_id and (not self._muted or int(report.order_id) in self._waiting):
+        track = self._tracks.get(int(report.order_id)) if self._muted else None
+        if report.account_id and (not self._muted or (track is not None and track.is_news)):
             self._emit_report(report)

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Final
 
-from brokers._kit.budget import Budget, Denied, Lane
+from brokers._kit.budget import KEPT_FOR_CLOSES, Budget, Denied, Lane
 from brokers.tradovate.events import Events
-from brokers.tradovate.join import ASK_WAIT_S, PROOFS, Joiner
+from brokers.tradovate.join import ASK_WAIT_S, Joiner
 from brokers.tradovate.link import Link
 from brokers.tradovate.snapshot import LISTS, Reader, explain
 from brokers.tradovate.symbols import ContractBook
@@ -15,8 +15,11 @@ from kopitra.domain.errors import SessionError, Throttled
 
 #: orders that are looked up one by one, with up to three requests each; more are read together
 FEW: Final = 4
-#: how often an order is asked for or put off until it is told of as lost
-TRIES_MAX: Final = 6
+#: how often an order is asked for until it is told of as lost, and how often it is put off for want of room
+TRIES_MAX: Final = 3
+PUT_OFF_MAX: Final = 6
+#: what a Throttled says when not the vendor, but our own budget refuses
+OWN_BUDGET: Final = "own-budget"
 #: requests that wait for an answer
 TASKS_MAX: Final = 64
 #: orders that an alert names
@@ -28,7 +31,7 @@ _NS: Final = 1_000_000_000
 class Lookups:
     """The orders of one login of which something is missing.
 
-    The budget pays for it as for stops, a dozen requests a look at most: what finds no room is put off.
+    The budget pays for it as for moves of stops, and some is left to those: what finds no room is put off.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Lookups:
         self._link: Link | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._next_read_ns = 0
         self._tasks: set[asyncio.Task[None]] = set()  # bounded: TASKS_MAX and the reading
 
     def use(self, link: Link | None) -> None:
@@ -93,8 +97,7 @@ class Lookups:
         lost: list[Track] = []
         wanted: list[Track] = []
         for track in self._joiner.due(now_ns):
-            again = not track.identified and 0 < track.proofs < PROOFS
-            in_vain = track.tries >= TRIES_MAX or (track.asked and not again)
+            in_vain = track.tries >= (TRIES_MAX if track.asked else PUT_OFF_MAX)
             (lost if in_vain else wanted).append(track)
         for track in lost:
             self._joiner.lose(track, now_ns)
@@ -117,9 +120,10 @@ class Lookups:
             self._begin(kind, key)
 
     def _read(self, wanted: list[Track], now_ns: int) -> None:
-        busy = self._reading is not None and not self._reading.done()
-        room = self._budget.room_to_read(Lane.PROTECT, now_ns, LISTS)
+        busy = (self._reading is not None and not self._reading.done()) or now_ns < self._next_read_ns
+        room = self._budget.forecast(Lane.PROTECT, now_ns, LISTS + KEPT_FOR_CLOSES)
         if wanted and not busy and not isinstance(room, Denied):
+            self._next_read_ns = now_ns + int(ASK_WAIT_S * _NS)
             due = {track.order_id: track for track in wanted}
             due |= {track.order_id: track for track in self._joiner.waiting if not track.asked}
             self._reading, wanted = self._spawn(self._explained(due)), list(due.values())
@@ -129,6 +133,10 @@ class Lookups:
     async def _explained(self, tracks: dict[int, Track]) -> None:
         try:
             _, seen = await self._reader.lists(Lane.PROTECT)
+        except Throttled as error:
+            if error.code != OWN_BUDGET:
+                self._silence(error)
+            return
         except (SessionError, TimeoutError):
             return  # they were put off
         now_ns = self._clock_ns()
@@ -142,7 +150,8 @@ class Lookups:
     def _has_room(self, requests: int) -> bool:
         if self._link is None or len(self._tasks) + requests > TASKS_MAX:
             return False
-        return not isinstance(self._budget.take_read(Lane.PROTECT, self._clock_ns(), requests), Denied)
+        granted = self._budget.try_take(Lane.PROTECT, self._clock_ns(), requests, KEPT_FOR_CLOSES)
+        return not isinstance(granted, Denied)
 
     def _begin(self, missing: Missing, key: int) -> None:
         if self._link is not None:
@@ -152,10 +161,13 @@ class Lookups:
         try:
             await self._events.look_up(link, missing, key, self._clock_ns)
         except Throttled as error:
-            now_ns = self._clock_ns()
-            if not self._budget.paused_s(now_ns):  # many may be answered so at once
-                self._budget.pause(now_ns, error.retry_after_s, Lane.PROTECT)
-                self._penalized(error.retry_after_s, error.message)
+            self._silence(error)
+
+    def _silence(self, error: Throttled) -> None:
+        now_ns = self._clock_ns()
+        if not self._budget.paused_s(now_ns):  # many may be answered so at once
+            self._budget.pause(now_ns, error.retry_after_s, Lane.PROTECT)
+            self._penalized(error.retry_after_s, error.message)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

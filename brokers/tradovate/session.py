@@ -20,7 +20,7 @@ from brokers.tradovate.events import Events
 from brokers.tradovate.gate import ConnectGate
 from brokers.tradovate.join import Joiner
 from brokers.tradovate.link import Link, TokenNotTaken
-from brokers.tradovate.lookups import Lookups
+from brokers.tradovate.lookups import OWN_BUDGET, Lookups
 from brokers.tradovate.orders import Doors, OrderDesk
 from brokers.tradovate.quotes import QuoteFeed
 from brokers.tradovate.rows import Seen, Told
@@ -329,7 +329,8 @@ class TradovateSession:
     def _spend(self, requests: int, lane: Lane) -> None:
         granted = self._budget.take_read(lane, self._clock.monotonic_ns(), requests)
         if isinstance(granted, Denied):
-            raise Throttled("the login's request budget is used up", retry_after_s=granted.retry_after_s)
+            text = "the login's request budget is used up"
+            raise Throttled(text, retry_after_s=granted.retry_after_s, code=OWN_BUDGET)
 
     def _token_refused(self) -> None:
         # 401 is also said of a missing permission or a contract that is not for sale: that must not become a

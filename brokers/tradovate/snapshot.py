@@ -177,11 +177,14 @@ def explain(seen: Seen, joiner: Joiner, order_ids: Set[int], now_ns: int) -> Non
     for fill in sorted(seen.fills, key=lambda fill: fill.id):
         if fill.order_id in order_ids:
             joiner.on_fill(fill, now_ns)
+    listed = {
+        command.order_id for command in seen.commands
+    }  # an order has one at least: a list without it lags
     whole = not any(row.kind == "command" for row in seen.unread)
     for order in seen.orders:
         if order.id in order_ids:
             joiner.on_order(order, now_ns)
-            if whole:
+            if whole and order.id in listed:
                 joiner.proved(order.id)
 
 

@@ -75,6 +75,8 @@ class Track:
     #: the order entity whose status was told
     shown: Order | None = None
     final: bool = False
+    #: something of it was told that was no history
+    live: bool = False
     #: reason word and text of the rejection
     rejection: tuple[str, str] | None = None
     fills: dict[int, Fill] = field(default_factory=dict[int, Fill])
@@ -98,6 +100,11 @@ class Track:
             and version is not None
             and self.cum_qty < version.order_qty
         )
+
+    @property
+    def is_news(self) -> bool:
+        """The stream has told of it: what comes now is news, however much of its account is history."""
+        return self.live or self.due_ns > 0
 
     def rest(self) -> None:
         """Nothing is missing any more."""

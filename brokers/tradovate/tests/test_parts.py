@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 from picows import (
@@ -17,6 +18,7 @@ from brokers.tradovate.link import Link
 from brokers.tradovate.rows import Seen
 from brokers.tradovate.settings import TradovateSettings
 from brokers.tradovate.simulator import Simulator
+from brokers.tradovate.simulator.tables import Change
 from brokers.tradovate.tests.harness import A1, SYMBOL, House, plan_of
 from kopitra.domain.executions import AccountSnapshot, ExecutionReport
 from kopitra.ports import Penalized, ProtocolAlert, SessionChanged
@@ -196,6 +198,45 @@ async def test_many_orders_in_part_are_explained_by_one_reading_of_the_lists(sim
     await house.close()
 
 
+async def test_orders_that_the_lists_do_not_show_yet_are_looked_for_again(live: House) -> None:
+    live.settings(drop_event_ratio=0.5, list_visibility_lag_ms=1_000)
+    for _ in range(12):
+        live.by_hand("buy", 1)
+    live.settings(drop_event_ratio=0)
+    live.by_hand("sell", 1)
+    await live.until(lambda: any(r.side == "sell" and r.exec_id for r in live.reports()), "the last of them")
+    waiting = len(fills(live))
+
+    await live.until(lambda: len(fills(live)) >= 12, "fills that a later reading explains")
+
+    assert waiting < 12
+    assert len(fills(live)) == len(set(fills(live)))
+    assert live.of(ProtocolAlert) == []
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b'{"errorText":"Access is denied"}', b'[{"id":"x"}]'])
+async def test_an_answer_that_names_no_command_proves_nothing(
+    live: House, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(link: Link, endpoint: str, text: str = "", query: str = "") -> bytes:
+        return body if endpoint == "command/deps" else await asked(link, endpoint, text, query)
+
+    asked = Link.ask
+    monkeypatch.setattr(Link, "ask", ask)
+    monkeypatch.setattr(live.simulator.sockets, "_texts", without_commands(live))
+    live.settings(duplicate_event_ratio=1e-9)  # each event by itself
+    live.by_hand("buy", 1)
+
+    await live.until(lambda: any("Told in part" in a.text for a in live.of(ProtocolAlert)), "the loss")
+
+    assert fills(live) == []
+
+
+def without_commands(house: House) -> Callable[[Change], list[str]]:
+    told = house.simulator.sockets._texts  # pyright: ignore[reportPrivateUsage]
+    return lambda change: [] if change.row.kind == "command" else told(change)
+
+
 async def test_look_ups_that_find_no_room_are_put_off_and_nothing_is_told_as_a_strangers(live: House) -> None:
     live.quirks(throttle_next=1)
     live.send(live.intent())
@@ -238,7 +279,10 @@ async def test_a_look_up_that_is_refused_silences_the_login_and_is_told_once(
         live.quirks(throttle_next=1_000)
 
     await live.heard(Penalized)
-    await live.until(lambda: any("Told in part" in a.text for a in live.of(ProtocolAlert)), "the loss")
+    live.by_hand("sell", 1)
+    await live.until(
+        lambda: any(r.side == "sell" and r.exec_id for r in live.reports()), "what came behind it"
+    )
 
     assert len(live.of(Penalized)) == 1
     assert live.session.forecast().paused_s > 20
