@@ -149,9 +149,7 @@ class Joiner:
         told = self._seen.get(fill.id)
         if told is None and fill.active:
             track = self._track(fill.order_id)
-            if (
-                track.due_ns and track.order_id not in self._waiting
-            ):  # lost before: this one is worth a look again
+            if track.due_ns and track.order_id not in self._waiting:  # lost: this one is worth a look again
                 track.rest()
             track.fills[fill.id] = fill
             self._advance(track, now_ns)

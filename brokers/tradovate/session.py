@@ -251,12 +251,12 @@ class TradovateSession:
             raise await link.ended()
 
     def _on_late(self, seen: Seen) -> None:
+        self._contracts.learn(seen.contracts)
         self._take_in(seen, late=True)
 
     def _take_in(self, seen: Seen, *, late: bool) -> None:
         # In the first life that takes in a snapshot it is history, with all its parts.
         self._told.look(seen)
-        self._contracts.learn(seen.contracts)
         absorb(seen, self._joiner, self._clock.monotonic_ns(), first=self._history, late=late)
 
     async def _live(self) -> None:

@@ -165,27 +165,21 @@ def absorb(seen: Seen, joiner: Joiner, now_ns: int, *, first: bool, late: bool =
 
 
 def explain(seen: Seen, joiner: Joiner, order_ids: Set[int], now_ns: int) -> None:
-    """What lists tell of some orders. They may lag: nothing newer is taken back by them."""
-    by_id = {command.id: command for command in seen.commands}
-    for command in seen.commands:
-        if command.order_id in order_ids:
-            joiner.on_command(command, now_ns)
-    for order_id, versions in _by_order(seen.order_versions).items():
-        newest = newest_version(versions, by_id) if order_id in order_ids else None
-        if newest is not None:
-            joiner.on_version(newest, now_ns)
-    for fill in sorted(seen.fills, key=lambda fill: fill.id):
-        if fill.order_id in order_ids:
-            joiner.on_fill(fill, now_ns)
-    listed = {
-        command.order_id for command in seen.commands
-    }  # an order has one at least: a list without it lags
-    whole = not any(row.kind == "command" for row in seen.unread)
-    for order in seen.orders:
-        if order.id in order_ids:
-            joiner.on_order(order, now_ns)
-            if whole and order.id in listed:
-                joiner.proved(order.id)
+    """What lists tell of some orders; they may lag, as late parts do."""
+    part = Seen(
+        orders=[order for order in seen.orders if order.id in order_ids],
+        order_versions=[version for version in seen.order_versions if version.order_id in order_ids],
+        commands=[command for command in seen.commands if command.order_id in order_ids],
+        fills=[fill for fill in seen.fills if fill.order_id in order_ids],
+    )
+    absorb(part, joiner, now_ns, first=False, late=True)
+    if any(row.kind == "command" for row in seen.unread):
+        return
+    # An order has a command at least: a list without one lags.
+    listed = {command.order_id for command in part.commands}
+    for order in part.orders:
+        if order.id in listed:
+            joiner.proved(order.id)
 
 
 def _by_order(versions: Iterable[OrderVersion]) -> dict[int, list[OrderVersion]]:

@@ -1,11 +1,7 @@
 """Entities in any order make one report stream."""
 
 import json
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import pytest
@@ -13,35 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokers.tradovate import frames
-from brokers.tradovate.entities import Command, CommandReport, Contract, ExecReport, Fill, Order, OrderVersion
-from brokers.tradovate.join import Joiner
-from brokers.tradovate.symbols import ContractBook
-from brokers.tradovate.tracks import Missing, missing_of
+from brokers.tradovate.entities import Command, Contract, Fill, Order, OrderVersion
+from brokers.tradovate.rows import Seen, Unread
+from brokers.tradovate.snapshot import absorb, explain
+from brokers.tradovate.tests.recorded import NS, RECORDINGS, Bench, Event, recording
 from kopitra.domain.errors import ProtocolViolation
-from kopitra.domain.executions import ExecutionReport
-
-RECORDINGS = Path(__file__).parents[1] / "recordings"
-NS = 1_000_000_000
-
-
-E = TypeVar("E")
-
-
-class Event(msgspec.Struct, rename="camel"):
-    """One recorded props event."""
-
-    entity_type: str
-    entity: Mapping[str, object]
-
-    def but(self, **changes: object) -> "Event":
-        return Event(self.entity_type, {**self.entity, **changes})
-
-
-class Recording(msgspec.Struct):
-    """A recorded flow."""
-
-    contracts: list[Contract]
-    events: list[Event]
 
 
 class Frame(msgspec.Struct):
@@ -65,66 +37,6 @@ class Frames(msgspec.Struct):
 
     frames: list[Frame]
     props: list[PropsShape]
-
-
-class Bench:
-    """A joiner, and what it said."""
-
-    def __init__(self, *contracts: Contract) -> None:
-        self.reports: list[ExecutionReport] = []
-        self.asked: list[tuple[str, int]] = []
-        book = ContractBook()
-        book.learn(contracts)
-        self.book = book
-        self.joiner = Joiner(
-            {4294967299: "acc"},
-            book,
-            self.reports.append,
-            self.ask,
-            lambda: datetime(2026, 11, 20, tzinfo=UTC),
-            wait_s=0.25,
-        )
-        joiner = self.joiner
-        self._takes: dict[str, Callable[[bytes, int], None]] = {
-            "order": _reading(Order, joiner.on_order),
-            "orderVersion": _reading(OrderVersion, joiner.on_version),
-            "command": _reading(Command, joiner.on_command),
-            "commandReport": _reading(CommandReport, joiner.on_command_report),
-            "executionReport": _reading(ExecReport, joiner.on_execution_report),
-            "fill": _reading(Fill, joiner.on_fill),
-        }
-
-    def take(self, event: Event, now_ns: int = 0) -> None:
-        self._takes[event.entity_type](msgspec.json.encode(event.entity), now_ns)
-
-    def ask(self, missing: Missing, key: int) -> bool:
-        self.asked.append((missing, key))
-        return True
-
-    def overdue(self, now_ns: int) -> list[int]:
-        """Ask for what is due; the orders that were asked for before are lost."""
-        lost: list[int] = []
-        for track in self.joiner.due(now_ns):
-            if track.tries >= 3:
-                lost.append(track.order_id)
-                self.joiner.lose(track, now_ns)
-                continue
-            self.asked += missing_of(track, self.book)
-            track.tries += 1
-            self.joiner.asked(track, now_ns)
-        return lost
-
-    def kinds(self) -> list[str]:
-        return [report.exec_type for report in self.reports]
-
-
-def _reading(shape: type[E], use: Callable[[E, int], None]) -> Callable[[bytes, int], None]:
-    return lambda payload, now_ns: use(msgspec.json.decode(payload, type=shape), now_ns)
-
-
-def recording(name: str) -> tuple[Bench, list[Event]]:
-    told = msgspec.json.decode((RECORDINGS / f"{name}.json").read_bytes(), type=Recording)
-    return Bench(*told.contracts), told.events
 
 
 def test_a_market_order_reads_as_new_then_trade() -> None:
@@ -363,6 +275,37 @@ def test_the_status_unknown_is_an_alert_and_not_a_report() -> None:
 
     with pytest.raises(ProtocolViolation):
         bench.take(unknown)
+
+
+def test_a_part_that_is_late_takes_no_newer_numbers_back() -> None:
+    bench, events = recording("market_fill")
+    for number in (0, 1, 2):
+        bench.take(events[number])
+    told = msgspec.convert(events[1].entity, OrderVersion)
+    bench.joiner.adopt(msgspec.structs.replace(told, id=told.id + 1, order_qty=5), NS)
+    before = bench.kinds()
+
+    absorb(Seen(order_versions=[told]), bench.joiner, NS, first=False, late=True)
+
+    assert before[-1] == "replaced"
+    assert bench.kinds() == before
+
+
+@pytest.mark.parametrize("unread,proofs", [([], 1), ([Unread("command", None, None, "odd", "")], 0)])
+def test_a_list_proves_something_only_where_each_of_its_commands_reads(
+    unread: list[Unread], proofs: int
+) -> None:
+    bench, events = recording("market_fill")
+    bench.take(events[8])
+    order, other = (msgspec.convert(events[n].entity, shape) for n, shape in ((2, Order), (0, Command)))
+    assert isinstance(order, Order)
+    assert isinstance(other, Command)
+    cancel = msgspec.structs.replace(other, command_type="Cancel")
+
+    explain(Seen(orders=[order], commands=[cancel], unread=unread), bench.joiner, {order.id}, NS)
+    explain(Seen(orders=[order]), bench.joiner, {order.id}, NS)  # no command at all: it lags
+
+    assert [track.proofs for track in bench.joiner.waiting] == [proofs]
 
 
 FRAMES = msgspec.json.decode((RECORDINGS / "frames.json").read_bytes(), type=Frames)

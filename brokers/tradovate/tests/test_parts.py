@@ -37,6 +37,20 @@ def newest(house: House) -> AccountSnapshot:
     return [s for s in house.of(AccountSnapshot) if s.account_id == A1][-1]
 
 
+def told_in_part(house: House, orders: int, dropped: float = 0.5) -> None:
+    """Fills by hand of which the stream loses some events."""
+    house.settings(drop_event_ratio=dropped)
+    for _ in range(orders):
+        house.by_hand("buy", 1)
+    house.settings(drop_event_ratio=0)
+
+
+async def behind_them(house: House) -> None:
+    """Until what the stream told before was heard."""
+    house.by_hand("sell", 1)
+    await house.until(lambda: any(r.side == "sell" and r.exec_id for r in house.reports()), "a later fill")
+
+
 class Vendor(WSListener):
     """Greets, answers the snapshot with one part, and says nothing more until it is pinged."""
 
@@ -132,7 +146,10 @@ async def test_what_a_gap_hid_is_told_once_whichever_part_of_the_next_snapshot_i
     assert live.of(ProtocolAlert) == []
 
 
-async def test_a_fill_of_an_order_whose_part_is_late_is_news_in_a_first_life_too(house: House) -> None:
+async def test_a_fill_of_an_order_whose_part_is_late_is_news_in_a_first_life_too(
+    simulator: Simulator,
+) -> None:
+    house = House(simulator, plan_of(simulator, {"join_wait_s": "5"}))  # no look-up is faster than the part
     house.by_hand("buy", 1, ord_type="limit", price="6700")
     house.quirks(sync_late="commands")
     house.run()
@@ -145,6 +162,7 @@ async def test_a_fill_of_an_order_whose_part_is_late_is_news_in_a_first_life_too
     )
 
     assert len(fills(house)) == 1
+    await house.close()
 
 
 async def test_a_snapshot_that_its_socket_did_not_outlive_is_no_beginning(house: House) -> None:
@@ -184,10 +202,7 @@ async def test_many_orders_in_part_are_explained_by_one_reading_of_the_lists(sim
     await house.live()
     user = simulator.firm.logins.users["leader1"]
     before = user.requests
-    house.settings(drop_event_ratio=0.2)
-    for _ in range(300):
-        house.by_hand("buy", 1)
-    house.settings(drop_event_ratio=0)
+    told_in_part(house, 300, dropped=0.2)
 
     await house.until(lambda: len(fills(house)) >= 270, "nearly each fill")  # some were not told of at all
 
@@ -199,12 +214,9 @@ async def test_many_orders_in_part_are_explained_by_one_reading_of_the_lists(sim
 
 
 async def test_orders_that_the_lists_do_not_show_yet_are_looked_for_again(live: House) -> None:
-    live.settings(drop_event_ratio=0.5, list_visibility_lag_ms=1_000)
-    for _ in range(12):
-        live.by_hand("buy", 1)
-    live.settings(drop_event_ratio=0)
-    live.by_hand("sell", 1)
-    await live.until(lambda: any(r.side == "sell" and r.exec_id for r in live.reports()), "the last of them")
+    live.settings(list_visibility_lag_ms=1_000)
+    told_in_part(live, 12)
+    await behind_them(live)
     waiting = len(fills(live))
 
     await live.until(lambda: len(fills(live)) >= 12, "fills that a later reading explains")
@@ -243,12 +255,8 @@ async def test_look_ups_that_find_no_room_are_put_off_and_nothing_is_told_as_a_s
     await live.heard(Penalized)
     user = live.simulator.firm.logins.users["leader1"]
     before, alerts = user.requests, len(live.of(ProtocolAlert))
-    live.settings(drop_event_ratio=0.5)
-    for _ in range(20):
-        live.by_hand("buy", 1)
-    live.settings(drop_event_ratio=0)
-    live.by_hand("sell", 1)
-    await live.until(lambda: any(r.side == "sell" and r.exec_id for r in live.reports()), "the last of them")
+    told_in_part(live, 20)
+    await behind_them(live)
     told = len(fills(live))
     assert told < 20
 
@@ -269,30 +277,23 @@ def _ticket(link: Link, endpoint: str, body: str = "", query: str = "") -> async
 async def test_a_look_up_that_is_refused_silences_the_login_and_is_told_once(
     live: House, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live.settings(drop_event_ratio=0.5)
-    for _ in range(4):
-        live.by_hand("buy", 1)
-    live.settings(drop_event_ratio=0)
+    told_in_part(live, 4)
     if answer == "ticket":
         monkeypatch.setattr(Link, "ask", _ticket)
     else:
         live.quirks(throttle_next=1_000)
 
     await live.heard(Penalized)
-    live.by_hand("sell", 1)
-    await live.until(
-        lambda: any(r.side == "sell" and r.exec_id for r in live.reports()), "what came behind it"
-    )
+    await behind_them(live)
 
     assert len(live.of(Penalized)) == 1
     assert live.session.forecast().paused_s > 20
 
 
 async def test_a_penalty_that_outlasts_the_snapshot_is_obeyed_and_its_ticket_taken_along(
-    house: House,
+    simulator: Simulator,
 ) -> None:
-    plan = plan_of(house.simulator, {"snapshot_timeout_s": "1"})
-    house = House(house.simulator, plan)
+    house = House(simulator, plan_of(simulator, {"snapshot_timeout_s": "1"}))
     house.run()
     await house.live()
     house.settings(penalty_ticket_s=1)
@@ -302,4 +303,5 @@ async def test_a_penalty_that_outlasts_the_snapshot_is_obeyed_and_its_ticket_tak
     await house.until(lambda: house.states().count("live") == 2, "live again")
 
     assert ends(house)[1:] == ["the snapshot was penalised"]
+    assert simulator.firm.open_tickets == 0
     await house.close()
