@@ -7,6 +7,7 @@ reads are the poor man's drop copy: executions that the stream did not tell are 
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -261,9 +262,12 @@ class Comparison:
             # The list is whole: what it does not name is flat.
             report = told.get(contract) or PositionReport(account_id, contract, ZERO, None, now)
             counted = known.get(contract, ZERO)
-            before = book.sync.unexplained.get((account_id, contract), ZERO)
-            if report.net_qty - counted != before and not fills_now(book, account_id, contract):
-                self._note(account_id, PositionDiffers(report, counted))
+            before = book.sync.unexplained.get((account_id, contract))
+            differs = report.net_qty - counted != (ZERO if before is None else before.qty)
+            if differs and not fills_now(book, account_id, contract):
+                # A broker may give the time at which the position changed: executions up to the read may be in it.
+                read = replace(report, at=max(report.at, now))
+                self._note(account_id, PositionDiffers(read, counted))
 
     def _blocks(self, snapshot: AccountSnapshot) -> None:
         """Entries stop where something is foreign, and go on where nothing is any more (R-043, R-047)."""

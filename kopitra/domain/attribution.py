@@ -5,11 +5,16 @@ must go. What is attributed never exceeds what is there.
 """
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
 from kopitra.domain.book import Book, ChildOrder, root_of
 from kopitra.domain.orders import ZERO
 from kopitra.domain.signals import opposite, sign
+
+#: an execution so much younger than a read, by the broker's clock and ours, is one that the read has not shown
+CLOCKS_APART: Final = timedelta(seconds=5)
 
 
 def attributed(book: Book, account_id: str, contract: str) -> dict[str, Decimal]:
@@ -49,9 +54,14 @@ def lost_of(held: Mapping[str, Decimal], there: Decimal, wanted: Mapping[str, De
 
 def there(book: Book, account_id: str, contract: str) -> Decimal:
     """Signed contracts at the broker: what executions say, and what a read showed beside them."""
+    differs = book.sync.unexplained.get((account_id, contract))
+    counted = _counted(book, account_id, contract)
+    return counted if differs is None else counted + differs.qty
+
+
+def _counted(book: Book, account_id: str, contract: str) -> Decimal:
     position = book.positions.get((account_id, contract))
-    counted = position.qty if position is not None else ZERO
-    return counted + book.sync.unexplained.get((account_id, contract), ZERO)
+    return position.qty if position is not None else ZERO
 
 
 def closable(book: Book, account_id: str, contract: str, leader: str) -> Decimal:
@@ -140,11 +150,21 @@ def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost:
         book.sync.closed_by_hand(key, wanted)
 
 
-def foreign_fill(book: Book, account_id: str, contract: str) -> None:
-    """Somebody else traded in the account; the position is counted already. What it closed of ours is gone."""
+def foreign_fill(book: Book, account_id: str, contract: str, at: datetime) -> None:
+    """Somebody else traded in the account at `at`, the broker's time; the position is counted already. What it closed
+    of ours is gone.
+
+    A read may have shown this very execution before the stream told it. Whether that is so is a guess until the next
+    read, and nobody gives a leader back what was taken from it: meanwhile it loses only what is gone either way, and
+    its exits close no more than is there if it was another one (`closable`).
+    """
     held = attributed(book, account_id, contract)
     wanted = _wanted(book, account_id, contract, held)
-    for leader, lost in lost_of(held, there(book, account_id, contract), wanted).items():
+    here, differs = there(book, account_id, contract), book.sync.unexplained.get((account_id, contract))
+    if differs is not None and at <= differs.at + CLOCKS_APART:
+        ours, counted = sum(held.values(), ZERO), _counted(book, account_id, contract)
+        here = max(here, counted, key=lambda qty: abs(within(ours, qty)))
+    for leader, lost in lost_of(held, here, wanted).items():
         close_by_hand(book, account_id, contract, leader, lost)
 
 

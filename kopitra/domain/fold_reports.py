@@ -42,7 +42,7 @@ def reported(book: Book, report: ExecutionReport) -> Effect:
     fault = _busted(book, report) if report.exec_type == "trade_cancel" else ""
     if order is None:
         if is_trade:
-            foreign_fill(book, report.account_id, report.symbol)
+            foreign_fill(book, report.account_id, report.symbol, report.transact_time)
         return Effect(None, None, is_trade, fault)
     if report.order_id and order.order_id is None:
         order.order_id = report.order_id
@@ -111,7 +111,7 @@ def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:
     order.cum_qty += last
     order.turnover += last * price
     if not order.intent.leader:  # a flatten's close: what it closed is gone, whoever it was attributed to
-        foreign_fill(book, order.intent.account_id, report.symbol)
+        foreign_fill(book, order.intent.account_id, report.symbol, report.transact_time)
         return
     held = book.holdings.setdefault((order.intent.account_id, order.intent.leader), {})
     position = held.get(report.symbol)

@@ -4,11 +4,12 @@ from decimal import Decimal
 
 from kopitra.domain.attribution import close_by_hand, within
 from kopitra.domain.book import Book, Episode
+from kopitra.domain.executions import PositionReport
 from kopitra.domain.journal import DriftNoted, EntriesBlocked, PositionDiffers
 from kopitra.domain.orders import ZERO
 from kopitra.domain.repair import RepairPlan, RepairStep
 from kopitra.domain.signals import sign
-from kopitra.domain.sync import ACCEPTED_ORDERS_MAX, APPLIED_MAX, Drift, RepairTally, Sync
+from kopitra.domain.sync import ACCEPTED_ORDERS_MAX, APPLIED_MAX, Drift, RepairTally, Sync, Unexplained
 
 #: the `who` of repairs that nobody asked for
 GATEWAY = "gateway"
@@ -22,16 +23,15 @@ def noted(book: Book, entry: DriftNoted | EntriesBlocked | PositionDiffers) -> N
         case EntriesBlocked():
             _blocked(book, entry)
         case PositionDiffers():
-            _differs(
-                book.sync, entry.report.account_id, entry.report.symbol, entry.report.net_qty - entry.book_qty
-            )
+            _differs(book.sync, entry.report, entry.report.net_qty - entry.book_qty)
 
 
-def _differs(sync: Sync, account_id: str, symbol: str, unexplained: Decimal) -> None:
-    if unexplained:
-        sync.unexplained[account_id, symbol] = unexplained
+def _differs(sync: Sync, report: PositionReport, qty: Decimal) -> None:
+    place = (report.account_id, report.symbol)
+    if qty:
+        sync.unexplained[place] = Unexplained(qty, report.at)
     else:
-        sync.unexplained.pop((account_id, symbol), None)
+        sync.unexplained.pop(place, None)
 
 
 def _drift(book: Book, entry: DriftNoted) -> None:

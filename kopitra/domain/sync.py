@@ -46,6 +46,15 @@ class Drift(NamedTuple):
         return self.symbol, self.leader, self.kind
 
 
+class Unexplained(NamedTuple):
+    """What a read of the broker's position showed beside what executions add up to."""
+
+    #: signed contracts: the broker's less ours
+    qty: Decimal
+    #: when it was read, or when the broker says that the position changed, whichever is later
+    at: datetime
+
+
 @dataclass(slots=True)
 class RepairTally:
     """Repairs of one account and contract. `count` makes each plan's name its own; `times` are the gateway's own."""
@@ -68,8 +77,10 @@ class Sync:
     parked: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     repairs: dict[tuple[str, str], RepairTally] = field(default_factory=dict[tuple[str, str], RepairTally])
     applied: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
-    #: (account, contract) -> broker's position less ours by executions, where a read showed one
-    unexplained: dict[tuple[str, str], Decimal] = field(default_factory=dict[tuple[str, str], Decimal])
+    #: (account, contract) -> the difference of the positions there, while a read shows one
+    unexplained: dict[tuple[str, str], Unexplained] = field(
+        default_factory=dict[tuple[str, str], Unexplained]
+    )
     #: (account, contract) -> foreign contracts that a person has accepted
     accepted: dict[tuple[str, str], Decimal] = field(default_factory=dict[tuple[str, str], Decimal])
     #: (account, contract) -> the broker's ids of working orders that nobody here sent: those for which entries stop,

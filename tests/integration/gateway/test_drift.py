@@ -162,6 +162,38 @@ async def test_after_a_person_closed_the_leaders_exit_sends_nothing(dsn: str) ->
         assert len(await world.sim("a").placements("a")) == 1
 
 
+@pytest.mark.parametrize("broker", [FIRST, SECOND])
+async def test_a_close_by_hand_that_a_read_shows_before_the_stream_tells_it_counts_once(
+    dsn: str, broker: str
+) -> None:
+    """I-08: its leader keeps the rest."""
+    async with house(dsn, {"a": Follower(broker)}) as world:
+        await world.send(side="buy", quantity=3)
+        await world.holds(a=3)
+        machine, sim = world.machine, world.sim("a")
+        session = machine.sessions.of("a")
+        assert session is not None
+        await sim.settings(stream_silent=True)
+        await sim.control("manual-close", account_id=sim.numbers["a"], symbol=world.contract, qty=1)
+        told = await session.snapshot("a", None)
+        read = replace(told, started_ns=machine.state.clock.monotonic_ns() + 10**10)
+        now = machine.state.clock.now()
+        machine.reconciler.look(read)
+        (shown,) = machine.state.book.sync.unexplained.values()
+        assert shown.qty == -1 and shown.at >= now  # whatever time the broker gives its position
+        assert world.held("a") == 3
+        late = [e for e in told.executions or () if e.cl_ord_id is None]
+        assert [e.last_qty for e in late] == [1]
+        machine.reports.handle(late[0])
+        assert world.held("a") == 2
+        quick(world)
+        await world.until(lambda: not machine.state.book.sync.unexplained, "the next read")
+        await world.send(action="exit")
+        await world.holds(a=0)
+        assert [order.qty for order in await sim.placements("a")] == [3, 2]
+        assert not [e for e in await world.journal() if isinstance(e, EntriesBlocked | RepairPlanned)]
+
+
 async def test_a_plan_of_another_world_is_refused_and_one_that_nobody_previewed_is_unknown(dsn: str) -> None:
     async with house(dsn, ONE_EACH) as world:
         await orphan(world)

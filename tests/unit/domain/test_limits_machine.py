@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kopitra.domain.fold import fold
 from kopitra.domain.loss_ladder import quiet_between
 from kopitra.domain.measuring import NewStart
 from kopitra.domain.prop_limits import DailyLoss, GiveBack, MaxLoss, PropLimits
@@ -152,7 +151,7 @@ class Limits(RuleBasedStateMachine):
         """After an unclear commit a fact may be journalled twice, also out of order."""
         before = (self.account.measure, self.account.rung)
         for entry in self.account.journal[-6:-1]:
-            fold(self.account.book, entry)
+            self.account.note(entry)
         assert self.account.measure == before[0]
         assert self.account.rung == before[1] or before[1] != "locked"
         self.look()
