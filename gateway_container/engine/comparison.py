@@ -253,7 +253,8 @@ class Comparison:
         return find(book, account_id, positions, asks, leads=leads or not rules)
 
     def _evidence(self, account_id: str, positions: Sequence[PositionReport]) -> None:
-        """Where the broker's position is not the sum of the executions we know of: journalled once per change."""
+        """Where the broker's position is not the sum of the executions we know of: journalled once per change, and
+        as long as an execution may still explain it."""
         book, now = self._state.book, self._state.clock.now()
         known = {c: p.qty for (a, c), p in book.positions.items() if a == account_id}
         told = {report.symbol: report for report in positions}
@@ -262,12 +263,11 @@ class Comparison:
             # The list is whole: what it does not name is flat.
             report = told.get(contract) or PositionReport(account_id, contract, ZERO, None, now)
             counted = known.get(contract, ZERO)
-            before = book.sync.unexplained.get((account_id, contract))
-            differs = report.net_qty - counted != (ZERO if before is None else before.qty)
-            if differs and not fills_now(book, account_id, contract):
-                # A broker may give the time at which the position changed: executions up to the read may be in it.
-                read = replace(report, at=max(report.at, now))
-                self._note(account_id, PositionDiffers(read, counted))
+            before, qty = book.sync.unexplained.get((account_id, contract)), report.net_qty - counted
+            says_more = qty != 0 if before is None else before.is_open or qty != before.qty
+            if says_more and not fills_now(book, account_id, contract):
+                # By our clock: a broker may give the time at which the position changed.
+                self._note(account_id, PositionDiffers(replace(report, at=now), counted))
 
     def _blocks(self, snapshot: AccountSnapshot) -> None:
         """Entries stop where something is foreign, and go on where nothing is any more (R-043, R-047)."""

@@ -99,7 +99,7 @@ class Reconciler:
         they closed is closed again meanwhile (R-012)."""
         book, now = self._state.book, self._state.clock.now()
         for contract, filled in sorted(filled_by(lost).items()):
-            if (account_id, contract) in book.sync.unexplained:
+            if (beside := book.sync.unexplained.get((account_id, contract))) is not None and beside.qty:
                 continue
             counted = there(book, account_id, contract)
             report = PositionReport(account_id, contract, counted + filled, None, now)

@@ -5,16 +5,11 @@ must go. What is attributed never exceeds what is there.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
 
 from kopitra.domain.book import Book, ChildOrder, root_of
 from kopitra.domain.orders import ZERO
 from kopitra.domain.signals import opposite, sign
-
-#: an execution so much younger than a read, by the broker's clock and ours, is one that the read has not shown
-CLOCKS_APART: Final = timedelta(seconds=5)
 
 
 def attributed(book: Book, account_id: str, contract: str) -> dict[str, Decimal]:
@@ -53,15 +48,22 @@ def lost_of(held: Mapping[str, Decimal], there: Decimal, wanted: Mapping[str, De
 
 
 def there(book: Book, account_id: str, contract: str) -> Decimal:
-    """Signed contracts at the broker: what executions say, and what a read showed beside them."""
-    differs = book.sync.unexplained.get((account_id, contract))
-    counted = _counted(book, account_id, contract)
-    return counted if differs is None else counted + differs.qty
-
-
-def _counted(book: Book, account_id: str, contract: str) -> Decimal:
+    """Signed contracts at the broker: what executions say, and what reads showed beside them."""
     position = book.positions.get((account_id, contract))
-    return position.qty if position is not None else ZERO
+    counted = position.qty if position is not None else ZERO
+    beside = book.sync.unexplained.get((account_id, contract))
+    return counted if beside is None else counted + beside.qty
+
+
+def _least_and_most(book: Book, account_id: str, contract: str, ours: Decimal) -> tuple[Decimal, Decimal]:
+    """The same, with the least and the most that may be there of what is `ours` together: an execution that was told
+    since the newest read may be one which that read had shown."""
+    here = there(book, account_id, contract)
+    beside = book.sync.unexplained.get((account_id, contract))
+    if beside is None:
+        return here, here
+    short, long = here - beside.told_bought, here + beside.told_sold
+    return (short, long) if ours >= 0 else (long, short)
 
 
 def closable(book: Book, account_id: str, contract: str, leader: str) -> Decimal:
@@ -122,11 +124,12 @@ def to_stay(book: Book, close: ChildOrder) -> Decimal:
 
 
 def missing(book: Book, account_id: str, contract: str) -> dict[str, Decimal]:
-    """leader -> signed contracts that are attributed to it and that a read did not show; nearly always nothing."""
+    """leader -> signed contracts that are attributed to it and may not be there; nearly always nothing."""
     if (account_id, contract) not in book.sync.unexplained:
         return {}
     held = attributed(book, account_id, contract)
-    return lost_of(held, there(book, account_id, contract), _wanted(book, account_id, contract, held))
+    least, _ = _least_and_most(book, account_id, contract, sum(held.values(), ZERO))
+    return lost_of(held, least, _wanted(book, account_id, contract, held))
 
 
 def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost: Decimal) -> None:
@@ -150,21 +153,16 @@ def close_by_hand(book: Book, account_id: str, contract: str, leader: str, lost:
         book.sync.closed_by_hand(key, wanted)
 
 
-def foreign_fill(book: Book, account_id: str, contract: str, at: datetime) -> None:
-    """Somebody else traded in the account at `at`, the broker's time; the position is counted already. What it closed
-    of ours is gone.
+def foreign_fill(book: Book, account_id: str, contract: str) -> None:
+    """Somebody else traded in the account; the position is counted already. What it closed of ours is gone.
 
-    A read may have shown this very execution before the stream told it. Whether that is so is a guess until the next
-    read, and nobody gives a leader back what was taken from it: meanwhile it loses only what is gone either way, and
-    its exits close no more than is there if it was another one (`closable`).
+    Nobody gives a leader back what was taken from it: until a read tells whether this execution was another one than
+    those which reads have shown, it loses only what is gone in any case. Its exits close what is there in any case.
     """
     held = attributed(book, account_id, contract)
     wanted = _wanted(book, account_id, contract, held)
-    here, differs = there(book, account_id, contract), book.sync.unexplained.get((account_id, contract))
-    if differs is not None and at <= differs.at + CLOCKS_APART:
-        ours, counted = sum(held.values(), ZERO), _counted(book, account_id, contract)
-        here = max(here, counted, key=lambda qty: abs(within(ours, qty)))
-    for leader, lost in lost_of(held, here, wanted).items():
+    _, most = _least_and_most(book, account_id, contract, sum(held.values(), ZERO))
+    for leader, lost in lost_of(held, most, wanted).items():
         close_by_hand(book, account_id, contract, leader, lost)
 
 

@@ -15,6 +15,7 @@ from kopitra.domain.orders import (
     event_of,
     next_state,
 )
+from kopitra.domain.signals import sign
 
 
 class Effect(NamedTuple):
@@ -38,11 +39,11 @@ def reported(book: Book, report: ExecutionReport) -> Effect:
     ):
         return Effect(order, order.state if order else None, False, _restated(book, report))
     if is_trade:
-        _position(book, report)
+        _position(book, report, ours=order is not None)
     fault = _busted(book, report) if report.exec_type == "trade_cancel" else ""
     if order is None:
         if is_trade:
-            foreign_fill(book, report.account_id, report.symbol, report.transact_time)
+            foreign_fill(book, report.account_id, report.symbol)
         return Effect(None, None, is_trade, fault)
     if report.order_id and order.order_id is None:
         order.order_id = report.order_id
@@ -98,12 +99,15 @@ def _find(book: Book, report: ExecutionReport) -> ChildOrder | None:
     return book.orders.get(known) if known is not None else None
 
 
-def _position(book: Book, report: ExecutionReport) -> None:
+def _position(book: Book, report: ExecutionReport, *, ours: bool) -> None:
     key = (report.account_id, report.symbol)
     position = book.positions.get(key)
     if position is None:
         position = book.positions[key] = Position()
-    position.fill(report.side, report.last_qty or ZERO, report.last_px or ZERO)
+    qty = report.last_qty or ZERO
+    position.fill(report.side, qty, report.last_px or ZERO)
+    if (beside := book.sync.unexplained.get(key)) is not None:
+        book.sync.unexplained[key] = beside.told(qty * sign(report.side), ours=ours)
 
 
 def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:
@@ -111,7 +115,7 @@ def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:
     order.cum_qty += last
     order.turnover += last * price
     if not order.intent.leader:  # a flatten's close: what it closed is gone, whoever it was attributed to
-        foreign_fill(book, order.intent.account_id, report.symbol, report.transact_time)
+        foreign_fill(book, order.intent.account_id, report.symbol)
         return
     held = book.holdings.setdefault((order.intent.account_id, order.intent.leader), {})
     position = held.get(report.symbol)

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from kopitra.domain.attribution import close_by_hand, within
+from kopitra.domain.attribution import close_by_hand, missing, within
 from kopitra.domain.book import Book, Episode
 from kopitra.domain.executions import PositionReport
 from kopitra.domain.journal import DriftNoted, EntriesBlocked, PositionDiffers
@@ -23,15 +23,17 @@ def noted(book: Book, entry: DriftNoted | EntriesBlocked | PositionDiffers) -> N
         case EntriesBlocked():
             _blocked(book, entry)
         case PositionDiffers():
-            _differs(book.sync, entry.report, entry.report.net_qty - entry.book_qty)
+            _differs(book, entry.report, entry.report.net_qty - entry.book_qty)
 
 
-def _differs(sync: Sync, report: PositionReport, qty: Decimal) -> None:
-    place = (report.account_id, report.symbol)
-    if qty:
-        sync.unexplained[place] = Unexplained(qty, report.at)
-    else:
-        sync.unexplained.pop(place, None)
+def _differs(book: Book, report: PositionReport, qty: Decimal) -> None:
+    place, known = (report.account_id, report.symbol), book.sync.unexplained
+    if not qty and place not in known:
+        return
+    known[place] = known.get(place, Unexplained(report.at)).read(qty, report.at)
+    # What leaders have lost is told by two reads: until then their exits are held to what is there.
+    if known[place].is_over(report.at) and not missing(book, *place):
+        del known[place]
 
 
 def _drift(book: Book, entry: DriftNoted) -> None:

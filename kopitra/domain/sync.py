@@ -10,11 +10,15 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
+from kopitra.domain.orders import ZERO
+
 #: repairs of one account and contract by the gateway itself within `ATTEMPTS_WITHIN`; then a person is asked (R-045)
 ATTEMPTS_MAX: Final = 3
 ATTEMPTS_WITHIN: Final = timedelta(minutes=10)
 #: foreign orders of one account and contract that are remembered as accepted, the newest
 ACCEPTED_ORDERS_MAX: Final = 200
+#: executions that take back each other's contracts, and were not told so long after reads showed both, are lost
+LOST_AFTER: Final = timedelta(minutes=1)
 #: applied repair plans that are remembered, so that applying one twice changes nothing
 APPLIED_MAX: Final = 1_000
 
@@ -47,12 +51,58 @@ class Drift(NamedTuple):
 
 
 class Unexplained(NamedTuple):
-    """What a read of the broker's position showed beside what executions add up to."""
+    """What reads of a position showed beside its executions, in contracts.
 
-    #: signed contracts: the broker's less ours
-    qty: Decimal
-    #: when it was read, or when the broker says that the position changed, whichever is later
+    A stream may tell an execution later than a read has shown what it did, or never. Which executions told since the
+    newest read are such ones only the next read can say.
+    """
+
+    #: time of the newest read that showed something new
     at: datetime
+    #: shown and not told so far; what one takes from the other is told sometime all the same
+    bought: Decimal = ZERO
+    sold: Decimal = ZERO
+    #: told since the newest read, and perhaps shown by it or an older one
+    told_bought: Decimal = ZERO
+    told_sold: Decimal = ZERO
+
+    @property
+    def qty(self) -> Decimal:
+        """The broker's position less ours, if nothing that was told since the read had been shown by it; signed."""
+        return self.bought - self.sold
+
+    @property
+    def is_open(self) -> bool:
+        """A read that shows the same difference says more."""
+        return bool(self.told_bought or self.told_sold) or bool(self.bought) is bool(self.sold)
+
+    def told(self, qty: Decimal, *, ours: bool) -> "Unexplained":
+        """An execution of so many signed contracts was told. One of ours was shown where something is that it explains;
+        somebody else's may have been shown together with one that took it back."""
+        shown, before = (self.bought, self.told_bought) if qty > 0 else (self.sold, self.told_sold)
+        told = before + abs(qty)
+        if ours:
+            told = max(before, min(shown, told))
+        return self._replace(told_bought=told) if qty > 0 else self._replace(told_sold=told)
+
+    def read(self, qty: Decimal, at: datetime) -> "Unexplained":
+        """A read shows a difference of `qty`. What moved it towards an execution told since is that execution, what is
+        left of the move is new."""
+        moved = qty - self.qty
+        bought, sold = self.bought, self.sold
+        if moved > 0:
+            explained = min(moved, sold, self.told_sold)
+            sold, bought = sold - explained, bought + moved - explained
+        else:
+            explained = min(-moved, bought, self.told_bought)
+            bought, sold = bought - explained, sold - moved - explained
+        if not moved and at - self.at >= LOST_AFTER:
+            bought, sold = max(ZERO, qty), max(ZERO, -qty)
+        return Unexplained(at if moved else self.at, bought, sold)
+
+    def is_over(self, at: datetime) -> bool:
+        """Everything that reads have shown is told, or lost."""
+        return not (self.bought or self.sold) and at - self.at >= LOST_AFTER
 
 
 @dataclass(slots=True)
@@ -77,7 +127,7 @@ class Sync:
     parked: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     repairs: dict[tuple[str, str], RepairTally] = field(default_factory=dict[tuple[str, str], RepairTally])
     applied: OrderedDict[str, None] = field(default_factory=OrderedDict[str, None])
-    #: (account, contract) -> the difference of the positions there, while a read shows one
+    #: (account, contract) -> what reads of the position there showed beside its executions; nearly always nothing
     unexplained: dict[tuple[str, str], Unexplained] = field(
         default_factory=dict[tuple[str, str], Unexplained]
     )

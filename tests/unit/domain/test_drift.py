@@ -1,17 +1,14 @@
 """Drift is told apart by whose it is, and nothing is judged while anything of ours is on its way (R-041)."""
 
-from datetime import timedelta
-
 import pytest
 
 from kopitra.domain.attribution import closable, lost_of
 from kopitra.domain.book import Position
 from kopitra.domain.drift import fills_now, waits_for
-from kopitra.domain.executions import ExecutionReport, PositionReport
+from kopitra.domain.executions import PositionReport
 from kopitra.domain.journal import Doubted, EntriesBlocked, ExitPending, OrderParked, PositionDiffers
 from kopitra.domain.orders import ZERO
 from kopitra.domain.react import refit
-from kopitra.domain.repairing import Wish
 from kopitra.domain.signals import StopLoss
 from tests.unit.domain.copy_world import ESZ6, World, account, d, rule
 from tests.unit.domain.drift_world import by_hand, compared, kinds, lost_fill, note, planned
@@ -280,73 +277,6 @@ def test_a_close_fits_what_a_read_showed_r_012(net: int, left: int) -> None:
     _reads(world, net)
     assert closable(world.book, "a1", ESZ6, "L") == left
     assert world.held() == 2  # what is attributed goes when a second read has confirmed it
-
-
-def _by_hand(world: World, number: int, qty: int = 1) -> ExecutionReport:
-    """A person sells now; the stream may tell it much later."""
-    world.ledger["a1", ESZ6] -= qty
-    return ExecutionReport(
-        "a1", f"h{number}", "trade", "filled", ESZ6, "sell", world.now,
-        exec_id=f"hx{number}", last_qty=d(qty), last_px=d(5000),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("confirmed", [False, True])
-@pytest.mark.parametrize("clock_s", [0, 1, -4])
-def test_r037_a_close_by_hand_that_a_read_showed_before_it_was_told_counts_once(
-    confirmed: bool, clock_s: int
-) -> None:
-    """I-08: the rest stays with its leader, no repair opens too much. The broker's clock may be ahead of ours."""
-    world = _long(3)
-    late = _by_hand(world, 1)
-    world.now += timedelta(seconds=clock_s)
-    _reads(world, 2)
-    if confirmed:
-        note(world, *compared(world).drifts)
-    world.hear(late)
-    assert closable(world.book, "a1", ESZ6, "L") == 1  # it may be another one: the next read will tell
-    _reads(world, 2)
-    assert (world.held(), closable(world.book, "a1", ESZ6, "L"), compared(world).drifts) == (2, 2, ())
-    again = planned(world, Wish("top_up", include_closed_by_hand=True))
-    assert [i.qty for i in again.intents] == [1]
-    world.say("exit", leader_position=ZERO)
-    assert world.child("exit").qty == 2
-
-
-@pytest.mark.parametrize("confirmed", [False, True])
-def test_a_second_close_by_hand_soon_after_the_read_waits_for_the_next_one(confirmed: bool) -> None:
-    """The stream lost the first. No exit takes more than is there meanwhile (R-012)."""
-    world = _long(3)
-    _by_hand(world, 1)
-    _reads(world, 2)
-    if confirmed:
-        note(world, *compared(world).drifts)
-    world.now += timedelta(seconds=1)
-    world.hear(_by_hand(world, 2))
-    assert (world.held(), closable(world.book, "a1", ESZ6, "L")) == (2, 1)
-    _reads(world, 1)
-    note(world, *compared(world).drifts)
-    assert (world.held(), closable(world.book, "a1", ESZ6, "L"), compared(world).drifts) == (1, 1, ())
-
-
-def test_a_second_close_by_hand_long_after_the_read_counts_at_once() -> None:
-    world = _long(3)
-    first = _by_hand(world, 1)
-    _reads(world, 2)
-    note(world, *compared(world).drifts)
-    world.now += timedelta(minutes=1)
-    world.hear(_by_hand(world, 2))
-    assert (world.held(), compared(world).drifts) == (1, ())
-    world.hear(first)  # at last
-    assert world.held() == 1
-
-
-def test_what_was_bought_by_hand_and_not_told_covers_what_is_sold_by_hand() -> None:
-    world = _long()
-    world.ledger["a1", ESZ6] += 1
-    _reads(world, 3)
-    world.hear(_by_hand(world, 1))
-    assert (world.held(), closable(world.book, "a1", ESZ6, "L")) == (2, 2)
 
 
 def test_no_entry_is_counted_against_what_a_read_did_not_show() -> None:
