@@ -256,9 +256,11 @@ class _Made:
             self._end(mine)  # another close stands in for it, and now it works after all
         if mine.intent.role in _PROTECTIVE and mine.cancels_failed:
             self._withdraw_protection(mine, again)
-        for order in self._children("entry"):
-            outlived = self._target == 0 or order.cancels_failed
-            if outlived and order.intent.ord_type != "market" and _may_be_asked(order, again):
+        entries = self.open if self._target == 0 else [o for o in self.open if o.cancels_failed]
+        for order in entries:
+            intent = order.intent
+            rests = intent.role == "entry" and intent.ord_type != "market" and intent.symbol == self._contract
+            if rests and _may_be_asked(order, again):
                 self._end(order)
 
     def _withdraw_protection(self, order: ChildOrder, again: bool) -> None:

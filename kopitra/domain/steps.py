@@ -129,14 +129,29 @@ def _closing(
 def against_target(case: Case, target: Decimal) -> list[ChildOrder]:
     """Resting entries that lead away from the target, and what waits for one that no cancel is sure to catch: they go.
     Should that one fill, it is closed at once."""
-    return [order for order in _here(case) if _goes(case, order, target) and _could_fill(order)]
+    if not (away := _led_away(case, target)):
+        return []
+    names = {entry.intent.cl_ord_id for entry in away}  # asked only, never walked
+    return [order for order in _here(case) if _goes(case, order, names) and _could_fill(order)]
 
 
 def astray(case: Case, target: Decimal) -> Decimal:
     """Signed contracts that open entries would add away from the target. The follower will not have them: what rests
     is canceled, and a market order on its way is closed as it fills."""
-    entries = (o for o in _here(case) if o.intent.role == "entry" and o.cancel is None)
-    return sum((o.coming() * sign(o.intent.side) for o in entries if _leads_away(o, target)), ZERO)
+    away = _led_away(case, target)
+    return sum((o.coming() * sign(o.intent.side) for o in away if o.cancel is None), ZERO)
+
+
+def _led_away(case: Case, target: Decimal) -> list[ChildOrder]:
+    """Open entries in the follower's product that lead away from the target; nearly always none."""
+    root, toward = case.entry.to_root, None
+    if target:
+        toward = "buy" if target > 0 else "sell"
+    return [
+        o
+        for o in case.children.values()
+        if (i := o.intent).role == "entry" and i.side != toward and root_of(i.symbol) == root
+    ]
 
 
 def _here(case: Case) -> list[ChildOrder]:
@@ -144,20 +159,14 @@ def _here(case: Case) -> list[ChildOrder]:
     return [o for o in case.children.values() if root_of(o.intent.symbol) == case.entry.to_root]
 
 
-def _leads_away(entry: ChildOrder, target: Decimal) -> bool:
-    return sign(entry.intent.side) * target <= 0
-
-
-def _goes(case: Case, order: ChildOrder, target: Decimal) -> bool:
-    if order.intent.role == "entry":
-        return _leads_away(order, target)
+def _goes(case: Case, order: ChildOrder, away: Collection[str]) -> bool:
+    """`away`: entries that lead away from the target."""
     intent = order.intent
-    waited = (case.children.get(name) for name in (intent.parent or "", *intent.after))
+    if intent.role == "entry":
+        return intent.cl_ord_id in away
+    waited = (case.children[name] for name in (intent.parent or "", *intent.after) if name in away)
     return any(
-        entry is not None
-        and entry.intent.role == "entry"
-        and _leads_away(entry, target)
-        and (entry.state in DOUBTFUL or (entry.intent.ord_type == "market" and not entry.unsent))
+        entry.state in DOUBTFUL or (entry.intent.ord_type == "market" and not entry.unsent)
         for entry in waited
     )
 
