@@ -254,7 +254,7 @@ class Comparison:
 
     def _evidence(self, account_id: str, positions: Sequence[PositionReport]) -> None:
         """Where the broker's position is not the sum of the executions we know of: journalled once per change, and
-        as long as an execution may still explain it."""
+        once more where executions were told since."""
         book, now = self._state.book, self._state.clock.now()
         known = {c: p.qty for (a, c), p in book.positions.items() if a == account_id}
         told = {report.symbol: report for report in positions}

@@ -56,8 +56,8 @@ def there(book: Book, account_id: str, contract: str) -> Decimal:
 
 
 def _least_and_most(book: Book, account_id: str, contract: str, ours: Decimal) -> tuple[Decimal, Decimal]:
-    """The same, with the least and the most that may be there of what is `ours` together: an execution that was told
-    since the newest read may be one which that read had shown."""
+    """`there`, at its least and at its most for who holds `ours`: executions that were told since the newest read may
+    be among those which it had shown."""
     here = there(book, account_id, contract)
     beside = book.sync.unexplained.get((account_id, contract))
     if beside is None:

@@ -340,9 +340,8 @@ class Book:
     def exposure(self, account_id: str, leader: str, contract_root: str, *, doubts: bool = False) -> Decimal:
         """Signed contracts under a leader in one product if every working entry and exit of ours filled.
 
-        An entry that was to be canceled does not count, and one in doubt only with `doubts`: what is held is closed
-        without it, and should it fill after all, it is closed then (R-013). The same goes for an exit that would
-        close nothing of what is held any more.
+        An entry that was to be canceled does not count, and one in doubt only with `doubts`: should it fill after all,
+        it is closed then (R-013). So is what an exit in doubt would open; one at the market fills.
         """
         held = coming = exits = ZERO
         for contract, position in self.held(account_id, leader).items():
@@ -354,6 +353,8 @@ class Book:
                 continue
             if intent.role == "entry":
                 coming += order.coming(doubts) * sign(intent.side)
+            elif intent.role == "exit" and order.is_at_market and not order.unsent:
+                coming += order.leaves_qty * sign(intent.side)
             elif intent.role == "exit" and held * sign(intent.side) < 0:
                 exits += order.leaves_qty
         return (less(held, exits) if exits else held) + coming

@@ -14,7 +14,7 @@ from kopitra.domain.book import Book, ChildOrder, root_of
 from kopitra.domain.case import Case, Scene, case_of, same_prices, sizing_inputs
 from kopitra.domain.copy_rules import CopyRule, MapEntry
 from kopitra.domain.fanout import LeaderAct, PlanInputs
-from kopitra.domain.orders import DOUBTFUL, ZERO
+from kopitra.domain.orders import ZERO
 from kopitra.domain.signals import Side, Signal, sign
 from kopitra.domain.sync import Drift, DriftKind
 
@@ -118,9 +118,7 @@ def fills_now(book: Book, account_id: str, contract: str) -> bool:
     """An order of ours may be filling while nobody has heard of it yet, so that a read shows a position ahead of its
     executions. What has not left, what rests and doubts, which may stay for ever, do not count."""
     return any(
-        not order.unsent
-        and order.state not in DOUBTFUL
-        and (order.state == "claimed" or order.intent.role == "exit" or order.intent.ord_type == "market")
+        not order.unsent and (order.state == "claimed" or order.is_at_market)
         for order in _open(book, account_id, contract)
     )
 

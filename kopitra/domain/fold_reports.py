@@ -39,7 +39,7 @@ def reported(book: Book, report: ExecutionReport) -> Effect:
     ):
         return Effect(order, order.state if order else None, False, _restated(book, report))
     if is_trade:
-        _position(book, report, ours=order is not None)
+        _position(book, report, order)
     fault = _busted(book, report) if report.exec_type == "trade_cancel" else ""
     if order is None:
         if is_trade:
@@ -99,15 +99,17 @@ def _find(book: Book, report: ExecutionReport) -> ChildOrder | None:
     return book.orders.get(known) if known is not None else None
 
 
-def _position(book: Book, report: ExecutionReport, *, ours: bool) -> None:
+def _position(book: Book, report: ExecutionReport, order: ChildOrder | None) -> None:
     key = (report.account_id, report.symbol)
     position = book.positions.get(key)
     if position is None:
         position = book.positions[key] = Position()
     qty = report.last_qty or ZERO
     position.fill(report.side, qty, report.last_px or ZERO)
-    if (beside := book.sync.unexplained.get(key)) is not None:
-        book.sync.unexplained[key] = beside.told(qty * sign(report.side), ours=ours)
+    beside = book.sync.unexplained.get(key)
+    # While an order of ours is at the market, nothing that a read shows there is written down.
+    if beside is not None and (order is None or not order.is_at_market):
+        book.sync.unexplained[key] = beside.heard(qty * sign(report.side), report.transact_time)
 
 
 def _filled(book: Book, order: ChildOrder, report: ExecutionReport) -> None:

@@ -30,9 +30,9 @@ def _differs(book: Book, report: PositionReport, qty: Decimal) -> None:
     place, known = (report.account_id, report.symbol), book.sync.unexplained
     if not qty and place not in known:
         return
-    known[place] = known.get(place, Unexplained(report.at)).read(qty, report.at)
+    found = known[place] = known.get(place, Unexplained(report.at)).read(qty, report.at)
     # What leaders have lost is told by two reads: until then their exits are held to what is there.
-    if known[place].is_over(report.at) and not missing(book, *place):
+    if not (found.bought or found.sold or missing(book, *place)):
         del known[place]
 
 

@@ -283,6 +283,12 @@ class ChildOrder:
         return self.cancel is not None
 
     @property
+    def is_at_market(self) -> bool:
+        """It fills as soon as the broker has it."""
+        certain = self.state not in DOUBTFUL
+        return certain and (self.intent.role == "exit" or self.intent.ord_type == "market")
+
+    @property
     def is_triggered(self) -> bool:
         """A protective stop that fills at the market: no cancel is sure to catch the rest."""
         intent = self.intent

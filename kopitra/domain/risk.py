@@ -53,7 +53,7 @@ class RiskInputs(NamedTuple):
     #: contracts of full size after this order, in its family and in all; None: no cap asks
     family_contracts: Decimal | None = None
     account_contracts: Decimal | None = None
-    #: a read showed less in the contract than our executions say
+    #: the account may hold less of the contract than is attributed there
     position_differs: bool = False
 
 
@@ -153,7 +153,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "outside_hours": "outside the account's allowed hours",
     "too_old": "the signal is too old (or from the future): check the sender's clock or raise the rule's max_age_s",
     "in_doubt": "an earlier entry of this contract is in doubt",
-    "position_differs": "the broker showed less of this contract than we hold there: entries wait for the next read",
+    "position_differs": "the broker may hold less of this contract than we count there: entries wait for the next read",
     "duplicate": "the same order was sent within the duplicate window",
     "symbol_not_allowed": "the account's limits do not list this symbol",
     "order_rate": "too many orders within a minute",

@@ -17,8 +17,8 @@ ATTEMPTS_MAX: Final = 3
 ATTEMPTS_WITHIN: Final = timedelta(minutes=10)
 #: foreign orders of one account and contract that are remembered as accepted, the newest
 ACCEPTED_ORDERS_MAX: Final = 200
-#: executions that take back each other's contracts, and were not told so long after reads showed both, are lost
-LOST_AFTER: Final = timedelta(minutes=1)
+#: an execution so much younger than a read was not shown by it; brokers' clocks and ours differ by less
+CLOCKS_APART: Final = timedelta(minutes=1)
 #: applied repair plans that are remembered, so that applying one twice changes nothing
 APPLIED_MAX: Final = 1_000
 
@@ -53,40 +53,41 @@ class Drift(NamedTuple):
 class Unexplained(NamedTuple):
     """What reads of a position showed beside its executions, in contracts.
 
-    A stream may tell an execution later than a read has shown what it did, or never. Which executions told since the
-    newest read are such ones only the next read can say.
+    A stream may tell an execution later than a read has shown what it did, or never. Which of the executions told since
+    the newest read were shown by it only the next read can say; a stream keeps its order, so it is the first few.
     """
 
-    #: time of the newest read that showed something new
+    #: time of the newest read that showed something new, by our clock
     at: datetime
-    #: shown and not told so far; what one takes from the other is told sometime all the same
+    #: shown and not told so far; both, where one hides the other in the position
     bought: Decimal = ZERO
     sold: Decimal = ZERO
-    #: told since the newest read, and perhaps shown by it or an older one
+    #: told since the newest read and perhaps shown by it: the net of it now, and the most that it ever was on each side
+    told: Decimal = ZERO
     told_bought: Decimal = ZERO
     told_sold: Decimal = ZERO
 
     @property
     def qty(self) -> Decimal:
-        """The broker's position less ours, if nothing that was told since the read had been shown by it; signed."""
+        """The broker's position less ours, if the newest read had shown nothing of what was told since; signed."""
         return self.bought - self.sold
 
     @property
     def is_open(self) -> bool:
-        """A read that shows the same difference says more."""
-        return bool(self.told_bought or self.told_sold) or bool(self.bought) is bool(self.sold)
+        """The next read says more, even where it shows the same difference."""
+        return bool(self.told_bought or self.told_sold)
 
-    def told(self, qty: Decimal, *, ours: bool) -> "Unexplained":
-        """An execution of so many signed contracts was told. One of ours was shown where something is that it explains;
-        somebody else's may have been shown together with one that took it back."""
-        shown, before = (self.bought, self.told_bought) if qty > 0 else (self.sold, self.told_sold)
-        told = before + abs(qty)
-        if ours:
-            told = max(before, min(shown, told))
-        return self._replace(told_bought=told) if qty > 0 else self._replace(told_sold=told)
+    def heard(self, qty: Decimal, at: datetime) -> "Unexplained":
+        """An execution of so many signed contracts is told; `at`: when it was made, by the broker's clock."""
+        if at > self.at + CLOCKS_APART:
+            return self  # no read has shown it
+        told = self.told + qty
+        return self._replace(
+            told=told, told_bought=max(self.told_bought, told), told_sold=max(self.told_sold, -told)
+        )
 
     def read(self, qty: Decimal, at: datetime) -> "Unexplained":
-        """A read shows a difference of `qty`. What moved it towards an execution told since is that execution, what is
+        """A read shows a difference of `qty`. What moved it towards executions told since are these executions, what is
         left of the move is new."""
         moved = qty - self.qty
         bought, sold = self.bought, self.sold
@@ -96,13 +97,7 @@ class Unexplained(NamedTuple):
         else:
             explained = min(-moved, bought, self.told_bought)
             bought, sold = bought - explained, sold - moved - explained
-        if not moved and at - self.at >= LOST_AFTER:
-            bought, sold = max(ZERO, qty), max(ZERO, -qty)
-        return Unexplained(at if moved else self.at, bought, sold)
-
-    def is_over(self, at: datetime) -> bool:
-        """Everything that reads have shown is told, or lost."""
-        return not (self.bought or self.sold) and at - self.at >= LOST_AFTER
+        return Unexplained(at if moved or self.is_open else self.at, bought, sold)
 
 
 @dataclass(slots=True)

@@ -146,6 +146,19 @@ def test_a_reversal_closes_and_opens() -> None:
     assert world.held() == -2
 
 
+def test_a_reversal_whose_entry_fills_before_its_close_is_whole_for_what_is_added() -> None:
+    """The close fills too: then it has opened what the entry has closed."""
+    world = World([rule()])
+    world.say("enter", side="sell", quantity=d(1), leader_position=d(-1))
+    world.settle()
+    world.say("reverse", side="buy", quantity=d(2), leader_position=d(1))
+    world.fill(world.child())
+    assert (world.held(), world.child("exit").leaves_qty) == (0, 1)
+    world.say("add", side="buy", quantity=d(1), leader_position=d(2))
+    world.settle()
+    assert world.held() == 2
+
+
 def test_a_reversal_whose_close_waits_for_cancels_opens_after_it() -> None:
     world = World([rule()])
     world.say("enter", side="buy", quantity=d(1), stop_loss=StopLoss(price=d(4990)))
