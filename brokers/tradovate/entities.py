@@ -6,7 +6,7 @@ money are closed lists: an unknown one fails to decode, and the message becomes 
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -28,6 +28,8 @@ OrderTypeWord = Literal[
 ]  # fmt: skip
 TimeInForceWord = Literal["Day", "GTC", "GTD", "IOC", "FOK"]
 ActionWord = Literal["Buy", "Sell"]
+#: one without a zone would be compared with nothing: its row does not read, and people are told
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Entity(msgspec.Struct, rename="camel", frozen=True, gc=False):
@@ -38,7 +40,7 @@ class Entity(msgspec.Struct, rename="camel", frozen=True, gc=False):
 
 class Order(Entity, frozen=True):
     account_id: int
-    timestamp: datetime
+    timestamp: Timestamp
     action: ActionWord
     ord_status: OrdStatusWord
     contract_id: int | None = None
@@ -84,7 +86,7 @@ class ExecReport(Entity, frozen=True):
 class Fill(Entity, frozen=True):
     order_id: int
     contract_id: int
-    timestamp: datetime
+    timestamp: Timestamp
     action: ActionWord
     qty: int
     price: Decimal
@@ -95,14 +97,14 @@ class Fill(Entity, frozen=True):
 class Position(Entity, frozen=True):
     account_id: int
     contract_id: int
-    timestamp: datetime
+    timestamp: Timestamp
     net_pos: int
     net_price: Decimal | None = None
 
 
 class CashBalance(Entity, frozen=True):
     account_id: int
-    timestamp: datetime
+    timestamp: Timestamp
     amount: Decimal
     realized_pn_l: Decimal | None = msgspec.field(name="realizedPnL", default=None)
 

@@ -57,14 +57,18 @@ async def test_without_the_lists_a_snapshot_of_unknown_end_proves_nothing_and_te
     await house.close()
 
 
-async def test_a_row_of_unknown_words_stops_its_account_and_neither_the_login_nor_an_exit_r_001_r_044(
+async def test_a_row_of_unknown_words_or_times_stops_its_account_and_neither_the_login_nor_an_exit_r_001_r_044(
     live: House,
 ) -> None:
     await live.filled(live.send(live.intent("buy", 2)))
     order, version = row_of(live, "order"), row_of(live, "orderVersion")
-    for number, (row, known, odd) in enumerate(
-        [(order, '"Filled"', '"Unknown"'), (order, '"Filled"', '"Odd"'), (version, '"Market"', '"Odd"')]
-    ):
+    odd_rows = [
+        (order, '"Filled"', '"Unknown"'),
+        (order, '"Filled"', '"Odd"'),
+        (order, 'Z"', '"'),  # a time without a zone
+        (version, '"Market"', '"Odd"'),
+    ]
+    for number, (row, known, odd) in enumerate(odd_rows):
         assert known in row.text
         text = row.text.replace(f'"id":{row.id}', f'"id":{row.id + 1000 + number}').replace(known, odd)
         live.simulator.firm.tables.put(row._replace(id=row.id + 1000 + number, text=text))
@@ -72,14 +76,14 @@ async def test_a_row_of_unknown_words_stops_its_account_and_neither_the_login_no
     await live_again(live)
 
     odd = [a for a in live.of(ProtocolAlert) if "does not read" in a.text]
-    assert [(a.account_id, a.unmodelled) for a in odd] == [(A1, True)] * 3
+    assert [(a.account_id, a.unmodelled) for a in odd] == [(A1, True)] * 4
     assert newest(live, A1).orders is None
     assert [p.net_qty for p in newest(live, A1).positions or ()] == [2]
     assert newest(live, A2).orders == ()
     assert isinstance(live.submit_exit(live.closing("sell", 2)), Sent)
     await live.until(lambda: live.net_qty() == 0, "flat")
     await live.session.snapshot(A1, None)
-    assert len([a for a in live.of(ProtocolAlert) if "does not read" in a.text]) == 3  # told once
+    assert len([a for a in live.of(ProtocolAlert) if "does not read" in a.text]) == 4  # told once
 
 
 async def test_a_row_of_a_stranger_on_the_same_user_is_nobodys_business_r_001(live: House) -> None:

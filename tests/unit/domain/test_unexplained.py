@@ -65,7 +65,7 @@ def _closable(world: World) -> int:
 
 @pytest.mark.parametrize("confirmed", [False, True])
 @pytest.mark.parametrize("side", ["buy", "sell"])
-def test_r037_a_close_by_hand_that_a_read_showed_before_it_was_told_counts_once(
+def test_r041_a_close_by_hand_that_a_read_showed_before_it_was_told_counts_once(
     side: Side, confirmed: bool
 ) -> None:
     """The rest stays with its leader, and no repair opens too much."""
