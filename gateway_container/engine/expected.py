@@ -24,6 +24,8 @@ CODE: Final = "not-seen-in-time"
 SEEN_WITHIN_S: Final = 3.0
 #: seconds between two looks
 LOOK_EVERY_S: Final = 0.25
+#: signals that are judged in one turn of the loop: fifty at once would hold up an order for more than a millisecond
+AT_ONCE: Final = 8
 #: signals whose time is not over; one more makes the oldest be judged at once
 SIGNALS_MAX: Final = 10_000
 #: alerts that are open; one more is raised and not followed
@@ -92,15 +94,20 @@ class Expected:
     async def run(self) -> None:
         """Look until cancelled."""
         self.take_up()
+        more = False
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            self.look()
+            await asyncio.sleep(0 if more else LOOK_EVERY_S)
+            more = self.look()
 
-    def look(self) -> None:
-        """Judge what is due, and close what has been seen since."""
+    def look(self) -> bool:
+        """Judge what is due, and close what has been seen since; True when more is due."""
         now_ns = self._state.clock.monotonic_ns()
+        judged = 0
         while self._due and self._due[0].at_ns <= now_ns:
+            if judged == AT_ONCE:
+                return True
             self._judge(self._due.popleft())
+            judged += 1
         for _ in range(len(self._delayed)):
             due = self._delayed.popleft()
             if due.at_ns <= now_ns:
@@ -109,6 +116,7 @@ class Expected:
                 self._delayed.append(due)
         if self._open:
             self._close()
+        return False
 
     def _judge(self, due: _Due) -> None:
         try:

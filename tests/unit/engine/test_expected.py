@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway_container.engine.expected import CODE, SEEN_WITHIN_S, SIGNALS_MAX, Expected, is_seen
+from gateway_container.engine.expected import AT_ONCE, CODE, SEEN_WITHIN_S, SIGNALS_MAX, Expected, is_seen
 from gateway_container.engine.state import State
 from kopitra.domain.book import ChildOrder
 from kopitra.domain.executions import ExecType, ExecutionReport
@@ -200,3 +200,12 @@ def test_memory_is_bounded_the_oldest_is_judged_at_once() -> None:
     for _ in range(SIGNALS_MAX):
         board.expected.planned(board.plan.list_id, board.plan.legs, board.clock.monotonic_ns())
     assert len(board.told) == 1
+
+
+def test_many_signals_are_judged_in_several_turns_and_none_is_left_out() -> None:
+    board = Board()
+    for number in range(2 * AT_ONCE):
+        board.expected.planned(f"ls{number + 2}", (), board.clock.monotonic_ns())
+    board.clock.wait(SEEN_WITHIN_S)
+    assert [board.expected.look() for _ in range(3)] == [True, True, False]
+    assert [entry for entry in board.told if isinstance(entry, AlertRaised)] == board.told != []
