@@ -5,6 +5,7 @@ from typing import Final
 
 from tests.faults import cuts_engine as engine
 from tests.faults import cuts_rules as rules
+from tests.faults.ablations_drift import DRIFT
 from tests.faults.ablations_flatten import FLATTENS
 from tests.faults.trials import Ablation, Cards, Directed, Seeds, Worlds
 
@@ -267,17 +268,6 @@ ABLATIONS: Final = (
         Cards((_STREAMS,)),
     ),
     Ablation(
-        "foreign contracts block",
-        f"{_DOMAIN}/foreign_orders.py",
-        rules.foreign_contracts_are_welcome,
-        ("R-043",),
-        Cards(
-            (
-                f"{_GATEWAY}/test_drift.py::test_r043_foreign_contracts_stop_the_entries_of_their_contract_until_they_are_gone",
-            )
-        ),
-    ),
-    Ablation(
         "deadline for entries",
         f"{_ENGINE}/queue.py",
         engine.deadlines_of_entries_are_not_kept,
@@ -355,21 +345,6 @@ ABLATIONS: Final = (
         Cards((f"{_UNIT}/engine/test_flip_guard.py",)),
     ),
     Ablation(
-        "repair attempts are bounded",
-        f"{_DOMAIN}/sync.py",
-        rules.repairs_never_tire,
-        ("R-045",),
-        Cards((f"{_UNIT}/domain/test_repairing.py",)),
-    ),
-    Ablation(
-        "foreign orders block",
-        f"{_DOMAIN}/foreign_orders.py",
-        rules.foreign_orders_stop_nothing,
-        ("R-043",),
-        Seeds(frozenset({"human"})),
-        8,
-    ),
-    Ablation(
         "runaway brake",
         f"{_ENGINE}/brake.py",
         engine.runaways_are_not_braked,
@@ -390,6 +365,7 @@ ABLATIONS: Final = (
         ("I-06", "R-091"),
         Cards((f"{_UNIT}/domain/test_switch_machine.py",)),
     ),
+    *DRIFT,
     *FLATTENS,
 )
 

@@ -211,6 +211,15 @@ def old_switches_count(knife: Knife) -> None:
     knife.swap(SwitchBoard, "set", set_)
 
 
+def executions_are_news(knife: Knife) -> None:
+    """An execution that is told after a read is never one that the read has shown."""
+
+    def heard(beside: sync.Unexplained, _qty: Decimal, _at: datetime) -> sync.Unexplained:
+        return beside
+
+    knife.swap(sync.Unexplained, "heard", heard)
+
+
 # the store's own rules, as its statements say them
 
 
