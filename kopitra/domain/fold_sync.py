@@ -30,10 +30,16 @@ def _differs(book: Book, report: PositionReport, qty: Decimal) -> None:
     place, known = (report.account_id, report.symbol), book.sync.unexplained
     if not qty and place not in known:
         return
-    found = known[place] = known.get(place, Unexplained(report.at)).read(qty, report.at)
-    # What leaders have lost is told by two reads: until then their exits are held to what is there.
-    if not (found.bought or found.sold or missing(book, *place)):
-        del known[place]
+    known[place] = known.get(place, Unexplained(report.at)).read(qty, report.at)
+    _forget_told(book, place)
+
+
+def _forget_told(book: Book, place: tuple[str, str]) -> None:
+    """All that reads showed there was told. What leaders have lost two reads tell: until then their exits are held to
+    what is there."""
+    beside = book.sync.unexplained.get(place)
+    if beside is not None and not (beside.bought or beside.sold or beside.is_open or missing(book, *place)):
+        del book.sync.unexplained[place]
 
 
 def _drift(book: Book, entry: DriftNoted) -> None:
@@ -46,6 +52,7 @@ def _drift(book: Book, entry: DriftNoted) -> None:
             surplus = position.qty - drift.held if position is not None else ZERO
             # What is gone already, because this was journalled twice, is not gone again.
             close_by_hand(book, *place, drift.leader, within(drift.qty, surplus))
+            _forget_told(book, place)
         case "found":
             sync.drifts[key] = drift
         case "parked":

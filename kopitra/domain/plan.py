@@ -23,7 +23,17 @@ from kopitra.domain.legs import entry_intent, protective_intents
 from kopitra.domain.orders import ZERO, OrderIntent
 from kopitra.domain.risk import Approved, Refused, approve_exit, check_entry
 from kopitra.domain.signals import Side, Signal
-from kopitra.domain.steps import NO_EXITS, Exits, Step, against_target, astray, shrink, step_of, wanted
+from kopitra.domain.steps import (
+    NO_EXITS,
+    Exits,
+    Step,
+    against_target,
+    astray,
+    led_away,
+    shrink,
+    step_of,
+    wanted,
+)
 from kopitra.domain.streams import REPEATS, SENTENCES, Verdict, judge, merged
 
 #: nothing more is to be sent: what is held is on its way out, or goes as soon as it fills
@@ -105,8 +115,8 @@ def _follow_exposure(case: Case) -> FollowerLeg:
         # the leader turned and the new side cannot be sized: the old side is closed all the same
         step = step_of(have, None, grows=False)
         return _leg(case, step, None, shrink(case, step), allocation)
-    against = against_target(case, allocation.after) if case.children else []
-    away = astray(case, allocation.after) if case.children else ZERO
+    entries = led_away(case, allocation.after) if case.children else []
+    against, away = against_target(case, entries), astray(entries)
     step = step_of(have - away, allocation, grows=not scene.signal.is_exit)
     exits = shrink(case, step, against) if step.reduce or against else NO_EXITS
     growth = _grow(case, step, exits) if step.grow else _nothing_to_do(step, allocation, away)

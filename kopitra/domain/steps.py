@@ -126,23 +126,7 @@ def _closing(
     return sum((o.leaves_qty for o in mine if held * sign(o.intent.side) < 0), ZERO)
 
 
-def against_target(case: Case, target: Decimal) -> list[ChildOrder]:
-    """Resting entries that lead away from the target, and what waits for one that no cancel is sure to catch: they go.
-    Should that one fill, it is closed at once."""
-    if not (away := _led_away(case, target)):
-        return []
-    names = {entry.intent.cl_ord_id for entry in away}  # asked only, never walked
-    return [order for order in _here(case) if _goes(case, order, names) and _could_fill(order)]
-
-
-def astray(case: Case, target: Decimal) -> Decimal:
-    """Signed contracts that open entries would add away from the target. The follower will not have them: what rests
-    is canceled, and a market order on its way is closed as it fills."""
-    away = _led_away(case, target)
-    return sum((o.coming() * sign(o.intent.side) for o in away if o.cancel is None), ZERO)
-
-
-def _led_away(case: Case, target: Decimal) -> list[ChildOrder]:
+def led_away(case: Case, target: Decimal) -> list[ChildOrder]:
     """Open entries in the follower's product that lead away from the target; nearly always none."""
     root, toward = case.entry.to_root, None
     if target:
@@ -152,6 +136,21 @@ def _led_away(case: Case, target: Decimal) -> list[ChildOrder]:
         for o in case.children.values()
         if (i := o.intent).role == "entry" and i.side != toward and root_of(i.symbol) == root
     ]
+
+
+def against_target(case: Case, away: Sequence[ChildOrder]) -> list[ChildOrder]:
+    """Resting entries that lead away from the target (`away`), and what waits for one that no cancel is sure to catch:
+    they go. Should that one fill, it is closed at once."""
+    if not away:
+        return []
+    names = {entry.intent.cl_ord_id for entry in away}  # asked only, never walked
+    return [order for order in _here(case) if _goes(case, order, names) and _could_fill(order)]
+
+
+def astray(away: Sequence[ChildOrder]) -> Decimal:
+    """Signed contracts that entries would add away from the target. The follower will not have them: what rests is
+    canceled, and a market order on its way is closed as it fills."""
+    return sum((o.coming() * sign(o.intent.side) for o in away if o.cancel is None), ZERO)
 
 
 def _here(case: Case) -> list[ChildOrder]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kopitra.domain.attribution import closable
+from kopitra.domain.book import Position
 from kopitra.domain.executions import ExecutionReport, PositionReport
 from kopitra.domain.journal import EntriesBlocked, PositionDiffers
 from kopitra.domain.orders import ZERO
@@ -177,6 +178,9 @@ def test_contracts_bought_by_hand_and_told_late_let_no_exit_open_a_position(read
     if read_again:
         _read(world)
     assert (_closable(world), world.ledger[PLACE]) == (0, 0)
+    _read(world)
+    _confirmed(world)
+    assert (world.held(), world.book.sync.unexplained) == (0, {})
 
 
 def test_contracts_bought_by_hand_cover_what_is_sold_by_hand() -> None:
@@ -215,7 +219,7 @@ def test_a_stop_that_a_read_showed_filled_leaves_another_leader_what_is_its_own(
     world.say("enter", side="buy", quantity=d(2), leader_position=d(2), stop_loss=StopLoss(price=d(4990)))
     world.fill(world.child())
     world.accept(world.child("stop"))
-    world.book.holdings["a1", "M"] = {ESZ6: world.book.holdings["a1", "L"][ESZ6].__class__(qty=d(1))}
+    world.book.holdings["a1", "M"] = {ESZ6: Position(qty=d(1))}
     world.book.positions[PLACE].fill("buy", d(1), d(5000))
     world.ledger[PLACE] = d(1)
     _read(world)
