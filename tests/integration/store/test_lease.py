@@ -161,6 +161,9 @@ async def test_r083_a_crowd_at_the_doors_holds_up_neither_the_renewal_nor_the_sw
 ) -> None:
     """L-1, L-4: all connections of the pool are taken, and nobody else may even wait for one."""
     lease = await take(db, clock, "a", Told())
+    assert (
+        await list_switches(db) == []
+    )  # connects: on a busy machine that takes longer than the crowd may wait
     async with AsyncExitStack() as stack:
         for _ in range(POOL_CONNECTIONS_MAX):
             await stack.enter_async_context(db.session())
